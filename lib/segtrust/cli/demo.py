@@ -1,0 +1,159 @@
+"""`segtrust demo`: a real MONAI Label server segments a cohort, ranks it, and the result becomes one page."""
+
+import argparse
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from segtrust.cli.cohort import DemoCohort, gather_cohort
+from segtrust.cli.console import print_table, progress
+from segtrust.cli.label_client import LabelClient, ModelAnswer
+from segtrust.cli.label_server import LabelServer
+from segtrust.cli.scan_card import scan_card, structure_values
+from segtrust.report import CohortPage, ScanCard, write_cohort_page
+from segtrust.selection import rank_scans
+
+__all__ = ["add_arguments", "run"]
+
+_MODEL = "hippocampus"
+_STRATEGY = "entropy"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `segtrust demo`."""
+    parser.add_argument("--studies", type=Path, metavar="DIR", help="your own scans (.nii.gz, .nii or .nrrd)")
+    parser.add_argument(
+        "--cohort",
+        choices=("auto", "task", "template"),
+        default="auto",
+        help="without --studies: test scans of the hippocampus task if ../shared/data/hippocampus is there, "
+        "or crops of the MNI152 template (default: auto, the first at hand)",
+    )
+    parser.add_argument(
+        "--scans", type=int, default=12, metavar="N", help="at most N scans; 0 = all (default: 12)"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("segtrust-demo"), metavar="DIR", help="folder for page and log"
+    )
+    parser.add_argument("--port", type=int, default=0, help="port of the server (default: a free one)")
+    parser.add_argument(
+        "--conf", nargs=2, action="append", default=[], metavar=("KEY", "VALUE"), help="a setting of the app"
+    )
+    parser.add_argument("--serve", action="store_true", help="leave the server running until Ctrl-C")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the demo.
+
+    Args:
+        args: options of :func:`add_arguments`.
+
+    Returns:
+        The exit status.
+    """
+    console, started = Console(), time.perf_counter()
+    args.out.mkdir(parents=True, exist_ok=True)
+    with _work_folder(args.out, keep=args.serve) as work:
+        cohort = gather_cohort(args.studies, args.cohort, args.scans, work / "studies")
+        console.print(f"cohort: {cohort.description}")
+        console.print("starting MONAI Label ...")
+        log = args.out / "server.log"
+        with LabelServer(_MODEL, work / "studies", work, log=log, port=args.port, conf=args.conf) as server:
+            console.print(f"server: {server.url} (log: {server.log})", highlight=False)
+            page = _main_job(console, LabelClient(server.url), cohort, work)
+            path = args.out / "report.html"
+            write_cohort_page(page, path)
+            print_table(console, page.cards, page.structures)
+            console.print(f"next scan to label, says the server: {page.next_scan or 'none'}", highlight=False)
+            console.print(f"page: {path.resolve()}", soft_wrap=True, highlight=False)
+            console.print(f"done in {time.perf_counter() - started:.0f} s", highlight=False)
+            if args.serve:
+                _say_how_to_connect(console, server)
+                server.wait()
+    return 0
+
+
+@contextmanager
+def _work_folder(out: Path, *, keep: bool) -> Iterator[Path]:
+    """Where the server works; kept beside the page if a person will label there."""
+    if keep:
+        work = out / "server"
+        work.mkdir(exist_ok=True)
+        yield work
+        return
+    with tempfile.TemporaryDirectory(prefix="segtrust-demo-") as work_name:
+        yield Path(work_name)
+
+
+def _main_job(console: Console, client: LabelClient, cohort: DemoCohort, work: Path) -> CohortPage:
+    cards, answers = [], []
+    with progress(console, "segmenting", len(cohort.scans)) as step:
+        for scan in cohort.scans:
+            began = time.perf_counter()
+            card, answer = _one_scan(client, scan, work / "studies" / f"{scan}{cohort.suffix[scan]}")
+            cards.append(card)
+            answers.append(answer)
+            step(f"{scan}, {time.perf_counter() - began:.1f} s")
+    client.score(_STRATEGY)
+    served = client.next_scan(_STRATEGY)
+    first = answers[0]
+    return CohortPage(
+        title="Where can these masks be trusted?",
+        cohort=cohort.description,
+        model=f"{_MODEL}, version {first.trust['version']}",
+        model_facts=_facts(first.trust),
+        limits=first.trust["limits"],
+        structures=list(structure_values(first)),
+        next_scan=served.get("id"),
+        cards=_ranked(cards),
+    )
+
+
+def _one_scan(client: LabelClient, scan: str, image: Path) -> tuple[ScanCard, ModelAnswer]:
+    mask = client.infer(_MODEL, scan)
+    chance = client.infer(f"{_MODEL}_uncertainty", scan, result_dtype="float32", map="chance_of_error")
+    with tempfile.TemporaryDirectory(prefix="segtrust-scan-") as name:
+        folder = Path(name)
+        mask_file = mask.save(folder / "mask.nii.gz")
+        chance_file = chance.save(folder / "chance.nii.gz")
+        return scan_card(scan, image, mask_file, chance_file, mask), mask
+
+
+def _ranked(cards: Sequence[ScanCard]) -> list[ScanCard]:
+    by_scan = {card.scan: card for card in cards}
+    order = rank_scans({card.scan: card.score for card in cards})
+    return [replace(by_scan[entry.scan_id], rank=entry.rank) for entry in order]
+
+
+def _facts(trust: dict[str, Any]) -> list[str]:
+    calibration = trust["calibration"]
+    return [
+        f"{trust['members']} networks, averaged",
+        "not calibrated" if calibration == "identity" else f"calibrated: {calibration}",
+        f"arithmetic: {trust['precision']}",
+    ]
+
+
+def _say_how_to_connect(console: Console, server: LabelServer) -> None:
+    console.print(
+        f"""
+The server runs until you press Ctrl-C. Labels you save are kept in {server.studies.resolve()}
+
+3D Slicer (extension MONAILabel): open the module MONAI Label, then
+  MONAI Label server:  {server.url}   and press the round arrow
+  Active Learning:     strategy {_STRATEGY}, press Next Sample
+  Auto Segmentation:   model {_MODEL}, press Run; then model {_MODEL}_uncertainty, press Run
+
+In a browser: {server.url}/info/ says what is served.
+OHIF ({server.url}/ohif/) shows scans of a DICOMweb server only, and these are NIfTI files. With one at hand:
+  python -m monailabel.main start_server --app {server.app} --studies http://YOUR-PACS/dicom-web""",
+        soft_wrap=True,
+        highlight=False,
+        markup=False,
+    )

@@ -1,0 +1,203 @@
+"""Running totals over samples: their memory does not grow with the number of samples."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from segtrust._checks import check_probs
+from segtrust.errors import ShapeError
+from segtrust.uncertainty import HeadKind, normalise, vote_disagreement
+
+__all__ = ["RunningTotals", "SampleStatistics", "labels_from_probs"]
+
+
+@dataclass(frozen=True)
+class SampleStatistics:
+    """What remains of S samples of one scan; the maps are ``(*spatial)`` or ``(C, *spatial)`` float32.
+
+    ``mean`` (C channels); ``within``, ``between``, ``total`` in nats (per channel for a sigmoid head);
+    ``variance``; ``votes`` in [0, 1]; ``sample_voxels`` ``(S, N)`` int64: voxels of each structure in each
+    sample; ``pairwise_dice`` ``(N,)`` float64, NaN where no sample has the structure or S = 1.
+    """
+
+    mean: Tensor
+    total: Tensor
+    within: Tensor
+    between: Tensor
+    variance: Tensor
+    votes: Tensor
+    sample_voxels: Tensor
+    pairwise_dice: Tensor
+    n_samples: int
+
+
+def labels_from_probs(
+    probs: Tensor, *, head: HeadKind = "softmax", priority: tuple[int, ...] = (), threshold: float = 0.5
+) -> Tensor:
+    """Label of every voxel.
+
+    Args:
+        probs: ``(C, *spatial)``.
+        head: ``softmax``: the likeliest class. ``sigmoid``: the last structure of ``priority`` that exceeds
+            ``threshold``, so that nested structures are painted from the outer to the inner one.
+        priority: order in which structures (1..C) are painted; ascending unless given.
+        threshold: for sigmoid heads.
+
+    Returns:
+        ``(*spatial)`` uint8, 0 = background.
+
+    Source:
+        ours.
+
+    Example:
+        >>> labels_from_probs(torch.tensor([[0.9, 0.9], [0.2, 0.8]]), head="sigmoid")
+        tensor([1, 2], dtype=torch.uint8)
+    """
+    if head == "softmax":
+        return probs.argmax(dim=0).to(torch.uint8)
+    labels = torch.zeros(probs.shape[1:], dtype=torch.uint8, device=probs.device)
+    for value in priority or range(1, probs.shape[0] + 1):
+        labels[probs[value - 1] > threshold] = value
+    return labels
+
+
+class RunningTotals:
+    """Takes samples one at a time and keeps sums only.
+
+    Kept are the sums of p, p^2 and H in float32 (p <= 1, so that sums of a few hundred samples are exact to
+    1e-5) and a count of votes in int16, whatever the number of samples: 2 C + 1 maps and C counts for softmax,
+    3 C maps and C + 1 counts for sigmoid.
+
+    Args:
+        head: ``softmax`` or ``sigmoid``.
+        priority: order of nested structures, see :func:`labels_from_probs`.
+        threshold: for sigmoid heads.
+
+    Example:
+        >>> totals = RunningTotals()
+        >>> totals.add(torch.tensor([[1.0], [0.0]])).add(torch.tensor([[0.0], [1.0]])).finish().between
+        tensor([0.6931])
+    """
+
+    def __init__(
+        self, *, head: HeadKind = "softmax", priority: tuple[int, ...] = (), threshold: float = 0.5
+    ) -> None:
+        self._head, self._priority, self._threshold = head, priority, threshold
+        self._n = 0
+        self._voxels: list[Tensor] = []
+        self._sum = self._square = self._entropy = self._votes = torch.empty(0)
+
+    @property
+    def n_samples(self) -> int:
+        """Number of samples taken so far."""
+        return self._n
+
+    def add(self, sample: Tensor) -> "RunningTotals":
+        """Take one sample; it may be changed or freed afterwards.
+
+        Args:
+            sample: probabilities of one scan, ``(C, *spatial)``, any floating type.
+
+        Returns:
+            Itself.
+
+        Raises:
+            ShapeError: if the shape differs from that of the samples before.
+            ProbabilityError: if the values are no probabilities.
+        """
+        check_probs(sample, class_axis=0, head=self._head)
+        p = sample.float()
+        if self._n == 0:
+            self._start(p)
+        elif p.shape != self._sum.shape:
+            raise ShapeError(
+                f"every sample must have shape {tuple(self._sum.shape)}, got {tuple(p.shape)}. "
+                "One scan at a time."
+            )
+        labels = labels_from_probs(p, head=self._head, priority=self._priority, threshold=self._threshold)
+        n_structures = p.shape[0] - (self._head == "softmax")
+        self._voxels.append(torch.bincount(labels.flatten().long(), minlength=n_structures + 1)[1:].cpu())
+        for channel, raw in enumerate(p):
+            q = raw.clamp(0, 1)  # rounding may leave [0, 1], where entr is -inf
+            entropy = torch.special.entr(q)
+            if self._head == "softmax":
+                self._entropy[0] += entropy
+            else:
+                self._entropy[channel] += entropy + torch.special.entr(1 - q)
+            self._sum[channel] += q
+            self._square[channel].addcmul_(q, q)
+        for value in range(n_structures + 1):
+            self._votes[value] += labels == value
+        self._n += 1
+        return self
+
+    def _start(self, p: Tensor) -> None:
+        self._sum, self._square = torch.zeros_like(p), torch.zeros_like(p)
+        rows = 1 if self._head == "softmax" else p.shape[0]
+        self._entropy = torch.zeros((rows, *p.shape[1:]), device=p.device)
+        classes = p.shape[0] + (self._head == "sigmoid")
+        self._votes = torch.zeros((classes, *p.shape[1:]), dtype=torch.int16, device=p.device)
+
+    def mean(self) -> Tensor:
+        """Mean probabilities so far, ``(C, *spatial)`` float32.
+
+        Raises:
+            ShapeError: if no sample was added.
+        """
+        if self._n == 0:
+            raise ShapeError("at least one sample must be added first, got none.")
+        return self._sum / self._n
+
+    def finish(self) -> SampleStatistics:
+        """Turn the totals into maps.
+
+        Returns:
+            Maps and numbers of the samples so far; ``between`` = ``total`` - ``within``, clamped at 0.
+
+        Raises:
+            ShapeError: if no sample was added.
+        """
+        mean = self.mean()
+        sharp = torch.special.entr(mean)
+        if self._head == "softmax":
+            total, within = sharp.sum(dim=0), self._entropy[0] / self._n
+        else:
+            total, within = sharp + torch.special.entr(1 - mean), self._entropy / self._n
+        spread = (self._square / self._n - mean.square()).clamp_min_(0)
+        return SampleStatistics(
+            mean=mean,
+            total=total,
+            within=within,
+            between=(total - within).clamp_min_(0),
+            variance=spread.sum(dim=0) if self._head == "softmax" else spread.amax(dim=0),
+            votes=vote_disagreement(self._votes[None], n_samples=self._n)[0],
+            sample_voxels=torch.stack(self._voxels),
+            pairwise_dice=self._pairwise_dice(),
+            n_samples=self._n,
+        )
+
+    def _pairwise_dice(self) -> Tensor:
+        """Mean Dice over pairs of samples, from vote counts: sum n (n - 1) / ((S - 1) sum n)."""
+        scores = []
+        for votes in self._votes[1:]:
+            n = votes.flatten().long()
+            voted = int(n.sum())
+            agreed = int((n * (n - 1)).sum())
+            known = voted > 0 and self._n > 1
+            scores.append(agreed / ((self._n - 1) * voted) if known else float("nan"))
+        return torch.tensor(scores, dtype=torch.float64)
+
+    def normalised(self, statistics: SampleStatistics, name: str) -> Tensor:
+        """One of ``total``, ``within``, ``between`` scaled to [0, 1], one map for all channels.
+
+        Args:
+            statistics: what :meth:`finish` returned.
+            name: which map.
+
+        Returns:
+            ``(*spatial)`` float32.
+        """
+        nats: Tensor = getattr(statistics, name)
+        scaled = normalise(nats, statistics.mean.shape[0], head=self._head)
+        return scaled.amax(dim=0) if self._head == "sigmoid" else scaled

@@ -1,0 +1,103 @@
+"""One labelled scan: totals per region for a single member, the ensemble, and the calibrated ensemble."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from segtrust.calibrators import Calibrator, Identity
+from segtrust.errors import ShapeError
+from segtrust.metrics.detection import ErrorHistogram
+from segtrust.metrics.overlap import dice_per_structure
+from segtrust.metrics.voxels import VoxelTotals, voxel_totals
+from segtrust.regions import distance_to, make_regions, missed_voxels
+from segtrust.scores import ScanScores
+from segtrust.uncertainty import entropy
+
+__all__ = ["REGIONS", "CaseRecord", "evaluate_case"]
+
+REGIONS = ("band", "outside", "volume")
+
+
+@dataclass(frozen=True)
+class CaseRecord:
+    """What is kept of one scan, so that sets can be pooled again without running a network.
+
+    ``totals[system][region]`` are voxel totals; ``dice[system]`` has one value per structure.
+    """
+
+    id: str
+    subject: str
+    dice: Mapping[str, NDArray[np.float64]]
+    totals: Mapping[str, Mapping[str, VoxelTotals]]
+    errors: ErrorHistogram
+    missed: tuple[int, int]
+    scores: ScanScores | None = None
+
+
+def evaluate_case(
+    scan_id: str,
+    subject: str,
+    systems: Mapping[str, tuple[Tensor, Calibrator | None]],
+    reference: Tensor,
+    spacing: tuple[float, float, float] | None,
+    valid: NDArray[np.bool_],
+    *,
+    main: str,
+    scores: ScanScores | None = None,
+) -> CaseRecord:
+    """Measure several systems on one scan, all in the same regions.
+
+    Args:
+        scan_id: the scan.
+        subject: whose scan it is.
+        systems: name -> (uncalibrated mean ``(C, X, Y, Z)``, calibrator or ``None``). The calibrator sees the
+            distance to its own system's prediction.
+        reference: labels, ``(X, Y, Z)`` integers.
+        spacing: millimetres per voxel.
+        valid: voxels that are no padding.
+        main: the system whose error detection and missed voxels are kept.
+        scores: scores of the main system, kept beside the totals.
+
+    Raises:
+        ShapeError: if ``main`` is no system.
+
+    Returns:
+        The record. The band is the union of all systems' bands, so that they are compared on the same voxels.
+
+    Source:
+        ours.
+    """
+    if main not in systems:
+        raise ShapeError(f"`main` must be one of {', '.join(systems)}, got {main!r}.")
+    masks = {name: probs.argmax(dim=0).numpy().astype(np.uint8) for name, (probs, _) in systems.items()}
+    union = np.maximum.reduce([(mask > 0).astype(np.uint8) for mask in masks.values()])
+    regions = make_regions(union, spacing, valid=valid).masks
+    truth = reference.numpy()
+    totals: dict[str, dict[str, VoxelTotals]] = {}
+    for name, (probs, calibrator) in systems.items():
+        distance = torch.from_numpy(distance_to(masks[name] > 0, spacing))
+        calibrated = (calibrator or Identity()).apply(probs, distance)
+        totals[name] = {
+            region: voxel_totals(calibrated, reference, torch.from_numpy(regions[region]))
+            for region in REGIONS
+        }
+        if name == main:
+            unsure = entropy(calibrated[None], normalize=True)[0].clamp(0, 1)
+    inside = torch.from_numpy(regions["band"])
+    errors = ErrorHistogram.of(unsure[inside], torch.from_numpy(masks[main] != truth)[inside])
+    own = make_regions(masks[main], spacing, valid=valid).masks["outside"]
+    count, _ = missed_voxels(truth, own)
+    n_structures = next(iter(systems.values()))[0].shape[0] - 1
+    return CaseRecord(
+        id=scan_id,
+        subject=subject,
+        dice={name: dice_per_structure(mask, truth, n_structures) for name, mask in masks.items()},
+        totals=totals,
+        errors=errors,
+        missed=(count, int(np.count_nonzero(truth))),
+        scores=scores,
+    )

@@ -1,0 +1,206 @@
+"""From trained members to a published version: fit the calibration on val, measure on test, write the card."""
+
+import platform
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from importlib.metadata import version as package_version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from segtrust.calibrators import (
+    Calibrator,
+    Identity,
+    calibrator_from_json,
+    draw_voxels,
+    fit_distance_temperature,
+    fit_pooled_temperature,
+)
+from segtrust.ensemble import SampleStatistics
+from segtrust.evaluate.card import make_card
+from segtrust.evaluate.cases import CaseRecord, evaluate_case
+from segtrust.inference.flags import brightness_asymmetry
+from segtrust.inference.members import load_member
+from segtrust.inference.predictor import Predictor
+from segtrust.inference.scan import PreparedScan, Scan, extent_mm, read_scan
+from segtrust.inference.sources import EnsembleSource
+from segtrust.models import ModelSpec, ModelVersion, publish_version
+from segtrust.regions import distance_to
+from segtrust.training.cases import native_labels, read_splits, read_subjects
+from segtrust.training.loop import CODE
+from segtrust.training.run import Recipe
+
+__all__ = ["release", "spec_as_trained"]
+
+Say = Callable[[str], None]
+_PACKAGES = ("torch", "monai", "numpy", "scipy", "safetensors", "segtrust")
+
+
+def release(
+    recipe: Recipe,
+    members: Sequence[Path],
+    data: Path,
+    model: Path,
+    *,
+    command: str,
+    say: Say = lambda _line: None,
+) -> ModelVersion:
+    """Calibrate on val, measure on test, publish.
+
+    Args:
+        recipe: what was trained.
+        members: weights, in order of the seeds.
+        data: folder with images, labels and splits.
+        model: the model folder to publish into.
+        command: how to do this again, for the card.
+        say: called with one plain line per step.
+
+    Returns:
+        The published version.
+
+    Raises:
+        ModelError: if the folder holds another model.
+        ScanError: if a scan cannot be read.
+
+    Source:
+        ours: train fits weights, val fits the calibration, test is read once, here.
+    """
+    splits = read_splits(data)
+    say(f"reading {len(splits['train'])} training scans for what the model has seen")
+    spec = spec_as_trained(recipe.spec, data, splits["train"])
+    draft = ModelVersion(
+        folder=model,
+        id="draft",
+        spec=spec,
+        members=tuple(members),
+        calibration={"calibrator": Identity().to_json()},
+        card={},
+        digest="draft",
+    )
+    ensemble = Predictor(draft)
+    first = load_member(spec, members[0])
+    single = Predictor(draft, source=EnsembleSource([lambda: first]))
+    say(f"calibrating on {len(splits['val'])} scans")
+    ensemble_fit, single_fit = _fit(ensemble, single, data, splits["val"])
+    say(f"measuring on {len(splits['test'])} scans")
+    served = Predictor(draft, calibrator=ensemble_fit)
+    records = list(_measure(served, single, single_fit, data, splits["test"], say))
+    card = {
+        "name": spec.name,
+        "parent": None,
+        "recipe": {"loss": recipe.budget.loss, "epochs": recipe.budget.epochs, "seeds": list(recipe.seeds)},
+        "training_code": CODE,
+        "data": {role: len(ids) for role, ids in splits.items()},
+        "data_subjects": {role: len({read_subjects(data).get(i, i) for i in ids}) for role, ids in splits.items()},
+        "command": command,
+        "software": {name: package_version(name) for name in _PACKAGES} | {"python": platform.python_version()},
+        "test": make_card(records, [label.name for label in spec.labels], main="calibrated"),
+        "test_note": "single: first member; single_temperature: the same with its own pooled temperature; "
+        "ensemble: mean of the members; calibrated: what is served. ECE: 15 bins, top label.",
+    }
+    calibration = {
+        "calibrator": ensemble_fit.to_json(),
+        "fitted_on": {"scans": len(splits["val"]), "role": "val"},
+        "precision": "fp32",
+    }
+    return publish_version(model, spec, members, calibration, card)
+
+
+def spec_as_trained(spec: ModelSpec, data: Path, ids: Sequence[str]) -> ModelSpec:
+    """Write into a specification what the training scans looked like.
+
+    Args:
+        spec: the recipe's specification.
+        data: folder with the images.
+        ids: training scans.
+
+    Returns:
+        The specification with ``extent_mm`` (edges in order of length) and ``intensity_ranges``.
+
+    Source:
+        ours.
+    """
+    scans = [_read(data, scan_id, spec) for scan_id in ids]
+    extents = np.array([sorted(e) for e in map(extent_mm, scans) if e is not None])
+    skews = np.array([brightness_asymmetry(scan) for scan in scans])
+    slack = 0.5 * (skews.max(axis=0) - skews.min(axis=0))
+    return replace(
+        spec,
+        extent_mm=tuple((float(c.min()), float(c.max())) for c in extents.T) if len(extents) else None,
+        intensity_ranges=tuple(
+            (round(float(c.min() - s), 3), round(float(c.max() + s), 3)) for c, s in zip(skews.T, slack, strict=True)
+        ),
+    )
+
+
+def _read(data: Path, scan_id: str, spec: ModelSpec) -> Scan:
+    return read_scan(data / "images" / f"{scan_id}.nii.gz", channels=len(spec.channels))
+
+
+def _labelled(
+    data: Path, ids: Sequence[str], spec: ModelSpec
+) -> Iterator[tuple[str, str, Scan, Tensor]]:
+    subjects = read_subjects(data)
+    for scan_id in ids:
+        scan = _read(data, scan_id, spec)
+        labels = native_labels(data / "labels" / f"{scan_id}.nii.gz", scan, spec)
+        yield scan_id, subjects.get(scan_id, scan_id), scan, labels
+
+
+def _distance(statistics: SampleStatistics, scan: Scan) -> Tensor:
+    return torch.from_numpy(distance_to(statistics.mean.argmax(dim=0).numpy() > 0, scan.spacing))
+
+
+def _valid(prepared: PreparedScan, scan: Scan) -> Tensor:
+    valid = torch.zeros(scan.shape, dtype=torch.bool)
+    valid[prepared.box] = True
+    return valid
+
+
+def _fit(
+    ensemble: Predictor, single: Predictor, data: Path, ids: Sequence[str]
+) -> tuple[Calibrator, Calibrator]:
+    drawn: dict[str, list[Any]] = {"ensemble": [], "single": []}
+    for index, (_, subject, scan, labels) in enumerate(_labelled(data, ids, ensemble.spec)):
+        for name, predictor in (("ensemble", ensemble), ("single", single)):
+            prepared, statistics, _ = predictor.sample(scan)
+            drawn[name].append(
+                draw_voxels(
+                    statistics.mean,
+                    labels,
+                    _distance(statistics, scan),
+                    subject=subject,
+                    seed=index,
+                    valid=_valid(prepared, scan),
+                )
+            )
+    return fit_distance_temperature(drawn["ensemble"]), fit_pooled_temperature(drawn["single"])
+
+
+def _measure(
+    served: Predictor, single: Predictor, single_fit: Calibrator, data: Path, ids: Sequence[str], say: Say
+) -> Iterator[CaseRecord]:
+    for index, (scan_id, subject, scan, labels) in enumerate(_labelled(data, ids, served.spec), start=1):
+        prepared, statistics, _ = served.sample(scan)
+        alone = single.sample(scan)[1].mean
+        prediction = served.conclude(scan, prepared, statistics)
+        record = evaluate_case(
+            scan_id,
+            subject,
+            {
+                "single": (alone, None),
+                "single_temperature": (alone, single_fit),
+                "ensemble": (statistics.mean, None),
+                "calibrated": (statistics.mean, calibrator_from_json(served.calibrator.to_json())),
+            },
+            labels,
+            scan.spacing,
+            prediction.valid,
+            main="calibrated",
+            scores=prediction.scores,
+        )
+        say(f"{index}/{len(ids)} {scan_id} Dice {np.nanmean(record.dice['calibrated']):.3f}")
+        yield record

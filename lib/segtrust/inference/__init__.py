@@ -1,0 +1,27 @@
+"""Prediction: reading scans, sources of samples, whole-scan prediction, writing volumes."""
+
+from segtrust.inference.cache import PredictionCache
+from segtrust.inference.members import check_device
+from segtrust.inference.prediction import Flag, Prediction, SliceHint, StructureSummary
+from segtrust.inference.predictor import Predictor
+from segtrust.inference.scan import Scan, fingerprint, read_scan
+from segtrust.inference.sources import DropoutSource, EnsembleSource, FlipSource, SampleSource
+from segtrust.inference.volumes import write_volume
+
+__all__ = [
+    "DropoutSource",
+    "EnsembleSource",
+    "Flag",
+    "FlipSource",
+    "Prediction",
+    "PredictionCache",
+    "Predictor",
+    "SampleSource",
+    "Scan",
+    "SliceHint",
+    "StructureSummary",
+    "check_device",
+    "fingerprint",
+    "read_scan",
+    "write_volume",
+]

@@ -1,0 +1,152 @@
+"""Reasons to look at a scan: what is unlike training, what came out empty, which slices to open first."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segtrust.inference.prediction import Flag, SliceHint
+from segtrust.inference.scan import Scan, content_box, extent_mm
+from segtrust.models import ModelSpec
+
+__all__ = ["brightness_asymmetry", "content_flags", "input_flags", "slices_to_open"]
+
+_EXTENT_SLACK = 1.25
+
+
+def input_flags(scan: Scan, spec: ModelSpec) -> list[Flag]:
+    """Compare a scan with what the model was trained on.
+
+    Args:
+        scan: the scan as read.
+        spec: ``extent_mm`` and ``intensity_ranges`` as seen in training; without them nothing is compared.
+
+    Returns:
+        Flags ``field_of_view`` (an edge of the scan's content is more than 1.25 times longer or shorter than
+        any in training; edges are compared in order of length, so that turning a scan changes nothing),
+        ``spacing_unknown`` and ``intensity``.
+
+    Source:
+        ours.
+    """
+    flags = []
+    extent = extent_mm(scan)
+    if extent is None:
+        flags.append(Flag("spacing_unknown", "the file does not say how large its voxels are"))
+    elif spec.extent_mm is not None:
+        size, seen = sorted(extent), sorted(spec.extent_mm)
+        if any(
+            not low / _EXTENT_SLACK <= mm <= high * _EXTENT_SLACK
+            for mm, (low, high) in zip(size, seen, strict=True)
+        ):
+            flags.append(
+                Flag(
+                    "field_of_view",
+                    f"unlike training: field of view {' x '.join(f'{mm:.0f}' for mm in size)} mm, trained on "
+                    f"{' x '.join(f'{low:.0f}-{high:.0f}' for low, high in seen)} mm",
+                )
+            )
+    if spec.intensity_ranges is not None:
+        flags += _intensity_flags(scan, spec)
+    return flags
+
+
+def brightness_asymmetry(scan: Scan) -> list[float]:
+    """(mean - median) / standard deviation of each channel's content: a number that no scaling changes.
+
+    Args:
+        scan: the scan as read.
+
+    Returns:
+        One number per channel, within [-1, 1].
+
+    Source:
+        ours; the nonparametric skew.
+    """
+    content = scan.data[(slice(None), *content_box(scan.data))].flatten(1).double()
+    spread = content.std(dim=1).clamp_min(1e-12)
+    skew: list[float] = ((content.mean(dim=1) - content.median(dim=1).values) / spread).tolist()
+    return skew
+
+
+def _intensity_flags(scan: Scan, spec: ModelSpec) -> list[Flag]:
+    return [
+        Flag(
+            "intensity",
+            f"unlike training: brightness of {name} "
+            f"(asymmetry {skew:.2f}, trained on {low:.2f} to {high:.2f})",
+        )
+        for name, skew, (low, high) in zip(
+            spec.channels, brightness_asymmetry(scan), spec.intensity_ranges or (), strict=True
+        )
+        if not low <= skew <= high
+    ]
+
+
+def content_flags(mask: NDArray[np.uint8], spec: ModelSpec) -> list[Flag]:
+    """Say which structures were not found.
+
+    Args:
+        mask: predicted labels.
+        spec: the model's labels.
+
+    Returns:
+        Flag ``empty`` if nothing was found, else ``structure_missing`` for each structure without a voxel.
+
+    Source:
+        ours; an empty prediction has no score, so it must be seen some other way.
+    """
+    found = np.bincount(mask.reshape(-1), minlength=len(spec.labels) + 1)[1:]
+    if not found.any():
+        return [Flag("empty", "nothing was found in this scan")]
+    return [
+        Flag("structure_missing", f"{label.name} was not found")
+        for label, count in zip(spec.labels, found, strict=True)
+        if count == 0
+    ]
+
+
+def slices_to_open(
+    error: NDArray[np.float32],
+    mask: NDArray[np.uint8],
+    near: NDArray[np.bool_],
+    spec: ModelSpec,
+    *,
+    count: int = 3,
+) -> list[SliceHint]:
+    """Find the slices along the file's third axis that hold most of the expected error.
+
+    Args:
+        error: chance of a wrong label, ``(X, Y, Z)``.
+        mask: predicted labels.
+        near: voxels near the prediction; the expected error is summed there.
+        spec: the model's labels.
+        count: how many slices.
+
+    Returns:
+        Most expected error first; empty for an empty prediction.
+
+    Source:
+        ours; the expected number of wrong voxels in a slice is the sum of its chances.
+    """
+    wrong = np.where(near, error, 0).sum(axis=(0, 1), dtype=np.float64)
+    total = wrong.sum()
+    if total <= 0:
+        return []
+    hints = []
+    for index in np.argsort(-wrong, kind="stable")[:count]:
+        if wrong[index] <= 0:
+            break
+        found = [
+            np.where(mask[..., index] == label.value, error[..., index], 0).sum(dtype=np.float64)
+            for label in spec.labels
+        ]
+        name = spec.labels[int(np.argmax(found))].name if any(found) else spec.labels[0].name
+        hints.append(
+            SliceHint(
+                axis=2,
+                index=int(index),
+                share=float(wrong[index] / total),
+                structure=name,
+                reason=f"about {wrong[index]:.0f} voxels are expected to be wrong here",
+            )
+        )
+    return hints

@@ -1,0 +1,167 @@
+"""The result of one prediction: mask, calibrated probabilities, maps and numbers, on the scan's own grid."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from segtrust import uncertainty
+from segtrust.errors import SettingError
+from segtrust.models import ModelSpec
+from segtrust.scores import ScanScores
+from segtrust.settings import MAP_NAMES
+
+__all__ = ["Flag", "Prediction", "SliceHint", "StructureSummary"]
+
+FloatMap = NDArray[np.float32]
+
+MISSED = "The map cannot show a structure or disease the model was never trained on."
+PURPOSE = "For annotation and research, not for diagnosis."
+
+
+@dataclass(frozen=True)
+class Flag:
+    """A reason to look at a scan: ``code`` for programs, ``text`` for people."""
+
+    code: str
+    text: str
+
+
+@dataclass(frozen=True)
+class StructureSummary:
+    """One structure of one scan; ``volume_ml`` is ``None`` if the spacing is unknown."""
+
+    name: str
+    value: int
+    voxels: int
+    volume_ml: float | None
+    mean_entropy: float | None
+    empty: bool
+
+
+@dataclass(frozen=True)
+class SliceHint:
+    """A slice to look at first: ``index`` counts from 0 along ``axis`` of the file's voxels."""
+
+    axis: int
+    index: int
+    share: float
+    structure: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What one prediction found out about one scan.
+
+    ``mask`` ``(X, Y, Z)`` uint8 holds 0 and the label values 1..N; ``probs`` ``(C, X, Y, Z)`` float32 are
+    calibrated; both are in the file's own voxel order, and ``affine`` takes voxels to RAS+ millimetres.
+    Between- and within-member maps and votes come from the uncalibrated members.
+    """
+
+    spec: ModelSpec
+    version_id: str
+    digest: str
+    affine: NDArray[np.float64]
+    spacing: tuple[float, float, float] | None
+    mask: NDArray[np.uint8]
+    probs: FloatMap
+    valid: NDArray[np.bool_]
+    members: int
+    calibration: str
+    precision: str
+    device: str
+    scores: ScanScores
+    structures: tuple[StructureSummary, ...]
+    flags: tuple[Flag, ...]
+    slices: tuple[SliceHint, ...]
+    steps: tuple[str, ...] = ()
+    member_maps: dict[str, FloatMap] = field(default_factory=dict, repr=False)
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether the probabilities went through a fitted calibrator."""
+        return self.calibration != "identity"
+
+    @cached_property
+    def entropy(self) -> FloatMap:
+        """Normalised entropy of the calibrated mean, [0, 1]."""
+        return self._from_probs(uncertainty.entropy, normalize=True)
+
+    def map(self, name: str) -> FloatMap:
+        """One uncertainty map, high means unsure.
+
+        Args:
+            name: one of :data:`segtrust.settings.MAP_NAMES`.
+
+        Returns:
+            ``(X, Y, Z)`` float32 in [0, 1].
+
+        Raises:
+            SettingError: for another name.
+        """
+        if name == "entropy":
+            return self.entropy
+        if name == "chance_of_error":
+            return self._from_probs(uncertainty.chance_of_error)
+        if name == "margin":
+            return self._from_probs(uncertainty.probability_margin)
+        if name not in MAP_NAMES:
+            raise SettingError(f"`map` must be one of {', '.join(MAP_NAMES)}, got {name!r}.")
+        return self.member_maps[name]
+
+    def _from_probs(self, measure: Callable[..., Tensor], **options: bool) -> FloatMap:
+        per_channel = measure(torch.from_numpy(self.probs)[None], head=self.spec.head.kind, **options)
+        flat = uncertainty.summarise_channels(per_channel, head=self.spec.head.kind)
+        values: FloatMap = flat[0].clamp(0, 1).numpy()
+        return values
+
+    def bands(self, edges: Sequence[float]) -> NDArray[np.uint8]:
+        """Bands of the chance of error as a label map.
+
+        Args:
+            edges: rising lower edges; a chance equal to an edge belongs to the band above it.
+
+        Returns:
+            ``(X, Y, Z)`` uint8: 0 below the first edge, 1..len(edges) above.
+        """
+        return np.digitize(self.map("chance_of_error"), np.asarray(edges, dtype=np.float32)).astype(np.uint8)
+
+    def params(self) -> dict[str, Any]:
+        """Everything but the volumes, as JSON can hold it; what is not known is absent.
+
+        Returns:
+            Plain strings, numbers, lists and dictionaries without NaN.
+        """
+        document: dict[str, Any] = _plain({
+            "model": self.spec.name,
+            "version": self.version_id,
+            "digest": self.digest,
+            "members": self.members,
+            "calibration": self.calibration,
+            "precision": self.precision,
+            "device": self.device,
+            "structures": [vars(s) for s in self.structures],
+            "scores": self.scores.to_json(),
+            "flags": [vars(f) for f in self.flags],
+            "slices": [vars(s) for s in self.slices],
+            "steps": list(self.steps),
+            "limits": f"{MISSED} {PURPOSE}",
+        })  # fmt: skip
+        return document
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401  # whatever JSON can hold
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items() if _plain(v) is not None}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,305 @@
+"""The one core: a scan in, a prediction out."""
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from segtrust.calibrators import Calibrator, calibrator_from_json
+from segtrust.ensemble import RunningTotals, SampleStatistics, labels_from_probs
+from segtrust.errors import DeviceError
+from segtrust.inference.flags import content_flags, input_flags, slices_to_open
+from segtrust.inference.members import check_device, load_member
+from segtrust.inference.prediction import Prediction, StructureSummary
+from segtrust.inference.scan import PreparedScan, Scan, prepare, read_scan
+from segtrust.inference.sources import EnsembleSource, SampleSource
+from segtrust.inference.windows import slide
+from segtrust.models import ModelSpec, ModelVersion
+from segtrust.regions import BAND_MM, distance_to
+from segtrust.scores import score_scan
+from segtrust.uncertainty import HeadKind, chance_of_error, entropy, normalise, summarise_channels
+
+__all__ = ["Predictor", "pooled_samples"]
+
+Progress = Callable[[int, int], None]
+
+# what is tried, one after the other, when a GPU runs out of memory: windows per batch, members kept, totals
+# on the CPU
+_LADDER = (
+    ("as set", 2, True, False),
+    ("one window at a time", 1, True, False),
+    ("one window and one member at a time", 1, False, False),
+    ("one window and one member at a time, totals on the CPU", 1, False, True),
+)
+
+
+class Predictor:
+    """Runs one version of a model; safe to call from several threads, which take turns.
+
+    Args:
+        version: an opened version.
+        device: ``auto``, ``cpu``, ``cuda``, ...
+        precision: ``fp32`` or ``bf16``.
+        keep_members: keep the networks in memory between scans; ``False`` loads one at a time.
+        source: another source of samples; the version's members unless given.
+        calibrator: another calibrator; the version's own unless given.
+
+    Raises:
+        DeviceError: if the device does not exist.
+        ModelError: if weights or calibration do not fit.
+    """
+
+    def __init__(
+        self,
+        version: ModelVersion,
+        *,
+        device: str = "cpu",
+        precision: str = "fp32",
+        keep_members: bool = True,
+        source: SampleSource | None = None,
+        calibrator: Calibrator | None = None,
+    ) -> None:
+        self.version, self.spec = version, version.spec
+        self.device = check_device(device)
+        self.precision, self.keep_members = precision, keep_members
+        self.calibrator = calibrator or calibrator_from_json(version.calibration["calibrator"])
+        self._source = source
+        self._kept: dict[int, nn.Module] = {}
+        self._lock = threading.Lock()
+
+    @cached_property
+    def source(self) -> SampleSource:
+        """Where the samples come from."""
+        if self._source is not None:
+            return self._source
+        return EnsembleSource([lambda i=i: self._member(i) for i in range(len(self.version.members))])  # type: ignore[misc]
+
+    def predict(self, path: Path, *, progress: Progress | None = None) -> Prediction:
+        """Segment one scan and say how sure that is.
+
+        Args:
+            path: NIfTI, NRRD or MetaImage file, or a folder with one DICOM series.
+            progress: called with (samples done, samples in all).
+
+        Returns:
+            The prediction on the scan's own grid.
+
+        Raises:
+            ScanError: if the scan cannot be used.
+            DeviceError: if memory does not suffice even for the smallest steps.
+        """
+        scan = read_scan(path, channels=len(self.spec.channels))
+        return self.predict_scan(scan, progress=progress)
+
+    def predict_scan(self, scan: Scan, *, progress: Progress | None = None) -> Prediction:
+        """Like :meth:`predict`, for a scan that is in memory already."""
+        prepared, statistics, steps = self.sample(scan, progress=progress)
+        return self.conclude(scan, prepared, statistics, steps)
+
+    def sample(
+        self, scan: Scan, *, progress: Progress | None = None
+    ) -> tuple[PreparedScan, SampleStatistics, tuple[str, ...]]:
+        """First half of a prediction: totals over all samples, uncalibrated, on the scan's own grid.
+
+        Args:
+            scan: a scan that was read with as many channels as the model needs.
+            progress: called with (samples done, samples in all).
+
+        Returns:
+            The prepared scan, its totals, and the steps that were taken to save memory.
+
+        Raises:
+            DeviceError: if memory does not suffice even for the smallest steps.
+        """
+        prepared = prepare(scan, self.spec)
+        with self._lock:
+            statistics, steps = self._run_ladder(prepared, progress)
+        return prepared, statistics, steps
+
+    def unload(self) -> None:
+        """Free the networks; the next prediction loads them again."""
+        with self._lock:
+            self._kept.clear()
+
+    def _member(self, index: int, *, keep: bool = True) -> nn.Module:
+        if index not in self._kept:
+            network = load_member(self.spec, self.version.members[index]).to(self.device)
+            if self.spec.spatial_dims == 3:
+                network = network.to(memory_format=torch.channels_last_3d)
+            if not (self.keep_members and keep):
+                return network
+            self._kept[index] = network
+        return self._kept[index]
+
+    def _run_ladder(
+        self, prepared: PreparedScan, progress: Progress | None
+    ) -> tuple[SampleStatistics, tuple[str, ...]]:
+        taken: list[str] = []
+        last: Exception | None = None
+        keep = self.keep_members
+        for name, batch, keep_members, on_cpu in _LADDER:
+            try:
+                self.keep_members = keep and keep_members
+                if not self.keep_members:
+                    self._kept.clear()
+                statistics = self._run(prepared, batch, on_cpu, progress)
+            except torch.cuda.OutOfMemoryError as error:
+                last = error.with_traceback(None)  # its frames would keep what filled the memory
+            else:
+                return statistics, (*taken[1:], name) if taken else ()
+            finally:
+                self.keep_members = keep
+            taken.append(name)
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+        raise DeviceError(
+            f"{self.device} has too little memory for this scan even with {_LADDER[-1][0]}. "
+            "Use device=cpu, or a smaller patch in spec.json."
+        ) from last
+
+    def _run(
+        self, prepared: PreparedScan, batch: int, on_cpu: bool, progress: Progress | None
+    ) -> SampleStatistics:
+        def over_windows(network: nn.Module, image: Tensor) -> Tensor:
+            return slide(
+                network,
+                image,
+                self.spec,
+                batch=batch,
+                precision=self.precision,
+                totals_device=torch.device("cpu") if on_cpu else None,
+            )
+
+        image = prepared.image.to(self.device)
+        samples = self.source.samples(image, over_windows)
+        return pooled_samples(samples, prepared, self.spec, total=len(self.source), progress=progress)
+
+    def conclude(
+        self, scan: Scan, prepared: PreparedScan, statistics: SampleStatistics, steps: tuple[str, ...] = ()
+    ) -> Prediction:
+        """Second half of a prediction: mask, calibration, maps and numbers; runs no network.
+
+        Args:
+            scan: as given to :meth:`sample`.
+            prepared: from :meth:`sample`.
+            statistics: from :meth:`sample`.
+            steps: from :meth:`sample`.
+
+        Returns:
+            The prediction.
+        """
+        spec, head = self.spec, self.spec.head.kind
+        mask = labels_from_probs(
+            statistics.mean, head=head, priority=spec.head.priority, threshold=spec.head.threshold
+        ).numpy()
+        distance = distance_to(mask > 0, scan.spacing)
+        probs = self.calibrator.apply(statistics.mean, torch.from_numpy(distance), head=head)
+        valid = np.zeros(scan.shape, dtype=bool)
+        valid[prepared.box] = True
+        sure = _one_map(entropy(probs[None], head=head, normalize=True), head)
+        wrong = _one_map(chance_of_error(probs[None], head=head), head)
+        maps = {
+            "between_member": _scaled(statistics.between, statistics.mean.shape[0], head),
+            "within_member": _scaled(statistics.within, statistics.mean.shape[0], head),
+            "variance": statistics.variance.clamp(0, 1).numpy(),
+            "votes": statistics.votes.numpy(),
+        }
+        scores = score_scan(
+            entropy=sure,
+            between=maps["between_member"],
+            probs=probs.numpy(),
+            labels=mask,
+            spacing=scan.spacing,
+            n_structures=len(spec.labels),
+            sample_voxels=statistics.sample_voxels.numpy(),
+            pairwise_dice=statistics.pairwise_dice.numpy(),
+            valid=valid,
+        )
+        near = (distance <= BAND_MM) & valid
+        return Prediction(
+            spec=spec,
+            version_id=self.version.id,
+            digest=self.version.digest,
+            affine=scan.affine,
+            spacing=scan.spacing,
+            mask=mask,
+            probs=probs.numpy(),
+            valid=valid,
+            members=statistics.n_samples,
+            calibration=self.calibrator.name,
+            precision=self.precision,
+            device=str(self.device),
+            scores=scores,
+            structures=_summaries(mask, scan, spec, scores.structures),
+            flags=tuple(input_flags(scan, spec) + content_flags(mask, spec)),
+            slices=tuple(slices_to_open(wrong, mask, near, spec)),
+            steps=steps,
+            member_maps=maps,
+        )
+
+
+def pooled_samples(
+    samples: Iterable[Tensor],
+    prepared: PreparedScan,
+    spec: ModelSpec,
+    *,
+    total: int,
+    progress: Progress | None = None,
+) -> SampleStatistics:
+    """Bring samples onto the scan's own grid, one at a time, and keep their running totals.
+
+    Args:
+        samples: iterator over ``(K, *grid)`` probabilities.
+        prepared: the scan that they belong to.
+        spec: the model's specification.
+        total: number of samples, for ``progress``.
+        progress: called after each sample.
+
+    Returns:
+        Totals on the scan's own voxels, on the CPU.
+
+    Source:
+        ours; interpolation happens to probabilities only, never to an entropy or label map.
+    """
+    head = spec.head
+    totals = RunningTotals(head=head.kind, priority=head.priority, threshold=head.threshold)
+    background = 0 if head.kind == "softmax" else None
+    for index, sample in enumerate(samples, start=1):
+        totals.add(prepared.to_native(sample, background=background))
+        if progress:
+            progress(index, total)
+    return totals.finish()
+
+
+def _one_map(per_channel: Tensor, head: HeadKind) -> NDArray[np.float32]:
+    values: NDArray[np.float32] = summarise_channels(per_channel, head=head)[0].clamp(0, 1).numpy()
+    return values
+
+
+def _scaled(nats: Tensor, n_classes: int, head: HeadKind) -> NDArray[np.float32]:
+    unit = normalise(nats, n_classes, head=head)
+    values: NDArray[np.float32] = (unit.amax(dim=0) if head == "sigmoid" else unit).clamp(0, 1).numpy()
+    return values
+
+
+def _summaries(
+    mask: NDArray[np.uint8], scan: Scan, spec: ModelSpec, entropies: Mapping[int, float | None]
+) -> tuple[StructureSummary, ...]:
+    counts = np.bincount(mask.reshape(-1), minlength=len(spec.labels) + 1)
+    ml = abs(float(np.linalg.det(scan.affine[:3, :3]))) / 1000 if scan.spacing is not None else None
+    return tuple(
+        StructureSummary(
+            name=label.name,
+            value=label.value,
+            voxels=int(counts[label.value]),
+            volume_ml=int(counts[label.value]) * ml if ml is not None else None,
+            mean_entropy=entropies[label.value],
+            empty=not counts[label.value],
+        )
+        for label in spec.labels
+    )

@@ -1,0 +1,283 @@
+"""Reading a scan, putting it on the network's grid, and bringing probabilities back onto its own."""
+
+import hashlib
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.data import ITKReader, MetaTensor, NibabelReader
+from monai.transforms import Compose, Orientation, Spacing, Transform
+from numpy.typing import NDArray
+from torch import Tensor
+
+from segtrust.errors import ScanError
+from segtrust.models import Intensity, ModelSpec
+
+__all__ = ["PreparedScan", "Scan", "fingerprint", "prepare", "read_scan"]
+
+_HEADER_BYTES = 4096
+_AXES = (("L", "R"), ("P", "A"), ("I", "S"))
+
+
+@dataclass(frozen=True)
+class Scan:
+    """A scan as its file has it: ``data`` ``(C, X, Y, Z)`` float32, ``affine`` 4x4 to RAS+ millimetres."""
+
+    data: Tensor
+    affine: NDArray[np.float64]
+    spacing: tuple[float, float, float] | None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Spatial shape in the file's own voxel order."""
+        return tuple(self.data.shape[1:])
+
+
+@dataclass(frozen=True)
+class PreparedScan:
+    """A scan on the network's grid, with the way back.
+
+    ``image`` is ``(C, *grid)``, normalised. ``box`` are the native voxels that are no padding.
+    """
+
+    image: Tensor
+    box: tuple[slice, slice, slice]
+    native_shape: tuple[int, ...]
+    _chain: Compose
+    _cropped: MetaTensor
+
+    def to_native(self, probs: Tensor, *, background: int | None) -> Tensor:
+        """Bring probabilities back onto the scan's own voxels.
+
+        Args:
+            probs: ``(C, *grid)`` on the network's grid.
+            background: class that padding voxels get with certainty; ``None`` gives them 0 in every channel.
+
+        Returns:
+            ``(C, X, Y, Z)`` float32, in the file's own voxel order, summing to one again after interpolation
+            if ``background`` is given.
+
+        Source:
+            ours; the interpolation is MONAI's, always linear and always of probabilities.
+        """
+        grid = MetaTensor(
+            probs.float().cpu(),
+            affine=self._cropped.affine,
+            applied_operations=list(self._cropped.applied_operations),
+        )
+        inner: Tensor = self._chain.inverse(grid).as_tensor().clamp_(0, 1)
+        if background is not None:
+            inner /= inner.sum(dim=0, keepdim=True).clamp_min_(1e-12)
+        if tuple(inner.shape[1:]) == self.native_shape:
+            return inner
+        outer = torch.zeros((inner.shape[0], *self.native_shape))
+        if background is not None:
+            outer[background] = 1
+        outer[(slice(None), *self.box)] = inner
+        return outer
+
+
+def fingerprint(path: Path) -> str:
+    """Name the content of a scan file cheaply: size, time of change and a hash of its first 4096 bytes.
+
+    Args:
+        path: a file, or a folder with one DICOM series (names, sizes and times of its files).
+
+    Returns:
+        64 hexadecimal digits.
+
+    Raises:
+        ScanError: if nothing is there.
+
+    Source:
+        ours.
+    """
+    files = sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else [path]
+    digest = hashlib.sha256()
+    try:
+        for file in files:
+            stat = file.stat()
+            digest.update(f"{file.name}|{stat.st_size}|{stat.st_mtime_ns}\n".encode())
+        with files[0].open("rb") as first:
+            digest.update(first.read(_HEADER_BYTES))
+    except (OSError, IndexError) as error:
+        raise ScanError(f"the scan {path.name!r} cannot be opened: {error}.", "scan_missing") from error
+    return digest.hexdigest()
+
+
+def read_scan(path: Path, *, channels: int = 1) -> Scan:
+    """Read a scan from NIfTI, NRRD, MetaImage or a folder with one DICOM series.
+
+    Args:
+        path: the file or folder.
+        channels: number of channels that the model needs.
+
+    Returns:
+        The scan with finite float32 values.
+
+    Raises:
+        ScanError: if the file is missing, cannot be read to its end, has other than ``channels`` channels,
+            is not a volume, holds values that are not finite, or one value everywhere.
+
+    Source:
+        ours; files are decoded by nibabel (NIfTI) and ITK (all others) through MONAI.
+    """
+    if not path.exists():
+        raise ScanError(f"the scan {path.name!r} does not exist.", "scan_missing")
+    is_nifti = path.name.lower().endswith((".nii", ".nii.gz"))
+    reader = NibabelReader() if is_nifti else ITKReader()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            array, meta = reader.get_data(reader.read(path))
+    except Exception as error:
+        raise ScanError(
+            f"the scan {path.name!r} cannot be read to its end ({type(error).__name__}: {_first_line(error)}). "
+            "Was the file cut off or is it of another type? Convert or copy it again.",
+            "scan_unreadable",
+        ) from error
+    return _checked(_channel_first(array, meta), np.asarray(meta["affine"]), path.name, channels)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [""])[0][:200]
+
+
+def _channel_first(array: NDArray[np.generic], meta: Mapping[str, Any]) -> Tensor:
+    axis = meta.get("original_channel_dim", "no_channel")
+    data = torch.from_numpy(np.asarray(array, dtype=np.float32))
+    has_axis = isinstance(axis, int) or (isinstance(axis, float) and not math.isnan(axis))
+    data = data.movedim(int(axis), 0) if has_axis else data.unsqueeze(0)
+    return data.unsqueeze(-1) if data.ndim == 3 else data
+
+
+def _checked(data: Tensor, affine: NDArray[np.float64], name: str, channels: int) -> Scan:
+    if data.ndim != 4 or 0 in data.shape:
+        raise ScanError(
+            f"the scan {name!r} must be one volume, got shape {tuple(data.shape)}. Split time series first.",
+            "scan_dimensions",
+        )
+    if data.shape[0] != channels:
+        raise ScanError(
+            f"the scan {name!r} must have {channels} channel(s), got {data.shape[0]}. "
+            "Give one file with the channels in the order of the model's specification.",
+            "scan_channels",
+        )
+    if not bool(torch.isfinite(data).all()):
+        bad = int((~torch.isfinite(data)).sum())
+        raise ScanError(
+            f"the scan {name!r} must hold finite numbers, got {bad} voxels with NaN or infinity. "
+            "Export it again, or replace them.",
+            "scan_not_finite",
+        )
+    for index, channel in enumerate(data):
+        if channel.amin() == channel.amax():
+            value = channel.amin().item()
+            raise ScanError(
+                f"the scan {name!r} must not be empty, but channel {index} is {value:g} everywhere.",
+                "scan_constant",
+            )
+    affine = np.asarray(affine, dtype=np.float64)
+    return Scan(data=data.contiguous(), affine=affine, spacing=_spacing(affine))
+
+
+def _spacing(affine: NDArray[np.float64]) -> tuple[float, float, float] | None:
+    size = np.linalg.norm(affine[:3, :3], axis=0)
+    if not (np.isfinite(size).all() and (size > 0).all()):
+        return None
+    return (float(size[0]), float(size[1]), float(size[2]))
+
+
+def prepare(scan: Scan, spec: ModelSpec) -> PreparedScan:
+    """Put a scan on the network's grid: cut padding off, turn, resample, normalise.
+
+    Args:
+        scan: what :func:`read_scan` returned.
+        spec: the model's specification.
+
+    Returns:
+        The prepared scan. Padding, that is border slabs that hold nothing but the scan's smallest value, is
+        cut off first, so that added air changes nothing that is computed later.
+
+    Source:
+        ours; turning and resampling are MONAI's.
+    """
+    box = content_box(scan.data)
+    affine = _shifted(scan.affine, box)
+    cropped = MetaTensor(scan.data[(slice(None), *box)], affine=affine)  # type: ignore[arg-type]  # takes arrays too
+    steps: list[Transform] = [Orientation(axcodes=spec.orientation, labels=_AXES)]
+    if spec.spacing is not None and scan.spacing is not None:
+        steps.append(Spacing(pixdim=spec.spacing, mode="bilinear", padding_mode="border"))
+    chain = Compose(steps)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        grid = chain(cropped)
+    return PreparedScan(
+        image=normalise(grid.as_tensor(), spec.intensity),
+        box=box,
+        native_shape=scan.shape,
+        _chain=chain,
+        _cropped=grid,
+    )
+
+
+def normalise(image: Tensor, intensity: Intensity) -> Tensor:
+    """Normalise each channel.
+
+    Args:
+        image: ``(C, *grid)``.
+        intensity: the method of the model's specification.
+
+    Returns:
+        Same shape, float32: mean 0 and standard deviation 1, or the window mapped to [0, 1] and clipped.
+
+    Source:
+        ours.
+    """
+    if intensity.method == "window":
+        return ((image - intensity.low) / (intensity.high - intensity.low)).clamp(0, 1).float()
+    wide = image.double()
+    axes = tuple(range(1, image.ndim))
+    spread = wide.std(dim=axes, keepdim=True, correction=0).clamp_min(1e-8)
+    return ((wide - wide.mean(dim=axes, keepdim=True)) / spread).float()
+
+
+def content_box(data: Tensor) -> tuple[slice, slice, slice]:
+    """Smallest box outside of which every voxel has its channel's minimum.
+
+    Args:
+        data: ``(C, X, Y, Z)``, not constant.
+
+    Returns:
+        One slice per spatial axis.
+
+    Source:
+        ours.
+    """
+    content = (data > data.amin(dim=(1, 2, 3), keepdim=True)).any(dim=0)
+    slices = []
+    for axis in range(3):
+        others = tuple(a for a in range(3) if a != axis)
+        hit = torch.nonzero(content.any(dim=others[1]).any(dim=others[0])).flatten()
+        slices.append(slice(int(hit[0]), int(hit[-1]) + 1))
+    return (slices[0], slices[1], slices[2])
+
+
+def _shifted(affine: NDArray[np.float64], box: Sequence[slice]) -> NDArray[np.float64]:
+    moved = affine.copy()
+    moved[:3, 3] += affine[:3, :3] @ np.array([s.start for s in box], dtype=np.float64)
+    return moved
+
+
+def extent_mm(scan: Scan) -> tuple[float, float, float] | None:
+    """Size of the scan's content along its own axes in millimetres; ``None`` if the spacing is unknown."""
+    if scan.spacing is None:
+        return None
+    box = content_box(scan.data)
+    size = [(s.stop - s.start) * mm for s, mm in zip(box, scan.spacing, strict=True)]
+    return (size[0], size[1], size[2]) if all(map(math.isfinite, size)) else None

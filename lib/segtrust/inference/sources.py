@@ -1,0 +1,128 @@
+"""Sources of samples: each yields whole-scan probability volumes on the network's grid, one at a time."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain, combinations
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from segtrust.errors import ModelError
+
+__all__ = ["DropoutSource", "EnsembleSource", "FlipSource", "SampleSource", "Slide"]
+
+Slide = Callable[[nn.Module, Tensor], Tensor]
+"""Runs a network over a whole image ``(C, *grid)`` and returns probabilities ``(K, *grid)``."""
+
+_DROPOUT = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
+
+
+class SampleSource(Protocol):
+    """One method and a length: that is all a new source needs."""
+
+    def __len__(self) -> int:
+        """Number of samples per scan."""
+
+    def samples(self, image: Tensor, slide: Slide) -> Iterator[Tensor]:
+        """Yield ``(K, *grid)`` probabilities, one sample at a time."""
+
+
+@dataclass(frozen=True)
+class EnsembleSource:
+    """One sample per member (Lakshminarayanan et al. 2017; Mehrtash et al. 2020).
+
+    Args:
+        members: called one after the other; each returns a network in evaluation mode. A member that is
+            loaded inside its call and kept nowhere is freed before the next one.
+    """
+
+    members: Sequence[Callable[[], nn.Module]]
+
+    def __len__(self) -> int:
+        return len(self.members)
+
+    def samples(self, image: Tensor, slide: Slide) -> Iterator[Tensor]:
+        """Yield one sample per member."""
+        for member in self.members:
+            yield slide(member(), image)
+
+
+@dataclass(frozen=True)
+class DropoutSource:
+    """Monte-Carlo dropout: several passes through one network with its dropout layers active (Gal 2016).
+
+    Only dropout layers are switched; normalisation layers stay in evaluation mode, and every weight, buffer
+    and mode is what it was when the last sample has been taken.
+
+    Args:
+        member: the network.
+        passes: number of samples.
+        seed: the same seed gives the same samples.
+
+    Raises:
+        ModelError: if the network has no dropout layer with a rate above 0.
+    """
+
+    member: nn.Module
+    passes: int = 10
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not _active_dropout(self.member):
+            raise ModelError(
+                "Monte-Carlo dropout needs a network with a dropout rate above 0, got none. "
+                "Set `dropout` (or `dropout_prob`) in `network` of spec.json and train again."
+            )
+
+    def __len__(self) -> int:
+        return self.passes
+
+    def samples(self, image: Tensor, slide: Slide) -> Iterator[Tensor]:
+        """Yield one sample per pass."""
+        devices = [image.device] if image.device.type == "cuda" else []
+        for index in range(self.passes):
+            with torch.random.fork_rng(devices), _switched_on(_active_dropout(self.member)):
+                torch.manual_seed(self.seed * 1_000_003 + index)
+                sample = slide(self.member, image)
+            yield sample
+
+
+def _active_dropout(network: nn.Module) -> list[nn.Module]:
+    return [m for m in network.modules() if isinstance(m, _DROPOUT) and m.p > 0]
+
+
+@contextmanager
+def _switched_on(layers: Sequence[nn.Module]) -> Iterator[None]:
+    modes = [layer.training for layer in layers]
+    try:
+        for layer in layers:
+            layer.train()
+        yield
+    finally:
+        for layer, mode in zip(layers, modes, strict=True):
+            layer.train(mode)
+
+
+@dataclass(frozen=True)
+class FlipSource:
+    """Test-time augmentation: every combination of mirrored axes, mirrored back exactly (Wang et al. 2019).
+
+    Args:
+        member: the network.
+        axes: spatial axes of the grid that may be mirrored; n axes give 2^n samples.
+    """
+
+    member: nn.Module
+    axes: tuple[int, ...] = (0,)
+
+    def __len__(self) -> int:
+        return int(2 ** len(self.axes))
+
+    def samples(self, image: Tensor, slide: Slide) -> Iterator[Tensor]:
+        """Yield one sample per view, the plain view first."""
+        views = chain.from_iterable(combinations(self.axes, n) for n in range(len(self.axes) + 1))
+        for axes in views:
+            dims = [axis + 1 for axis in axes]
+            yield slide(self.member, image.flip(dims)).flip(dims)

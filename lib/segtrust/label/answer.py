@@ -1,0 +1,72 @@
+"""The form in which a client wants a volume: file type, number type, compression."""
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segtrust.errors import SettingError
+from segtrust.inference import write_volume
+from segtrust.settings import parse_bool
+
+__all__ = ["AnswerForm"]
+
+_EXTENSIONS = (".nii.gz", ".nrrd", ".nii")
+_TYPES = ("uint8", "int16", "uint16", "float32")
+_ALIASES = {"float": "float32", "single": "float32", "float64": "float32", "double": "float32"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnswerForm:
+    """How the answer's volume is written.
+
+    Raises:
+        SettingError: for a file or number type that is not written; the allowed ones are listed.
+    """
+
+    extension: str = ".nii.gz"
+    dtype: str = "uint8"
+    compress: bool = True
+
+    def __post_init__(self) -> None:
+        if self.extension not in _EXTENSIONS:
+            raise SettingError(
+                f"`result_extension` must be one of {', '.join(_EXTENSIONS)}, got {self.extension!r}."
+            )
+        if self.dtype not in _TYPES:
+            raise SettingError(f"`result_dtype` must be one of {', '.join(_TYPES)}, got {self.dtype!r}.")
+
+    @classmethod
+    def from_request(cls, request: Mapping[str, Any]) -> Self:
+        """Read MONAI Label's keys ``result_extension``, ``result_dtype`` and ``result_compress``."""
+        extension = str(_first(request.get("result_extension")) or ".nii.gz").lower()
+        dtype = str(_first(request.get("result_dtype")) or "uint8").lower().rpartition(".")[2]
+        compress = _first(request.get("result_compress"))
+        return cls(
+            extension=extension if extension.startswith(".") else f".{extension}",
+            dtype=_ALIASES.get(dtype, dtype),
+            compress=True if compress is None else parse_bool(compress, "result_compress"),
+        )
+
+    def write(self, volume: NDArray[Any], affine: NDArray[np.float64]) -> Path:
+        """Write a volume to a temporary file, which the caller deletes.
+
+        Args:
+            volume: ``(X, Y, Z)`` on the scan's own voxels.
+            affine: voxel to RAS+ millimetres.
+
+        Returns:
+            The file.
+        """
+        with tempfile.NamedTemporaryFile(prefix="segtrust-", suffix=self.extension, delete=False) as file:
+            path = Path(file.name)
+        write_volume(volume.astype(self.dtype, copy=False), affine, path, compress=self.compress)
+        return path
+
+
+def _first(value: object) -> object:
+    return value[0] if isinstance(value, list | tuple) and value else value

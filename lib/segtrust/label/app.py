@@ -1,0 +1,190 @@
+"""What an app's ``main.py`` adds to ``MONAILabelApp``: models, tasks, strategies, datastore and routes."""
+
+import logging
+import shutil
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import requests
+import torch
+from monailabel.config import settings as platform
+from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
+from monailabel.interfaces.tasks.batch_infer import BatchInferTask
+from monailabel.interfaces.tasks.infer_v2 import InferTask
+from monailabel.interfaces.tasks.scoring import ScoringMethod
+from monailabel.interfaces.tasks.strategy import Strategy
+
+from segtrust import __version__
+from segtrust.errors import ModelNotFoundError, ScanError, SettingError
+from segtrust.label.datastore import SafeDatastore, tag_name
+from segtrust.label.failures import LabelError
+from segtrust.label.infer import MaskTask, UncertaintyTask
+from segtrust.label.names import RESEARCH_ONLY, app_labels, band_labels, structure_labels
+from segtrust.label.routes import install_routes
+from segtrust.label.scoring import EntropyScoring
+from segtrust.label.served import serve_models
+from segtrust.label.strategies import EntropyStrategy, OhifStrategy, UniformStrategy
+from segtrust.label.uploads import holds_upload
+from segtrust.label.warmup import warm_up
+from segtrust.settings import AppSettings
+from segtrust.store import StateStore, state_dir_for
+
+if TYPE_CHECKING:
+    from monailabel.interfaces.app import MONAILabelApp as _Host
+else:
+    _Host = object  # MONAI Label takes the class with `MONAILabelApp` as a direct base: that of main.py
+
+__all__ = ["SegtrustApp"]
+
+logger = logging.getLogger(__name__)
+
+_PLATFORM_CONF = ("server_mode",)
+
+
+class SegtrustApp(_Host):
+    """Mixin for an app class that names ``MONAILabelApp`` as its other base.
+
+    Args:
+        app_dir: folder of the app.
+        studies: folder of the scans, or URL of a DICOMweb server.
+        conf: what follows ``--conf`` on the command line.
+        name: name shown in viewers.
+        description: shown in viewers.
+
+    Raises:
+        SettingError: for an unknown setting or a bad value.
+        ModelNotFoundError: if there is nothing to serve.
+    """
+
+    only: ClassVar[tuple[str, ...]] = ()
+    """Models that the app restricts itself to; empty for every model found."""
+
+    def __init__(
+        self, app_dir: str, studies: str, conf: Mapping[str, str] | None, *, name: str, description: str
+    ) -> None:
+        given = dict(conf or {})
+        self.settings = AppSettings.from_conf({k: v for k, v in given.items() if k not in _PLATFORM_CONF})
+        self.state_dir = state_dir_for(studies, self.settings.state_dir)
+        self.served = serve_models(self.settings, self.state_dir, self.only)
+        self.store = StateStore(self.state_dir / "state.sqlite")
+        self.structures = {model: structure_labels(m.spec) for model, m in self.served.items()}
+        several = len(self.served) > 1
+        self.bands = {m: band_labels(self.settings.band_edges, m if several else "") for m in self.served}
+        super().__init__(
+            app_dir=app_dir,
+            studies=studies,
+            conf=given,
+            name=name,
+            description=f"{description} {RESEARCH_ONLY}",
+            version=__version__,
+            labels=app_labels(self.bands.values(), self.structures.values()),
+        )
+        self._auto_update_scoring = False
+
+    def init_infers(self) -> dict[str, InferTask]:
+        tasks: dict[str, InferTask] = {}
+        for name, model in self.served.items():
+            tasks[name] = MaskTask(model)
+            tasks[f"{name}_uncertainty"] = UncertaintyTask(model, self.bands[name])
+        return tasks
+
+    def init_strategies(self) -> dict[str, Strategy]:
+        own = {"entropy": EntropyStrategy(self.served, self.store), "uniform": UniformStrategy()}
+        chosen = self.settings.ohif_strategy
+        if chosen not in own:
+            raise SettingError(f"`ohif_strategy` must be one of {', '.join(own)}, got {chosen!r}.")
+        return {**own, "random": OhifStrategy(chosen, own[chosen])}
+
+    def init_scoring_methods(self) -> dict[str, ScoringMethod]:
+        return {"entropy": EntropyScoring(self.served, self.store)}
+
+    def init_batch_infer(self) -> BatchInferTask:
+        return _BatchInfer()
+
+    def init_datastore(self) -> Datastore:
+        if self.studies.startswith(("http://", "https://")):
+            return super().init_datastore()
+        return SafeDatastore(
+            self.studies,
+            structures=self.structures,
+            on_served=self.store.mark_served,
+            extensions=platform.MONAI_LABEL_DATASTORE_FILE_EXT,
+            auto_reload=platform.MONAI_LABEL_DATASTORE_AUTO_RELOAD,
+            read_only=platform.MONAI_LABEL_DATASTORE_READ_ONLY,
+        )
+
+    def infer(self, request: dict[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
+        """Run one infer task; unlike MONAI Label's, an image is never a path that a client made up."""
+        model, store = str(request.get("model") or ""), datastore or self.datastore()
+        task = self._infers.get(model)
+        if task is None:
+            raise ModelNotFoundError(f"no model {model!r}. Served: {', '.join(self._infers)}.")
+        image, tag = request.get("image"), tag_name(request.get("label_tag") or DefaultLabelTag.ORIGINAL)
+        path, owned = self._scan_path(image, store)
+        keep = bool(request.get("save_label")) and owned
+        if keep and tag == DefaultLabelTag.FINAL.value and isinstance(task, UncertaintyTask):
+            raise LabelError(
+                "an uncertainty view cannot be kept as a final label. Choose another `label_tag`."
+            )
+        public = {key: value for key, value in request.items() if not key.startswith("_")}
+        file, params = task({**public, "image": str(path), "description": task.description})
+        info = {"model": model, "params": params}
+        label = store.save_label(image, file, tag, info) if keep else file
+        return {"label": label, "tag": DefaultLabelTag.ORIGINAL.value, "file": file, "params": params}
+
+    def _scan_path(self, image: object, store: Datastore) -> tuple[Path, bool]:
+        """Where a scan lies, and whether the datastore has it."""
+        if not isinstance(image, str) or not image:
+            raise ScanError("`image` must name a scan of the datastore.", "scan_missing")
+        if holds_upload(Path(image)) or self._in_sessions(Path(image)):
+            return Path(image), False
+        try:
+            uri = store.get_image_uri(image)
+        except (requests.RequestException, LookupError) as error:
+            raise ScanError(f"the scan {image!r} cannot be fetched: {error}.", "scan_missing") from error
+        if not uri or not Path(uri).exists():
+            raise ScanError(f"no scan {image!r} in the datastore. Is the id right?", "scan_missing")
+        return Path(uri), True
+
+    def _in_sessions(self, path: Path) -> bool:
+        sessions = self.sessions()
+        return sessions is not None and path.resolve().is_relative_to(Path(sessions.store_path).resolve())
+
+    def async_scoring(self, method: str | None, params: dict[str, Any] | None = None) -> dict[str, Any]:
+        # MONAI Label calls it with None at start, after training and after every next sample, and each call
+        # starts a process per method; scoring runs when somebody asks for it
+        return super().async_scoring(method, params) if method else {}
+
+    def on_save_label(self, image_id: str, label_id: str) -> dict[str, Any]:
+        super().on_save_label(image_id, label_id)
+        info = self.datastore().get_label_info(label_id, DefaultLabelTag.FINAL.value)
+        return {"segtrust": info["segtrust"]} if "segtrust" in info else {}
+
+    def on_init_complete(self) -> None:
+        # exists only in a server process; to import it elsewhere would build one
+        from monailabel.app import app as server  # noqa: PLC0415
+
+        install_routes(self, server)
+        super().on_init_complete()
+        if self.settings.warm_up:
+            models = list(self.served.values())
+            threading.Thread(target=warm_up, args=(models,), name="warm-up", daemon=True).start()
+
+    def _download_dcmqi_tools(self) -> None:
+        if shutil.which("itkimage2segimage") is None:
+            raise SettingError(
+                "`itkimage2segimage` must be on PATH to write DICOM SEG. Run: pip install dcmqi"
+            )
+
+
+class _BatchInfer(BatchInferTask):
+    """MONAI Label's batch inference; its default of several GPUs divides by their number, also by zero."""
+
+    def __call__(
+        self, request: dict[str, Any], datastore: Datastore, infer: Callable[..., Any]
+    ) -> dict[str, Any]:
+        several = torch.cuda.is_available() and request.get("multi_gpu", True)
+        results: dict[str, Any] = super().__call__({**request, "multi_gpu": several}, datastore, infer)
+        return results

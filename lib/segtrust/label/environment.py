@@ -1,0 +1,22 @@
+"""Process-wide switches that must be set before, or as soon as, monailabel is imported."""
+
+import os
+import sys
+import tarfile
+from pathlib import Path
+
+__all__ = ["prepare_environment"]
+
+
+def prepare_environment() -> None:
+    """No telemetry, this environment's DICOM programs on PATH, no archive that writes outside its folder."""
+    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+    os.environ["MONAI_LABEL_AUTO_UPDATE_SCORING"] = "false"
+    if (telemetry := sys.modules.get("mlflow.telemetry")) is not None:
+        telemetry.set_telemetry_client()  # re-reads the switch: mlflow was imported before us
+    programs = str(Path(sys.executable).parent)
+    paths = os.environ.get("PATH", "").split(os.pathsep)
+    if programs not in paths:
+        os.environ["PATH"] = os.pathsep.join([programs, *filter(None, paths)])
+    # MONAI Label unpacks what clients send to /session; this refuses members like ../../x
+    tarfile.TarFile.extraction_filter = staticmethod(tarfile.data_filter)

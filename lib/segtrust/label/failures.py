@@ -1,0 +1,105 @@
+"""What goes wrong, said over HTTP: a status and JSON with ``detail``, ``code``, ``scan`` and ``task``."""
+
+import json
+import logging
+import shutil
+import tarfile
+from typing import Any
+
+from monailabel.interfaces.exception import (
+    ImageNotFoundException,
+    LabelNotFoundException,
+    MONAILabelError,
+    MONAILabelException,
+)
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+
+from segtrust.errors import (
+    DeviceError,
+    ModelNotFoundError,
+    ScanError,
+    SegtrustError,
+    SettingError,
+    StoreError,
+)
+
+__all__ = ["HANDLERS", "LabelError", "PathError", "answer_failure", "status_and_code"]
+
+logger = logging.getLogger(__name__)
+
+
+class LabelError(SegtrustError, ValueError):
+    """A submitted label that cannot be kept as it is."""
+
+    code = "label"
+
+
+class PathError(SegtrustError, ValueError):
+    """A name that must not become part of a path on the server."""
+
+    code = "path"
+
+
+_STATUS: tuple[tuple[type[Exception], int], ...] = (
+    (ModelNotFoundError, 404),
+    (ImageNotFoundException, 404),
+    (LabelNotFoundException, 404),
+    (SettingError, 400),
+    (DeviceError, 400),
+    (PathError, 400),
+    (LabelError, 422),
+    (ScanError, 422),
+    (StoreError, 503),
+    (json.JSONDecodeError, 400),
+    (tarfile.TarError, 400),
+    (shutil.ReadError, 400),
+)
+
+
+def status_and_code(error: Exception) -> tuple[int, str]:
+    """HTTP status and one word for an error; 500 and ``internal`` for what nobody foresaw."""
+    if isinstance(error, ScanError) and error.code == "scan_missing":
+        return 404, error.code
+    if isinstance(error, MONAILabelException) and error.error in (
+        MONAILabelError.INVALID_INPUT,
+        MONAILabelError.APP_INIT_ERROR,  # its word for an unknown strategy
+    ):
+        return 404, "not_found"
+    status = next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
+    if isinstance(error, SegtrustError):
+        return status, error.code
+    return status, {404: "not_found", 400: "malformed"}.get(status, "internal")
+
+
+async def answer_failure(request: Request, error: Exception) -> JSONResponse:
+    """Turn an error into an answer; what nobody foresaw goes to the log, not to the client."""
+    status, code = status_and_code(error)
+    detail = str(getattr(error, "msg", "") or error)
+    if code == "internal":
+        logger.error("Unforeseen error at %s", request.url.path, exc_info=error)
+        detail = "Unforeseen error on the server; its log has the details."
+    return JSONResponse(
+        {"detail": detail, "code": code, "scan": _scan(request), "task": _task(request)}, status_code=status
+    )
+
+
+def _scan(request: Request) -> str | None:
+    query = request.query_params
+    return next((query[key] for key in ("image", "label", "id", "session_id") if query.get(key)), None)
+
+
+def _task(request: Request) -> str | None:
+    names: dict[str, Any] = request.path_params
+    return next((names[key] for key in ("model", "strategy", "method") if names.get(key)), None)
+
+
+HANDLERS: tuple[type[Exception], ...] = (
+    SegtrustError,
+    MONAILabelException,
+    json.JSONDecodeError,
+    tarfile.TarError,
+    shutil.ReadError,
+    Exception,
+)
+"""Classes of errors that :func:`answer_failure` is registered for."""

@@ -1,0 +1,117 @@
+"""The infer tasks of a model: its mask, and where not to trust it."""
+
+import time
+from abc import abstractmethod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
+from numpy.typing import NDArray
+
+from segtrust.errors import ScanError
+from segtrust.inference import Prediction
+from segtrust.label.answer import AnswerForm
+from segtrust.label.names import BLIND_SPOT, RESEARCH_ONLY, band_colours, structure_labels
+from segtrust.label.served import ServedModel
+from segtrust.settings import InferRequest
+
+__all__ = ["MaskTask", "UncertaintyTask"]
+
+
+class _ModelTask(InferTask):
+    """One view of a model's prediction; all views of one scan share one computation."""
+
+    def __init__(self, model: ServedModel, labels: dict[str, int], description: str) -> None:
+        super().__init__(
+            type=InferType.SEGMENTATION,
+            labels=labels,
+            dimension=model.spec.spatial_dims,
+            description=f"{description} {RESEARCH_ONLY}",
+            config={"device": _devices(model.settings.device)},
+        )
+        self.model = model
+
+    @abstractmethod
+    def render(self, prediction: Prediction, request: InferRequest) -> tuple[NDArray[Any], dict[str, Any]]:
+        """The volume to send, and what is to be said about it."""
+
+    @abstractmethod
+    def colours(self) -> dict[str, tuple[int, int, int]]:
+        """Colour of each label, for clients that ask; stock plug-ins choose colours by name."""
+
+    def is_valid(self) -> bool:
+        return True
+
+    def info(self) -> dict[str, Any]:
+        return {**super().info(), "label_colors": {name: list(rgb) for name, rgb in self.colours().items()}}
+
+    def __call__(self, request: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+        started = time.perf_counter()
+        wanted = InferRequest.from_request(request, self.model.settings)
+        form = AnswerForm.from_request(request)
+        prediction = self.model.predict(_scan_of(request), wanted.device)
+        volume, about = self.render(prediction, wanted)
+        file = form.write(volume, prediction.affine)
+        return str(file), {
+            "label_names": {} if volume.dtype.kind == "f" else dict(self.labels),
+            "latencies": {"total": round(time.perf_counter() - started, 3)},
+            "segtrust": {
+                **prediction.params(),
+                **about,
+                "ignored": list(wanted.ignored),
+            },
+        }
+
+
+class MaskTask(_ModelTask):
+    """``<model>``: the segmentation; everything else about it is in ``params.segtrust``."""
+
+    def __init__(self, model: ServedModel) -> None:
+        labels = structure_labels(model.spec)
+        super().__init__(model, labels, model.spec.description or f"Segmentation of {', '.join(labels)}.")
+
+    def render(self, prediction: Prediction, request: InferRequest) -> tuple[NDArray[Any], dict[str, Any]]:
+        return prediction.mask, {"shows": "mask"}
+
+    def colours(self) -> dict[str, tuple[int, int, int]]:
+        return {label.name: label.colour for label in self.model.spec.labels}
+
+
+class UncertaintyTask(_ModelTask):
+    """``<model>_uncertainty``: bands of the chance of error, or a map for clients that ask for floats.
+
+    Args:
+        model: the model.
+        bands: name -> value of the bands.
+    """
+
+    def __init__(self, model: ServedModel, bands: dict[str, int]) -> None:
+        text = f"Where the labels of {model.name} may be wrong: bands of the calibrated chance of error."
+        super().__init__(model, bands, f"{text} {BLIND_SPOT}")
+
+    def render(self, prediction: Prediction, request: InferRequest) -> tuple[NDArray[Any], dict[str, Any]]:
+        if request.float_map:
+            return prediction.map(request.map), {"shows": request.map, "unit": "1, from 0 to 1"}
+        edges = self.model.settings.band_edges
+        bands = [
+            {"name": name, "value": value, "from": low, "to": high}
+            for (name, value), low, high in zip(self.labels.items(), edges, (*edges[1:], 1.0), strict=True)
+        ]
+        return prediction.bands(edges).astype(np.uint8, copy=False), {"shows": "bands", "bands": bands}
+
+    def colours(self) -> dict[str, tuple[int, int, int]]:
+        return band_colours(self.labels)
+
+
+def _scan_of(request: dict[str, Any]) -> Path:
+    image = request.get("image")
+    if not isinstance(image, str) or not image:
+        raise ScanError("`image` must name a scan of the datastore, a session or a file.", "scan_missing")
+    return Path(image)
+
+
+def _devices(first: str) -> list[str]:
+    """Choices for a viewer's option table; plug-ins send the first one unless the user picks another."""
+    return list(dict.fromkeys([first, "cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]))

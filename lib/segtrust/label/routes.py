@@ -1,0 +1,152 @@
+"""HTTP routes and handlers that replace MONAI Label's; installed once the server is up."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from fastapi import BackgroundTasks, Depends, FastAPI, File, Form, HTTPException, UploadFile
+from monailabel.config import settings as platform
+from monailabel.datastore.dicom import DICOMWebDatastore
+from monailabel.datastore.utils.convert import binary_to_image, nifti_to_dicom_seg
+from monailabel.endpoints import scoring
+from monailabel.endpoints.infer import ResultType, send_response
+from monailabel.endpoints.user.auth import RBAC, User
+from monailabel.interfaces.exception import MONAILabelError, MONAILabelException
+from monailabel.utils.others.generic import remove_file
+
+from segtrust.errors import ScanError, SettingError
+from segtrust.label.failures import HANDLERS, answer_failure
+from segtrust.label.uploads import receive
+
+if TYPE_CHECKING:
+    from segtrust.label.app import SegtrustApp
+
+__all__ = ["install_routes"]
+
+_SESSION = re.compile(r"[\w-]{1,64}")
+
+
+def install_routes(host: "SegtrustApp", server: FastAPI) -> None:
+    """Put our routes in front of MONAI Label's and our handlers behind all of them.
+
+    Args:
+        host: the app that answers.
+        server: MONAI Label's FastAPI application, already started.
+    """
+    routes = server.router.routes
+    before = len(routes)
+    prefix = platform.MONAI_LABEL_API_STR
+    # the documentation keeps showing MONAI Label's own entries for the same paths
+    for path, route in (("infer/{model}", _infer_route(host)), ("scoring/{method}", _scoring_route(host))):
+        server.add_api_route(
+            f"{prefix}/{path}", route, methods=["POST"], include_in_schema=False, response_model=None
+        )
+    ours = routes[before:]
+    del routes[before:]
+    routes[0:0] = ours
+    for kind in HANDLERS:
+        server.add_exception_handler(kind, answer_failure)
+    server.openapi_schema = None
+    server.middleware_stack = None  # built again, with the handlers, at the next request
+
+
+def _infer_route(host: "SegtrustApp") -> Callable[..., object]:
+    # not `async`: runs in a worker thread, so that other requests are answered meanwhile
+    def run_inference(  # noqa: PLR0913, PLR0917 -- MONAI Label's parameters
+        background_tasks: BackgroundTasks,
+        model: str,
+        user: Annotated[User, Depends(RBAC(platform.MONAI_LABEL_AUTH_ROLE_USER))],
+        image: str = "",
+        session_id: str = "",
+        params: Annotated[str, Form()] = "{}",
+        file: Annotated[UploadFile | None, File()] = None,
+        label: Annotated[UploadFile | None, File()] = None,
+        output: ResultType | None = None,
+    ) -> object:
+        """Run one infer task on a scan of the datastore, of a session, or of the request itself."""
+        options = _options(params)
+        if options.get("save_label"):
+            _require_annotator(user)
+        with (
+            receive(file.file if file else None, file.filename if file else None) as scan,
+            receive(label.file if label else None, label.filename if label else None) as mask,
+        ):
+            request: dict[str, Any] = {"image": str(scan) if scan else image, **options, "model": model}
+            if session_id:
+                request |= _session(host, session_id)
+            if not request["image"]:
+                raise ScanError("give `image`, `session_id` or a `file`: no scan was named.", "scan_missing")
+            if mask:
+                request["label"] = _label_file(host, image, mask)
+            if output == ResultType.dicom_seg:
+                return _dicom_seg(host, request, image, background_tasks)
+            result = host.infer(request)
+        return send_response(host.datastore(), result, output, background_tasks)
+
+    return run_inference
+
+
+def _options(params: str) -> dict[str, Any]:
+    try:
+        options = json.loads(params or "{}")
+    except ValueError as error:
+        raise SettingError(f"`params` must be JSON, but {error}.") from error
+    if not isinstance(options, dict):
+        raise SettingError(f"`params` must be a JSON object, got {type(options).__name__}.")
+    return options
+
+
+def _require_annotator(user: User) -> None:
+    role = platform.MONAI_LABEL_AUTH_ROLE_ANNOTATOR
+    if platform.MONAI_LABEL_AUTH_ENABLE and role not in user.roles:
+        raise HTTPException(status_code=403, detail=f'Role "{role}" is required to save a label')
+
+
+def _session(host: "SegtrustApp", session_id: str) -> dict[str, Any]:
+    sessions = host.sessions()
+    if sessions is None:
+        raise HTTPException(status_code=406, detail="Session Feature is Not Enabled")
+    session = sessions.get_session(session_id) if _SESSION.fullmatch(session_id) else None
+    if session is None:
+        raise ScanError(f"no session {session_id!r}; has it expired? Upload the scan again.", "scan_missing")
+    return {"image": session.image, "session": session.to_json()}
+
+
+def _label_file(host: "SegtrustApp", image: str, mask: Path) -> str:
+    if mask.suffix != ".bin":
+        return str(mask)
+    return str(binary_to_image(host.datastore().get_image_uri(image), str(mask)))
+
+
+def _dicom_seg(host: "SegtrustApp", request: dict[str, Any], image: str, tasks: BackgroundTasks) -> object:
+    store = host.datastore()
+    if not isinstance(store, DICOMWebDatastore):
+        raise SettingError("`output=dicom_seg` needs a DICOMweb server as studies; this is a folder.")
+    if not request.get("label_info"):
+        raise SettingError("`output=dicom_seg` needs `label_info` in params: one entry per structure.")
+    result = host.infer(request)
+    uri = store.get_image_uri(image)
+    series = next((uri.removesuffix(s) for s in (".nii.gz", ".nii", ".nrrd") if uri.endswith(s)), uri)
+    seg = nifti_to_dicom_seg(series, result["file"], request["label_info"], use_itk=True)
+    tasks.add_task(remove_file, seg)
+    return send_response(store, {**result, "dicom_seg": seg}, ResultType.dicom_seg, tasks)
+
+
+def _scoring_route(host: "SegtrustApp") -> Callable[..., object]:
+    def run_scoring(
+        method: str,
+        user: Annotated[User, Depends(RBAC(platform.MONAI_LABEL_AUTH_ROLE_ANNOTATOR))],  # noqa: ARG001
+        params: dict[str, Any] | None = None,
+        run_sync: bool = False,
+    ) -> object:
+        """Score the unlabelled scans, in a process of its own or, with ``run_sync``, before answering."""
+        known = host.info()["scoring"]
+        if method not in known:
+            raise MONAILabelException(
+                MONAILabelError.APP_INIT_ERROR, f"no scoring method {method!r}. Known: {', '.join(known)}."
+            )
+        return scoring.run_method(method, params, run_sync)
+
+    return run_scoring

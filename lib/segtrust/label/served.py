@@ -1,0 +1,137 @@
+"""The models an app serves: the version in use, its predictors, and results that several tasks share."""
+
+import hashlib
+import json
+import logging
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from segtrust.errors import ModelNotFoundError
+from segtrust.inference import Prediction, PredictionCache, Predictor, check_device, fingerprint
+from segtrust.models import ModelSpec, ModelVersion, find_models, open_version, shipped_models_dir
+from segtrust.settings import AppSettings
+from segtrust.store import ScoreKey
+
+__all__ = ["ServedModel", "serve_models"]
+
+logger = logging.getLogger(__name__)
+
+
+class ServedModel:
+    """One model as the server offers it; safe to use from several threads.
+
+    Args:
+        folder: the model folder.
+        settings: settings of the app.
+        cache: results shared with the other models of the app.
+    """
+
+    def __init__(self, folder: Path, settings: AppSettings, cache: PredictionCache[Prediction]) -> None:
+        self.folder = folder
+        self.settings = settings
+        self._cache = cache
+        self._lock = threading.Lock()
+        self._version = open_version(folder)
+        self._predictors: dict[tuple[str, str], Predictor] = {}
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The model's specification; all its versions have the same."""
+        return self._version.spec
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        return self.spec.name
+
+    def version(self) -> ModelVersion:
+        """The version served now; a version that was published meanwhile is opened and checked first."""
+        current = (self.folder / "current").read_text(encoding="utf-8").strip()
+        with self._lock:
+            if current != self._version.id:
+                self._version = open_version(self.folder, current)
+                for key in [key for key in self._predictors if key[0] != self._version.digest]:
+                    del self._predictors[key]  # a request in flight still holds, and finishes on, the old one
+                logger.info("Model %s: version %s is served now", self.name, self._version.id)
+            return self._version
+
+    def predict(self, scan: Path, device: str = "") -> Prediction:
+        """Predict a scan, or return the result that the last request for it made.
+
+        Args:
+            scan: file, or folder with one DICOM series.
+            device: where; the app's setting if empty.
+
+        Returns:
+            The prediction.
+
+        Raises:
+            ScanError: if the scan cannot be used.
+            DeviceError: if the device is not there or its memory does not suffice.
+        """
+        version = self.version()
+        where = str(check_device(device or self.settings.device))
+        key = (version.digest, self.settings_digest(), where, str(scan), fingerprint(scan))
+        return self._cache.get_or_compute(key, lambda: self._predictor(version, where).predict(scan))
+
+    def predict_apart(self, scan: Path) -> Prediction:
+        """Predict a scan without touching the results that viewers share; for warming up and scoring."""
+        return self._predictor(self.version(), str(check_device(self.settings.device))).predict(scan)
+
+    def score_key(self, scan_id: str, scan: Path) -> ScoreKey:
+        """What the score of a scan depends on under the version and settings of now."""
+        return ScoreKey(
+            scan_id=scan_id,
+            fingerprint=fingerprint(scan),
+            version_digest=self.version().digest,
+            settings_digest=self.settings_digest(),
+        )
+
+    def settings_digest(self) -> str:
+        """Name of the settings that change a prediction's numbers."""
+        return hashlib.sha256(json.dumps({"precision": self.settings.precision}).encode()).hexdigest()[:16]
+
+    def _predictor(self, version: ModelVersion, device: str) -> Predictor:
+        with self._lock:
+            key = (version.digest, device)
+            if key not in self._predictors:
+                self._predictors[key] = Predictor(
+                    version,
+                    device=device,
+                    precision=self.settings.precision,
+                    keep_members=self.settings.keep_members,
+                )
+            return self._predictors[key]
+
+
+def serve_models(settings: AppSettings, state_dir: Path, only: Sequence[str] = ()) -> dict[str, ServedModel]:
+    """Find and check the models that an app serves: of this site, of `models_dir`, then those shipped.
+
+    Args:
+        settings: settings of the app; its ``models`` names some, or all if empty.
+        state_dir: folder of the site.
+        only: names that the app restricts itself to; empty for no restriction.
+
+    Returns:
+        Name -> model.
+
+    Raises:
+        ModelNotFoundError: if a model that was asked for, or any model at all, is not found.
+        ModelError: if a model's files are wrong.
+    """
+    folders = [state_dir / "models", *filter(None, [settings.models_dir]), shipped_models_dir()]
+    found = {name: path for name, path in find_models(*folders).items() if not only or name in only}
+    wanted = settings.models or tuple(found)
+    if missing := [name for name in wanted if name not in found]:
+        raise ModelNotFoundError(
+            f"no model {', '.join(map(repr, missing))}. Found: {', '.join(found) or 'none'}; "
+            f"looked in {', '.join(map(str, folders))}."
+        )
+    if not wanted:
+        raise ModelNotFoundError(
+            f"no model to serve in {', '.join(map(str, folders))}. "
+            "Put a model folder there, or name its parent: --conf models_dir FOLDER"
+        )
+    cache = PredictionCache[Prediction](settings.cache_scans)
+    return {name: ServedModel(found[name], settings, cache) for name in wanted}

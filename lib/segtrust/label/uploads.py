@@ -1,0 +1,51 @@
+"""Files that clients send with a request, kept as long as the request runs."""
+
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+__all__ = ["holds_upload", "receive"]
+
+_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".bin", ".dcm")
+_live: set[Path] = set()
+
+
+def holds_upload(path: Path) -> bool:
+    """Whether a path is that of a file whose request is running."""
+    return path in _live
+
+
+@contextmanager
+def receive(source: BinaryIO | None, name: str | None) -> Iterator[Path | None]:
+    """Keep an uploaded file in a folder that only this user can read.
+
+    Args:
+        source: its content; ``None`` if none was sent.
+        name: the client's name for it; characters that mean something to a file system are replaced, and a
+            name without a known ending gets ``.nii.gz``.
+
+    Yields:
+        The file, deleted at the end of the ``with``; ``None`` if none was sent.
+    """
+    if source is None:
+        yield None
+        return
+    folder = Path(tempfile.mkdtemp(prefix="segtrust-upload-")).resolve()
+    path = folder / _safe_name(name or "")
+    try:
+        with path.open("wb") as file:
+            shutil.copyfileobj(source, file)
+        _live.add(path)
+        yield path
+    finally:
+        _live.discard(path)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _safe_name(name: str) -> str:
+    plain = re.sub(r"[^A-Za-z0-9._-]", "_", name)[-100:].lstrip(".") or "upload"
+    return plain if plain.lower().endswith(_SUFFIXES) else f"{plain}.nii.gz"

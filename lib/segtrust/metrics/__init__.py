@@ -1,0 +1,21 @@
+"""Measures of a prediction against a reference: pure functions first, totals that can be added second."""
+
+from segtrust.metrics.bootstrap import Interval, cluster_bootstrap
+from segtrust.metrics.calibration import expected_calibration_error, maximum_calibration_error
+from segtrust.metrics.detection import ErrorHistogram, error_auroc
+from segtrust.metrics.overlap import dice_per_structure
+from segtrust.metrics.voxels import VoxelTotals, brier_map, nll_map, voxel_totals
+
+__all__ = [
+    "ErrorHistogram",
+    "Interval",
+    "VoxelTotals",
+    "brier_map",
+    "cluster_bootstrap",
+    "dice_per_structure",
+    "error_auroc",
+    "expected_calibration_error",
+    "maximum_calibration_error",
+    "nll_map",
+    "voxel_totals",
+]

@@ -1,0 +1,146 @@
+"""Where a figure is measured: regions of the native grid, in millimetres, chosen by the prediction.
+
+A region chosen with the reference makes even a perfect model look miscalibrated, so only ``bbox`` does that.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+__all__ = ["BAND_MM", "Regions", "bounding_box", "distance_to", "make_regions", "missed_voxels"]
+
+BAND_MM = 5.0
+BOUNDARY_MM = 3.0
+BBOX_MM = 10.0
+_BAND_VOXELS = 5.0
+
+Mask = NDArray[np.bool_]
+Spacing = Sequence[float] | None
+
+
+@dataclass(frozen=True)
+class Regions:
+    """Boolean masks on the native grid, by name; ``names`` tells millimetres from voxels.
+
+    With unknown spacing the band is 5 in-plane voxels wide and is called ``band_5vox``.
+    """
+
+    masks: dict[str, Mask]
+    predicted: bool
+
+    @property
+    def band_name(self) -> str:
+        """``band`` or ``band_5vox``."""
+        return next(name for name in self.masks if name.startswith("band"))
+
+
+def distance_to(mask: Mask, spacing: Spacing) -> NDArray[np.float32]:
+    """Euclidean distance of every voxel to the nearest voxel of a mask.
+
+    Args:
+        mask: boolean, ``(X, Y, Z)``.
+        spacing: millimetres per voxel; ``None`` measures in voxels.
+
+    Returns:
+        ``(X, Y, Z)`` float32, millimetres (or voxels); 0 inside, infinity everywhere if the mask is empty.
+
+    Source:
+        ours; ``scipy.ndimage.distance_transform_edt``.
+
+    Example:
+        >>> distance_to(np.array([True, False, False]), (2.0,))
+        array([0., 2., 4.], dtype=float32)
+    """
+    if not mask.any():
+        return np.full(mask.shape, np.inf, dtype=np.float32)
+    distance: NDArray[np.float64] = ndimage.distance_transform_edt(~mask, sampling=spacing)
+    return distance.astype(np.float32)
+
+
+def make_regions(
+    predicted: NDArray[np.integer[Any]],
+    spacing: Spacing,
+    *,
+    valid: Mask | None = None,
+    reference: NDArray[np.integer[Any]] | None = None,
+) -> Regions:
+    """Regions of one scan.
+
+    Args:
+        predicted: predicted labels, ``(X, Y, Z)``, 0 = background. For several models pass the union of theirs.
+        spacing: millimetres per voxel; ``None`` if unknown.
+        valid: voxels that are no padding; all unless given.
+        reference: reference labels; adds ``bbox``.
+
+    Returns:
+        ``volume``; ``band`` (within 5 mm of the predicted foreground; ``band_5vox`` without spacing);
+        ``outside`` (the rest); ``boundary`` (within 3 mm of the predicted boundary); ``bbox`` if asked for.
+        With an empty prediction ``band`` and ``boundary`` are empty.
+
+    Source:
+        ours; ``bbox`` as in Mehrtash et al. 2020, reference box plus 10 mm.
+    """
+    volume = np.ones(predicted.shape, dtype=bool) if valid is None else valid
+    foreground = predicted > 0
+    band = (distance_to(foreground, spacing) <= (_BAND_VOXELS if spacing is None else BAND_MM)) & volume
+    near = BOUNDARY_MM
+    inner, outer = distance_to(~foreground, spacing), distance_to(foreground, spacing)
+    boundary = (np.where(foreground, inner, outer) <= near) & volume
+    masks = {
+        "band" if spacing is not None else "band_5vox": band,
+        "outside": volume & ~band,
+        "volume": volume,
+        "boundary": boundary,
+    }
+    if reference is not None:
+        masks["bbox"] = bounding_box(reference > 0, spacing) & volume
+    return Regions(masks, bool(foreground.any()))
+
+
+def bounding_box(mask: Mask, spacing: Spacing, *, margin: float = BBOX_MM) -> Mask:
+    """Box around a mask, widened on every side.
+
+    Args:
+        mask: boolean, any number of axes.
+        spacing: millimetres per voxel; ``None`` takes 1.
+        margin: millimetres added on each side.
+
+    Returns:
+        Boolean, same shape; empty if the mask is.
+
+    Source:
+        Mehrtash et al. 2020 measure inside such a box.
+    """
+    box = np.zeros(mask.shape, dtype=bool)
+    if not mask.any():
+        return box
+    size = spacing or (1.0,) * mask.ndim
+    slices = []
+    for axis, mm in enumerate(size):
+        hit = np.flatnonzero(mask.any(axis=tuple(a for a in range(mask.ndim) if a != axis)))
+        pad = round(margin / mm)
+        slices.append(slice(max(0, hit[0] - pad), hit[-1] + 1 + pad))
+    box[tuple(slices)] = True
+    return box
+
+
+def missed_voxels(reference: NDArray[np.integer[Any]], outside: Mask) -> tuple[int, float]:
+    """Reference voxels that lie outside the band: what no map near the prediction can show.
+
+    Args:
+        reference: reference labels.
+        outside: the region ``outside``.
+
+    Returns:
+        Their number, and their share of all reference voxels (0 if there are none).
+
+    Source:
+        ours.
+    """
+    count = int(np.count_nonzero((reference > 0) & outside))
+    total = int(np.count_nonzero(reference > 0))
+    return count, count / total if total else 0.0

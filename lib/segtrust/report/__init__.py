@@ -1,0 +1,17 @@
+"""Pages for people: one self-contained HTML file per report, with real overlays and nothing to fetch."""
+
+from segtrust.report.cohort_page import CohortPage, ScanCard, render_cohort, write_cohort_page
+from segtrust.report.overlay import Slice, draw_slices
+from segtrust.report.scale import CHANCE_RANGE, chance_colours, colour_bar
+
+__all__ = [
+    "CHANCE_RANGE",
+    "CohortPage",
+    "ScanCard",
+    "Slice",
+    "chance_colours",
+    "colour_bar",
+    "draw_slices",
+    "render_cohort",
+    "write_cohort_page",
+]

@@ -1,0 +1,84 @@
+"""The page of a cohort: ranked table, how to read it, and three slices of every scan."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+import segtrust
+from segtrust.report.overlay import Slice
+from segtrust.report.scale import CHANCE_RANGE, colour_bar
+
+__all__ = ["CohortPage", "ScanCard", "render_cohort", "write_cohort_page"]
+
+# Okabe and Ito's colours that stand out on grey and on the scale alike; more structures take turns.
+_OUTLINE_COLOURS = ("#56b4e9", "#2fd6a0", "#ffffff", "#cc79a7", "#0072b2", "#f0e442")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScanCard:
+    """One scan on the page; a score or volume that is absent is ``None``."""
+
+    scan: str
+    rank: int | None
+    score: float | None
+    volumes_ml: Mapping[str, float | None]
+    flags: Sequence[str]
+    slices: Sequence[Slice]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CohortPage:
+    """What the page says about the run as a whole."""
+
+    title: str
+    cohort: str
+    model: str
+    model_facts: Sequence[str]
+    limits: str
+    structures: Sequence[str]
+    next_scan: str | None
+    cards: Sequence[ScanCard]
+
+
+def render_cohort(page: CohortPage) -> str:
+    """The page as HTML that needs no other file and no network.
+
+    Args:
+        page: what to show; cards in the order of the table.
+
+    Returns:
+        A complete HTML document.
+
+    Source:
+        ours.
+    """
+    environment = Environment(
+        loader=PackageLoader("segtrust.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    low, high = CHANCE_RANGE
+    return environment.get_template("cohort.html.jinja").render(
+        page=page,
+        version=segtrust.__version__,
+        bar=colour_bar(),
+        ticks=[low + (high - low) * k / 5 for k in range(6)],
+        colours={name: _OUTLINE_COLOURS[k % len(_OUTLINE_COLOURS)] for k, name in enumerate(page.structures)},
+    )
+
+
+def write_cohort_page(page: CohortPage, path: Path) -> None:
+    """Write the page to a file.
+
+    Args:
+        page: what to show.
+        path: the HTML file; replaced if it exists.
+
+    Source:
+        ours.
+    """
+    path.write_text(render_cohort(page), encoding="utf-8")

@@ -1,0 +1,276 @@
+"""Voxel maps in, numbers per structure and scan out; high means the scan is less sure.
+
+The default, ``entropy``, looks near the predicted structures only: a mean over the whole volume would rank
+scans by how much air they show. All scores are computed on the scan's own grid without padding, with sums in
+float64.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segtrust.regions import BAND_MM, Mask, Spacing, distance_to
+
+__all__ = [
+    "ScanScores",
+    "binary_segment_entropy",
+    "mean_in",
+    "patch_maximum",
+    "scan_entropy",
+    "score_scan",
+    "soft_dice_confidence",
+    "structure_entropy",
+    "volume_spread",
+]
+
+FloatMap = NDArray[np.floating[Any]]
+Labels = NDArray[np.integer[Any]]
+
+
+@dataclass(frozen=True)
+class ScanScores:
+    """Scores of one scan; ``None`` where the score is not defined, most often for an empty prediction.
+
+    ``entropy``, ``between_member``, ``patch_maximum``, ``volume_spread``, ``global_mean``: high means unsure.
+    ``pairwise_dice`` and ``soft_dice_confidence`` run the other way: high means sure.
+    ``structures`` holds the entropy of each structure by label value.
+    """
+
+    entropy: float | None
+    between_member: float | None
+    patch_maximum: float | None
+    volume_spread: float | None
+    pairwise_dice: float | None
+    soft_dice_confidence: float | None
+    global_mean: float
+    structures: Mapping[int, float | None]
+
+    def to_json(self) -> dict[str, float | None]:
+        """The scan's numbers without the structures, as plain floats."""
+        return {name: value for name, value in vars(self).items() if name != "structures"}
+
+
+def mean_in(values: FloatMap, mask: Mask) -> float | None:
+    """Mean of a map inside a mask, summed in float64; ``None`` if the mask is empty.
+
+    Args:
+        values: ``(X, Y, Z)``.
+        mask: boolean, same shape.
+
+    Returns:
+        The mean, in the map's unit.
+
+    Source:
+        ours.
+
+    Example:
+        >>> mean_in(np.array([1.0, 3.0]), np.array([True, False]))
+        1.0
+    """
+    count = int(np.count_nonzero(mask))
+    return float(values[mask].sum(dtype=np.float64) / count) if count else None
+
+
+def structure_entropy(
+    entropy: FloatMap, labels: Labels, value: int, spacing: Spacing, *, valid: Mask | None = None
+) -> float | None:
+    """Mean normalised entropy within 5 mm of one predicted structure; high means unsure.
+
+    Args:
+        entropy: normalised entropy H/ln K in [0, 1], ``(X, Y, Z)``.
+        labels: predicted labels, same shape.
+        value: label of the structure.
+        spacing: millimetres per voxel; ``None``: 5 voxels instead of 5 mm.
+        valid: voxels that are no padding.
+
+    Returns:
+        Unitless, in [0, 1]; ``None`` if the structure was not predicted.
+
+    Source:
+        ours, after Mehrtash et al. 2020, who average over the predicted segment alone.
+    """
+    segment = labels == value
+    if not segment.any():
+        return None
+    near = distance_to(segment, spacing) <= BAND_MM
+    return mean_in(entropy, near if valid is None else near & valid)
+
+
+def scan_entropy(structures: Mapping[int, float | None]) -> float | None:
+    """Mean of the structures' entropies over the structures that were predicted: the default score.
+
+    Args:
+        structures: label value -> :func:`structure_entropy`.
+
+    Returns:
+        Unitless, in [0, 1]; ``None`` if nothing was predicted, which is a reason to look and no low score.
+
+    Source:
+        ours; averaging structures first keeps a large one from hiding a small one.
+
+    Example:
+        >>> scan_entropy({1: 0.2, 2: 0.4, 3: None})
+        0.30000000000000004
+    """
+    known = [value for value in structures.values() if value is not None]
+    return sum(known) / len(known) if known else None
+
+
+def binary_segment_entropy(probability: FloatMap, segment: Mask) -> float | None:
+    r"""Mehrtash's segment confidence: mean binary entropy over the predicted segment; high means unsure.
+
+    .. math:: \bar H(\hat S_k) = -\frac{1}{|\hat S_k|}\sum_{i \in \hat S_k} p \ln p + (1-p) \ln(1-p)
+
+    Args:
+        probability: probability of the structure, ``(X, Y, Z)``.
+        segment: voxels that were given to the structure.
+
+    Returns:
+        Nats, in [0, ln 2]; ``None`` for an empty segment.
+
+    Source:
+        Mehrtash et al. 2020, "Confidence calibration and predictive uncertainty estimation", segment level.
+
+    Example:
+        >>> round(binary_segment_entropy(np.array([0.5, 1.0]), np.array([True, False])), 4)
+        0.6931
+    """
+    if not segment.any():
+        return None
+    p = probability[segment].astype(np.float64)
+    q = 1 - p
+    terms = np.where(p > 0, p * np.log(np.where(p > 0, p, 1)), 0) + np.where(
+        q > 0, q * np.log(np.where(q > 0, q, 1)), 0
+    )
+    return float(-terms.sum() / p.size)
+
+
+def soft_dice_confidence(probability: FloatMap, segment: Mask, band: Mask) -> float | None:
+    r"""Soft Dice of a prediction with its own probabilities; high means sure.
+
+    .. math:: 2 \sum_{i \in \hat S} p_i / \Big(\sum_{i \in B} p_i + |\hat S|\Big)
+
+    Args:
+        probability: probability of the structure.
+        segment: voxels given to the structure.
+        band: where the denominator is summed; over the whole volume a floor of 1 % would swamp it.
+
+    Returns:
+        Unitless, in [0, 1]; ``None`` for an empty segment.
+
+    Source:
+        Borges et al. 2024, soft Dice confidence; the restriction to the band is ours.
+
+    Example:
+        >>> soft_dice_confidence(np.array([1.0, 0.5]), np.array([True, False]), np.array([True, True]))
+        0.8
+    """
+    if not segment.any():
+        return None
+    inside = float(probability[segment].sum(dtype=np.float64))
+    near = float(probability[band | segment].sum(dtype=np.float64))
+    return 2 * inside / (near + int(np.count_nonzero(segment)))
+
+
+def volume_spread(sample_voxels: NDArray[np.integer[Any]]) -> float | None:
+    """Coefficient of variation of the samples' volumes, mean over structures; high means unsure.
+
+    Args:
+        sample_voxels: voxels per sample and structure, ``(S, N)``.
+
+    Returns:
+        Unitless, >= 0; ``None`` with one sample or if no sample has any structure.
+
+    Source:
+        Jungo & Reyes 2019; Roy et al. 2019 (coefficient of variation); population standard deviation.
+
+    Example:
+        >>> volume_spread(np.array([[10], [30]]))
+        0.5
+    """
+    mean = sample_voxels.mean(axis=0)
+    present = mean > 0
+    if len(sample_voxels) < 2 or not present.any():
+        return None
+    return float((sample_voxels.std(axis=0)[present] / mean[present]).mean())
+
+
+def patch_maximum(entropy: FloatMap, valid: Mask | None = None, *, size: int = 10) -> float:
+    """Largest mean entropy in any box of the scan; high means unsure.
+
+    Args:
+        entropy: normalised entropy, ``(X, Y, Z)``.
+        valid: voxels that are no padding; boxes are averaged over those alone.
+        size: edge of the box in voxels.
+
+    Returns:
+        Unitless, in [0, 1].
+
+    Source:
+        Kahl et al. 2024 (ValUES), patch-level aggregation.
+    """
+    from scipy.ndimage import uniform_filter  # noqa: PLC0415  # keeps import segtrust.scores light
+
+    share = np.ones(entropy.shape) if valid is None else valid.astype(np.float64)
+    edges = tuple(min(size, n) for n in entropy.shape)
+    total = uniform_filter(entropy.astype(np.float64) * share, size=edges, mode="constant")
+    weight = uniform_filter(share, size=edges, mode="constant")
+    full = weight > 0.5
+    return float((total[full] / weight[full]).max()) if full.any() else float(total.max())
+
+
+def score_scan(  # noqa: PLR0913  # everything that one prediction knows
+    *,
+    entropy: FloatMap,
+    between: FloatMap,
+    probs: FloatMap,
+    labels: Labels,
+    spacing: Spacing,
+    n_structures: int,
+    sample_voxels: NDArray[np.integer[Any]],
+    pairwise_dice: NDArray[np.floating[Any]],
+    valid: Mask,
+) -> ScanScores:
+    """All scores of one scan from one prediction.
+
+    Args:
+        entropy: normalised entropy of the calibrated mean, ``(X, Y, Z)``.
+        between: normalised between-member information, same shape.
+        probs: calibrated probabilities, ``(C, X, Y, Z)``; the last ``n_structures`` channels are structures.
+        labels: predicted labels.
+        spacing: millimetres per voxel, ``None`` if unknown.
+        n_structures: N.
+        sample_voxels: ``(S, N)``.
+        pairwise_dice: ``(N,)``, NaN where undefined.
+        valid: voxels that are no padding.
+
+    Returns:
+        The scores.
+
+    Source:
+        see the single functions.
+    """
+    structures: dict[int, float | None] = {}
+    between_structures: dict[int, float | None] = {}
+    confidence: dict[int, float | None] = {}
+    first = probs.shape[0] - n_structures
+    for value in range(1, n_structures + 1):
+        segment = labels == value
+        near = (distance_to(segment, spacing) <= BAND_MM) & valid
+        structures[value] = mean_in(entropy, near)
+        between_structures[value] = mean_in(between, near)
+        confidence[value] = soft_dice_confidence(probs[first + value - 1], segment, near)
+    dice = pairwise_dice[~np.isnan(pairwise_dice)]
+    return ScanScores(
+        entropy=scan_entropy(structures),
+        between_member=scan_entropy(between_structures),
+        patch_maximum=patch_maximum(entropy, valid),
+        volume_spread=volume_spread(sample_voxels),
+        pairwise_dice=float(dice.mean()) if dice.size else None,
+        soft_dice_confidence=scan_entropy(confidence),
+        global_mean=mean_in(entropy, valid) or 0.0,
+        structures=structures,
+    )

@@ -1,0 +1,223 @@
+"""Settings of the app and of one request: strings become types here and nowhere else."""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from segtrust.errors import SettingError
+
+__all__ = ["MAP_NAMES", "AppSettings", "InferRequest", "parse_bool"]
+
+MAP_NAMES: tuple[str, ...] = (
+    "entropy",
+    "chance_of_error",
+    "between_member",
+    "within_member",
+    "variance",
+    "margin",
+    "votes",
+)
+
+_TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
+_FLOAT_TYPES = ("float", "float16", "float32", "float64", "half", "single", "double")
+
+
+def parse_bool(text: object, name: str) -> bool:
+    """Read a boolean by word, since ``bool("false")`` is true.
+
+    Args:
+        text: a boolean, or one of ``true/false/1/0/yes/no/on/off`` in any case.
+        name: setting that is read, for the message.
+
+    Returns:
+        The value.
+
+    Raises:
+        SettingError: for any other word.
+
+    Source:
+        ours; the words are those of ``configparser``.
+
+    Example:
+        >>> parse_bool("False", "warm_up")
+        False
+    """
+    word = str(text).strip().lower()
+    if word in _TRUE:
+        return True
+    if word in _FALSE:
+        return False
+    raise SettingError(f"`{name}` must be true or false, got {text!r}. Use true, false, 1 or 0.")
+
+
+def _setting(default: Any, doc: str) -> Any:  # noqa: ANN401  # stands in for a value of any type
+    return field(default=default, metadata={"doc": doc})
+
+
+@dataclass(frozen=True, kw_only=True)
+class AppSettings:
+    """What ``monailabel start_server --conf KEY VALUE`` can set.
+
+    Raises:
+        SettingError: if a value is outside its range.
+
+    Example:
+        >>> AppSettings.from_conf({"device": "cpu", "cache_scans": "2"}).cache_scans
+        2
+    """
+
+    models: tuple[str, ...] = _setting((), "models to serve, separated by commas; `all` = every model found")
+    models_dir: Path | None = _setting(None, "folder with more models, one folder each")
+    state_dir: Path | None = _setting(
+        None, "where scores and site versions live; `<studies>/.segtrust` unless set"
+    )
+    device: str = _setting("auto", "`auto`, `cpu`, `cuda`, `cuda:1`, ...; a request may name another")
+    precision: Literal["fp32", "bf16"] = _setting(
+        "fp32", "arithmetic of the networks; calibration is fitted in fp32"
+    )
+    keep_members: bool = _setting(True, "keep all members in memory; false loads them one at a time")
+    cache_scans: int = _setting(1, "predictions kept in memory, so that mask and bands cost one run")
+    band_edges: tuple[float, ...] = _setting(
+        (0.05, 0.2, 1 / 3), "lower edges of the three bands: calibrated chance of a wrong label"
+    )
+    ohif_strategy: str = _setting(
+        "entropy", "strategy behind the key `random`, the only one OHIF's button can call"
+    )
+    warm_up: bool = _setting(True, "run one small prediction at start, so that the first user does not wait")
+    lease_hours: float = _setting(24.5, "hours for which a scan handed out is not handed out again")
+
+    def __post_init__(self) -> None:
+        if self.precision not in ("fp32", "bf16"):
+            raise SettingError(f"`precision` must be fp32 or bf16, got {self.precision!r}.")
+        if self.cache_scans < 1:
+            raise SettingError(f"`cache_scans` must be at least 1, got {self.cache_scans}.")
+        if not (0 < self.lease_hours < math.inf):
+            raise SettingError(f"`lease_hours` must be above 0 and finite, got {self.lease_hours}.")
+        edges = self.band_edges
+        if len(edges) != 3 or not 0 < edges[0] < edges[1] < edges[2] < 1:
+            raise SettingError(
+                f"`band_edges` must be three rising chances between 0 and 1, got {edges}. "
+                "Example: --conf band_edges 0.05,0.2,0.333"
+            )
+
+    @classmethod
+    def from_conf(cls, conf: Mapping[str, str]) -> Self:
+        """Read the words that follow ``--conf``.
+
+        Args:
+            conf: setting -> text, as MONAI Label hands it over.
+
+        Returns:
+            Typed settings.
+
+        Raises:
+            SettingError: for an unknown setting (the message lists the known ones) or a bad value.
+
+        Source:
+            ours.
+        """
+        known = {f.name for f in dataclasses.fields(cls)}
+        if unknown := sorted(set(conf) - known):
+            raise SettingError(
+                f"unknown setting {', '.join(map(repr, unknown))}. Known: {', '.join(sorted(known))}."
+            )
+        return cls(**{name: _READERS[name](text) for name, text in conf.items()})
+
+
+def _read_models(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in str(text).split(",") if name.strip())
+    return () if names == ("all",) else names
+
+
+def _read_edges(text: str) -> tuple[float, ...]:
+    return tuple(_number(part, "band_edges", float) for part in str(text).split(","))
+
+
+def _number(text: object, name: str, kind: type) -> Any:  # noqa: ANN401  # of type `kind`
+    try:
+        return kind(str(text))
+    except ValueError as error:
+        noun = "a whole number" if kind is int else "a number"
+        raise SettingError(f"`{name}` must be {noun}, got {text!r}.") from error
+
+
+_READERS: dict[str, Any] = {
+    "models": _read_models,
+    "models_dir": lambda text: Path(text).expanduser(),
+    "state_dir": lambda text: Path(text).expanduser(),
+    "device": str,
+    "precision": str,
+    "keep_members": lambda text: parse_bool(text, "keep_members"),
+    "cache_scans": lambda text: _number(text, "cache_scans", int),
+    "band_edges": _read_edges,
+    "ohif_strategy": str,
+    "warm_up": lambda text: parse_bool(text, "warm_up"),
+    "lease_hours": lambda text: _number(text, "lease_hours", float),
+}
+
+# keys that MONAI Label, its plug-ins or its datastore put into a request; everything else is reported
+_PLATFORM_KEYS = frozenset({
+    "model", "image", "images", "save_label", "label_tag", "label_info", "result_extension", "result_dtype",
+    "result_compress", "result_write_to_file", "result_meta_dict", "restore_label_idx", "session", "session_id",
+    "client_id", "description", "logging", "cache_transforms", "cache_transforms_in_memory",
+    "cache_transforms_ttl", "highest_zoom_factor", "roi_size", "max_workers", "multi_gpu", "gpus",
+    "background", "foreground", "centroids", "label", "mode", "output",
+})  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class InferRequest:
+    """What one inference request asks for.
+
+    Raises:
+        SettingError: for an unknown map.
+
+    Example:
+        >>> InferRequest.from_request({"map": "margin", "foo": 1}, AppSettings()).ignored
+        ('foo',)
+    """
+
+    device: str
+    map: str = "entropy"
+    float_map: bool = False
+    ignored: tuple[str, ...] = ()
+
+    @classmethod
+    def from_request(cls, request: Mapping[str, Any], settings: AppSettings) -> Self:
+        """Read a MONAI Label request.
+
+        Args:
+            request: the request's dictionary; lists (a plug-in's unread option) count by their first value.
+            settings: the app's settings, which supply what the request leaves open.
+
+        Returns:
+            The typed request; ``ignored`` names the keys that nothing here understands.
+
+        Raises:
+            SettingError: if ``map`` is none of :data:`MAP_NAMES`.
+
+        Source:
+            ours.
+        """
+        name = str(_first(request.get("map")) or "entropy")
+        if name not in MAP_NAMES:
+            raise SettingError(f"`map` must be one of {', '.join(MAP_NAMES)}, got {name!r}.")
+        known = _PLATFORM_KEYS | {"device", "map"}
+        dtype = (
+            str(_first(request.get("result_dtype")) or "").lower().removeprefix("np.").removeprefix("numpy.")
+        )
+        return cls(
+            device=str(_first(request.get("device")) or settings.device),
+            map=name,
+            float_map=dtype in _FLOAT_TYPES,
+            ignored=tuple(
+                sorted(key for key in request if key not in known and not key.startswith("image_"))
+            ),
+        )
+
+
+def _first(value: Any) -> Any:  # noqa: ANN401  # whatever a request holds
+    return value[0] if isinstance(value, list | tuple) and value else value

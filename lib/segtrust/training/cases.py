@@ -1,0 +1,143 @@
+"""Labelled scans, read once and kept on the network's grid."""
+
+import csv
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from monai.transforms import Orientation, Spacing
+from torch import Tensor
+
+from segtrust.errors import TrainingError
+from segtrust.inference.scan import PreparedScan, Scan, prepare, read_scan
+from segtrust.models import ModelSpec
+
+__all__ = ["Case", "load_cases", "native_labels", "read_splits", "read_subjects"]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One labelled scan: ``image`` ``(C, *grid)`` normalised, ``labels`` ``(*grid)`` int64, values 0..N."""
+
+    id: str
+    subject: str
+    image: Tensor
+    labels: Tensor
+
+
+def read_splits(folder: Path) -> dict[str, list[str]]:
+    """Read which scans are for training, calibration (val) and test.
+
+    Args:
+        folder: holds ``splits.json`` with the lists under ``splits``.
+
+    Returns:
+        ``train``, ``val`` and ``test`` -> scan ids.
+
+    Raises:
+        TrainingError: if the file is missing, or a subject is in two lists.
+
+    Source:
+        ours.
+    """
+    path = folder / "splits.json"
+    if not path.is_file():
+        raise TrainingError(f"{path} must list the scans of train, val and test. See docs/how-to.")
+    splits: dict[str, list[str]] = json.loads(path.read_text(encoding="utf-8"))["splits"]
+    subjects = read_subjects(folder)
+    seen: dict[str, str] = {}
+    for role, ids in splits.items():
+        for scan in ids:
+            subject = subjects.get(scan, scan)
+            if seen.setdefault(subject, role) != role:
+                raise TrainingError(f"subject {subject!r} must be in one list only, got {seen[subject]} and {role}.")
+    return {role: sorted(ids) for role, ids in splits.items()}
+
+
+def read_subjects(folder: Path) -> dict[str, str]:
+    """Read ``subjects.csv`` (columns case, subject); empty if there is none, then one scan is one subject."""
+    path = folder / "subjects.csv"
+    if not path.is_file():
+        return {}
+    with path.open(encoding="utf-8", newline="") as file:
+        return {row["case"]: row["subject"] for row in csv.DictReader(file)}
+
+
+def load_cases(folder: Path, ids: Iterable[str], spec: ModelSpec) -> list[Case]:
+    """Read labelled scans and put them on the network's grid.
+
+    Args:
+        folder: holds ``images/<id>.nii.gz``, ``labels/<id>.nii.gz`` and, if it has one, ``subjects.csv``.
+        ids: which scans.
+        spec: the model's specification; ``source_value`` of its labels is what the label files hold.
+
+    Returns:
+        One case per id, in order.
+
+    Raises:
+        ScanError: if a file cannot be used.
+        TrainingError: if a label map has another size than its image, or values that the model does not know.
+
+    Source:
+        ours.
+    """
+    subjects = read_subjects(folder)
+    cases = []
+    for scan_id in ids:
+        scan = read_scan(folder / "images" / f"{scan_id}.nii.gz", channels=len(spec.channels))
+        labels = native_labels(folder / "labels" / f"{scan_id}.nii.gz", scan, spec)
+        prepared = prepare(scan, spec)
+        cases.append(
+            Case(scan_id, subjects.get(scan_id, scan_id), prepared.image, _labels_on_grid(labels, scan, prepared, spec))
+        )
+    return cases
+
+
+def native_labels(path: Path, scan: Scan, spec: ModelSpec) -> Tensor:
+    """Read a label map in the scan's own voxel order, values 0..N.
+
+    Args:
+        path: the label file.
+        scan: the scan it belongs to.
+        spec: the model's specification.
+
+    Returns:
+        ``(X, Y, Z)`` int64.
+
+    Raises:
+        TrainingError: if the size differs from the scan's, or a value is unknown.
+
+    Source:
+        ours.
+    """
+    data = read_scan(path).data[0]
+    if tuple(data.shape) != scan.shape:
+        raise TrainingError(
+            f"the label {path.name!r} must have its image's size {scan.shape}, got {tuple(data.shape)}."
+        )
+    rounded = data.round().long()
+    labels = torch.zeros_like(rounded)
+    known: Mapping[int, int] = {label.source_value: label.value for label in spec.labels}
+    unknown = sorted(set(np.unique(rounded.numpy()).tolist()) - {0, *known})
+    if unknown:
+        raise TrainingError(
+            f"the label {path.name!r} must hold 0 and {sorted(known)}, got {unknown} as well. "
+            "Set `source_value` of the model's labels."
+        )
+    for source, value in known.items():
+        labels[rounded == source] = value
+    return labels
+
+
+def _labels_on_grid(labels: Tensor, scan: Scan, prepared: PreparedScan, spec: ModelSpec) -> Tensor:
+    box = prepared.box
+    affine = scan.affine.copy()
+    affine[:3, 3] += affine[:3, :3] @ np.array([s.start for s in box], dtype=np.float64)
+    moved = Orientation(axcodes=spec.orientation, labels=(("L", "R"), ("P", "A"), ("I", "S")))(MetaTensor(labels[box].unsqueeze(0).float(), affine=affine))
+    if spec.spacing is not None and scan.spacing is not None:
+        moved = Spacing(pixdim=spec.spacing, mode="nearest", padding_mode="border")(moved)
+    return moved.as_tensor()[0].round().long()

@@ -1,0 +1,221 @@
+"""The training loop of one member: seeded, resumable, the same on CPU and GPU."""
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from segtrust.errors import TrainingError
+from segtrust.inference.members import build_network, save_weights
+from segtrust.losses import LOSSES
+from segtrust.models import ModelSpec
+from segtrust.training.augment import Augmentation
+from segtrust.training.cases import Case
+
+__all__ = ["CODE", "Budget", "EpochReport", "data_digest", "train_member"]
+
+CODE = 1
+"""Raise this when a change of the code changes what a run computes: runs of another number are not resumed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """How long and how fast a member learns.
+
+    ``average`` is the decay of the running average of the weights that is kept as the result; 0 turns it off.
+    """
+
+    epochs: int = 60
+    batch: int = 2
+    learning_rate: float = 2e-3
+    weight_decay: float = 1e-4
+    warm_up: float = 0.03
+    average: float = 0.995
+    loss: str = "dice_ce"
+    flip_axes: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """What is known after an epoch; times in seconds."""
+
+    epoch: int
+    epochs: int
+    loss: float
+    seconds: float
+    left: float
+
+
+def train_member(
+    spec: ModelSpec,
+    cases: Sequence[Case],
+    budget: Budget,
+    *,
+    seed: int,
+    folder: Path,
+    device: torch.device | str = "cpu",
+    progress: Callable[[EpochReport], None] | None = None,
+) -> Path:
+    """Train one member of an ensemble, or go on where an interrupted run stopped.
+
+    Args:
+        spec: the model's specification.
+        cases: training cases.
+        budget: how long and how fast.
+        seed: fixes initial weights, order of cases and every augmentation.
+        folder: gets ``checkpoint.pt`` after every epoch and ``member.safetensors`` at the end.
+        device: where to train; AMP (float16 with loss scaling) is used on CUDA only.
+        progress: called after every epoch.
+
+    Returns:
+        Path of ``member.safetensors``.
+
+    Raises:
+        TrainingError: without cases, for an unknown loss, if the loss stops being finite, or if ``folder`` holds
+            a run with other settings.
+
+    Source:
+        AdamW with linear warm-up and cosine decay; running average of weights after Izmailov et al. 2018 and
+        Polyak; ensemble members differ by seed alone (Mehrtash et al. 2020).
+    """
+    result = folder / "member.safetensors"
+    if not cases:
+        raise TrainingError("training needs at least one labelled scan, got none.")
+    if budget.loss not in LOSSES:
+        raise TrainingError(f"`loss` must be one of {', '.join(LOSSES)}, got {budget.loss!r}.")
+    folder.mkdir(parents=True, exist_ok=True)
+    _same_run(folder / "run.json", {
+        "spec": spec.to_json(), "budget": asdict(budget), "seed": seed, "code": CODE,
+        "cases": sorted(case.id for case in cases), "data": data_digest(cases),
+    })
+    if result.is_file():
+        return result
+    torch.manual_seed(seed)
+    run = _Run(spec, budget, torch.device(device), math.ceil(len(cases) / budget.batch))
+    run.resume(folder / "checkpoint.pt")
+    draw = Augmentation(spec, flip_axes=budget.flip_axes)
+    start, first = time.monotonic(), run.epoch
+    for epoch in range(first, budget.epochs):
+        began = time.monotonic()
+        loss = run.train_epoch(_batches(cases, draw, budget.batch, seed=seed, epoch=epoch))
+        run.save(folder / "checkpoint.pt")
+        if progress:
+            now = time.monotonic()
+            left = (now - start) / (epoch + 1 - first) * (budget.epochs - epoch - 1)
+            progress(EpochReport(epoch + 1, budget.epochs, loss, now - began, left))
+    save_weights(run.average, result)
+    (folder / "checkpoint.pt").unlink(missing_ok=True)
+    return result
+
+
+def data_digest(cases: Sequence[Case]) -> str:
+    """Name the content of training cases: SHA-256 over ids, voxels and labels on the network's grid."""
+    digest = hashlib.sha256()
+    for case in sorted(cases, key=lambda c: c.id):
+        digest.update(case.id.encode())
+        digest.update(case.image.contiguous().numpy().tobytes())
+        digest.update(case.labels.contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _same_run(path: Path, settings: object) -> None:
+    text = json.dumps(settings, indent=1, sort_keys=True, default=str)
+    if path.is_file() and path.read_text(encoding="utf-8") != text:
+        raise TrainingError(f"{path.parent} must hold a run with the same settings, got another. Use a new folder.")
+    path.write_text(text, encoding="utf-8")
+
+
+def _batches(
+    cases: Sequence[Case], draw: Augmentation, size: int, *, seed: int, epoch: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    seeds = np.random.SeedSequence([seed, epoch])
+    order = np.random.default_rng(seeds).permutation(len(cases))
+    patch_seeds = seeds.generate_state(len(cases))
+    for begin in range(0, len(cases), size):
+        patches = [draw(cases[i], int(patch_seeds[i])) for i in order[begin : begin + size]]
+        yield torch.stack([p[0] for p in patches]), torch.stack([p[1] for p in patches])
+
+
+class _Run:
+    """Network, optimiser, schedule and running average: what a checkpoint holds."""
+
+    def __init__(self, spec: ModelSpec, budget: Budget, device: torch.device, steps_per_epoch: int) -> None:
+        self.device, self.epoch = device, 0
+        layout = torch.channels_last_3d if spec.spatial_dims == 3 else torch.channels_last
+        self.layout = layout
+        network = build_network(spec)
+        self.network = network.to(device=device).to(memory_format=layout)  # type: ignore[call-overload]
+        self.loss = LOSSES[budget.loss]
+        self.optimizer = torch.optim.AdamW(
+            network.parameters(), lr=budget.learning_rate, weight_decay=budget.weight_decay
+        )
+        total = budget.epochs * steps_per_epoch
+        warm = max(1, int(budget.warm_up * total))
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(
+            self.optimizer,
+            lambda step: min((step + 1) / warm, 0.5 * (1 + math.cos(math.pi * min(1.0, step / total)))),
+        )
+        self.scaler = torch.amp.GradScaler(device.type, enabled=device.type == "cuda")
+        self._averaged = torch.optim.swa_utils.AveragedModel(
+            self.network,
+            multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(budget.average),
+            use_buffers=True,
+        )
+
+    @property
+    def average(self) -> nn.Module:
+        return self._averaged.module
+
+    def train_epoch(self, batches: Iterator[tuple[Tensor, Tensor]]) -> float:
+        self.network.train()
+        losses = []
+        for image, labels in batches:
+            self.optimizer.zero_grad(set_to_none=True)
+            with torch.autocast(self.device.type, enabled=self.device.type == "cuda"):
+                logits = self.network(image.to(self.device, memory_format=self.layout))
+            loss = self.loss(logits.float(), labels.to(self.device))
+            if not torch.isfinite(loss):
+                raise TrainingError(f"the loss must stay finite, got {loss.item()} in epoch {self.epoch + 1}.")
+            self.scaler.scale(loss).backward()
+            self.scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(self.network.parameters(), 12.0)
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+            self.schedule.step()
+            self._averaged.update_parameters(self.network)
+            losses.append(loss.item())
+        self.epoch += 1
+        return float(np.mean(losses))
+
+    def state(self) -> dict[str, object]:
+        return {
+            "epoch": self.epoch,
+            "network": self.network.state_dict(),
+            "average": self._averaged.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "scaler": self.scaler.state_dict(),
+        }
+
+    def save(self, path: Path) -> None:
+        part = path.with_suffix(".part")
+        torch.save(self.state(), part)
+        part.replace(path)
+
+    def resume(self, path: Path) -> None:
+        if not path.is_file():
+            return
+        state = torch.load(path, map_location=self.device, weights_only=True)  # noqa: TID251  # own checkpoint
+        self.network.load_state_dict(state["network"])
+        self._averaged.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.scaler.load_state_dict(state["scaler"])
+        self.epoch = state["epoch"]

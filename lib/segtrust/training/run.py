@@ -1,0 +1,110 @@
+"""Runs of several members: an ensemble is one recipe under several seeds."""
+
+import json
+import multiprocessing
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+
+from segtrust.errors import TrainingError
+from segtrust.models import ModelSpec
+from segtrust.training.cases import load_cases, read_splits
+from segtrust.training.loop import Budget, EpochReport, train_member
+
+__all__ = ["Recipe", "train_ensemble"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What to train: a specification, a budget, and one seed per member."""
+
+    spec: ModelSpec
+    budget: Budget
+    seeds: tuple[int, ...]
+
+    @classmethod
+    def read(cls, name_or_path: str) -> Self:
+        """Read a recipe.
+
+        Args:
+            name_or_path: a JSON file, or the name of a recipe that comes with the package.
+
+        Returns:
+            The recipe.
+
+        Raises:
+            TrainingError: if there is no such recipe or a field is wrong; known names are listed.
+
+        Source:
+            ours.
+        """
+        shipped = Path(__file__).parent / "recipes"
+        path = Path(name_or_path)
+        if path.suffix != ".json":
+            path = shipped / f"{name_or_path}.json"
+        if not path.is_file():
+            known = ", ".join(sorted(p.stem for p in shipped.glob("*.json")))
+            raise TrainingError(f"no recipe {name_or_path!r}. Known: {known}; or give a JSON file.")
+        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        try:
+            budget = {**document["budget"], "flip_axes": tuple(document["budget"].get("flip_axes", ()))}
+            return cls(ModelSpec.from_json(document["spec"]), Budget(**budget), tuple(document["seeds"]))
+        except (KeyError, TypeError) as error:
+            raise TrainingError(f"the recipe {path.name} must hold spec, budget and seeds, but {error}.") from error
+
+
+def train_ensemble(
+    recipe: Recipe,
+    data: Path,
+    folder: Path,
+    *,
+    workers: int = 1,
+    device: str = "cpu",
+    say: Callable[[str], None] | None = None,
+) -> list[Path]:
+    """Train every member of a recipe on the split ``train``; finished members are never trained again.
+
+    Args:
+        recipe: what to train.
+        data: folder with ``images``, ``labels`` and ``splits.json``.
+        folder: gets one folder per member.
+        workers: members trained at the same time, each in a process with one thread.
+        device: where to train.
+        say: called with one plain line per member and epoch; for one worker only.
+
+    Returns:
+        Weights of all members, in order of the seeds.
+
+    Raises:
+        TrainingError: if a run cannot start; members finished until then are kept.
+
+    Source:
+        ours.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    jobs = [(recipe, data, folder / f"member-{seed}", seed, device) for seed in recipe.seeds]
+    if workers == 1:
+        return [_train_one(job, say) for job in jobs]
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=spawn, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        return list(pool.map(_train_one, jobs))
+
+
+def _train_one(job: tuple[Recipe, Path, Path, int, str], say: Callable[[str], None] | None = None) -> Path:
+    recipe, data, folder, seed, device = job
+    cases = load_cases(data, read_splits(data)["train"], recipe.spec)
+
+    def report(r: EpochReport) -> None:
+        line = f"member {seed} epoch {r.epoch}/{r.epochs} loss {r.loss:.4f} {r.seconds:.0f} s, {r.left / 60:.0f} min left"
+        with (folder / "progress.txt").open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+        if say:
+            say(line)
+
+    return train_member(
+        recipe.spec, cases, recipe.budget, seed=seed, folder=folder, device=device, progress=report
+    )

@@ -1,0 +1,86 @@
+"""Writes docs/reference/index.md: one line for every public name, from its docstring.
+
+`--check` writes nothing and fails if the page is out of date.
+"""
+
+import ast
+import inspect
+import re
+import sys
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "reference" / "index.md"
+LIB = ROOT / "lib" / "segtrust"
+# The command line and the app are used by their commands and routes, not by their names.
+NOT_IMPORTED = ("__main__", "cli", "label")
+
+HEAD = """# Reference
+
+One line for every public name; the docstrings hold formulas, shapes, units and sources
+(`python -c "help(segtrust.scores)"`). Made by `python scripts/write_reference.py`.
+"""
+
+
+def public_modules() -> list[str]:
+    """Modules and packages of the library, without private ones."""
+    names = [p.stem for p in LIB.glob("*.py")] + [p.parent.name for p in LIB.glob("*/__init__.py")]
+    return sorted(n for n in names if not n.startswith("_") and n not in NOT_IMPORTED)
+
+
+def one_line(module: ModuleType, name: str) -> str:
+    """First line of a docstring, or what stands below a constant."""
+    value = getattr(module, name)
+    if (inspect.isclass(value) or inspect.isfunction(value)) and value.__doc__:
+        return summary(value.__doc__)
+    return constant_line(module, name) or f"constant: `{value!r}`".replace("|", "\\|")[:160]
+
+
+def constant_line(module: ModuleType, name: str) -> str:
+    """The string that stands below a constant in its module."""
+    tree = ast.parse(inspect.getsource(module))
+    for node, after in zip(tree.body, tree.body[1:], strict=False):
+        targets = [
+            t.id for t in getattr(node, "targets", [getattr(node, "target", None)]) if isinstance(t, ast.Name)
+        ]
+        if name in targets and isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
+            return summary(str(after.value.value))
+    return ""
+
+
+def summary(text: str) -> str:
+    """First paragraph of a docstring in one line, fit for a table."""
+    first = re.sub(r"\s+", " ", inspect.cleandoc(text).split("\n\n")[0])
+    return re.sub(r":\w+:`~?\.?([^`]+)`", r"`\1`", first).replace("``", "`").replace("|", "\\|")
+
+
+def page() -> str:
+    """The whole page."""
+    parts = [HEAD]
+    for name in public_modules():
+        module = import_module(f"segtrust.{name}")
+        parts.append(
+            f"\n## segtrust.{name}\n\n{summary(module.__doc__ or '')}\n\n| name | what it is |\n|---|---|\n"
+        )
+        parts += [
+            f"| `{name}.{public}` | {one_line(module, public)} |\n" for public in sorted(module.__all__)
+        ]
+    return "".join(parts)
+
+
+def main() -> int:
+    """Write the page, or compare it."""
+    text = page()
+    if "--check" not in sys.argv:
+        PAGE.write_text(text, encoding="utf-8")
+        return 0
+    if PAGE.read_text(encoding="utf-8") == text:
+        return 0
+    print("docs/reference/index.md is out of date: python scripts/write_reference.py", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,191 @@
+"""Submitted labels: the situations that were measured with 3D Slicer's plug-in, and what else may come."""
+
+import itk
+import numpy as np
+import pytest
+
+from segtrust.label.cleaning import clean_label, cleaned_file
+from segtrust.label.failures import LabelError
+
+SPLEEN = {"abdomen": {"spleen": 1}}
+BANDS = (
+    "chance of error 1 in 20 to 1 in 5",
+    "chance of error 1 in 5 to 1 in 3",
+    "chance of error above 1 in 3",
+)
+
+
+def ball(shape=(40, 40, 20), centre=(20, 20, 10), voxels=3551):
+    """The `voxels` voxels nearest to `centre`: the size of the structure that was measured."""
+    grid = np.indices(shape).reshape(3, -1).T
+    near = np.argsort(((grid - np.array(centre) + 0.01) ** 2).sum(axis=1), kind="stable")[:voxels]
+    mask = np.zeros(int(np.prod(shape)), bool)
+    mask[near] = True
+    return mask.reshape(shape)
+
+
+def segments(*names):
+    return [{"name": name, "idx": index} for index, name in enumerate(names, start=1)]
+
+
+def export(order, masks):
+    """What Slicer's export makes of overlapping segments: the later one wins."""
+    label = np.zeros((40, 40, 20), np.int16)
+    for index, name in enumerate(order, start=1):
+        label[masks[name]] = index
+    return label, segments(*order)
+
+
+MASKS = {
+    "spleen": ball(),
+    BANDS[0]: ball(voxels=6338) & ~ball(voxels=2900),
+    BANDS[1]: ball(voxels=2900) & ~ball(voxels=1500),
+    BANDS[2]: ball(voxels=1500) & ~ball(voxels=495),
+}
+
+
+def test_a_structure_above_the_bands_keeps_its_3551_voxels_and_gets_its_own_value():
+    label, info = export([*BANDS, "spleen"], MASKS)
+    cleaned, report = clean_label(label, info, SPLEEN)
+    assert np.array_equal(cleaned == 1, MASKS["spleen"])
+    assert (cleaned > 0).sum() == 3551
+    assert report.values[4] == 1
+
+
+def test_bands_that_may_have_cut_a_structure_are_refused():
+    label, info = export(["spleen", *BANDS], MASKS)
+    assert (label == 1).sum() < 3551
+    with pytest.raises(LabelError, match=r"lie over 'spleen' and may have cut it\. Move 'spleen' below"):
+        clean_label(label, info, SPLEEN)
+
+
+@pytest.mark.parametrize("order", [["spleen", BANDS[0]], [BANDS[0], "spleen"]], ids=["before", "after"])
+def test_bands_apart_from_the_structure_are_stripped_in_either_order(order):
+    corner = np.zeros((40, 40, 20), bool)
+    corner[:3, :3, :3] = True
+    cleaned, _ = clean_label(*export(order, {"spleen": ball(), BANDS[0]: corner}), SPLEEN)
+    assert (cleaned == 1).sum() == 3551 == (cleaned > 0).sum()
+
+
+@pytest.mark.parametrize("order", [["spleen", *BANDS], [*BANDS, "spleen"]], ids=["before", "after"])
+def test_empty_bands_change_nothing_in_either_order(order):
+    none = np.zeros((40, 40, 20), bool)
+    cleaned, _ = clean_label(*export(order, {"spleen": ball(), **dict.fromkeys(BANDS, none)}), SPLEEN)
+    assert (cleaned == 1).sum() == 3551
+
+
+def test_names_decide_and_not_the_order():
+    names = {"hippocampus": {"anterior": 1, "posterior": 2}}
+    cleaned, _ = clean_label(np.array([0, 1, 2]), segments("Posterior ", "anterior"), names)
+    assert cleaned.tolist() == [0, 2, 1]
+
+
+def test_a_segment_nobody_knows_is_stripped_and_said():
+    cleaned, report = clean_label(np.array([0, 1, 2]), segments("spleen", "my notes"), SPLEEN)
+    assert cleaned.tolist() == [0, 1, 0]
+    assert report.removed == ("my notes",)
+
+
+def test_only_segments_nobody_knows_are_refused():
+    with pytest.raises(LabelError, match=r"no segment has the name of a structure; got \['Segment_1'\]"):
+        clean_label(np.array([0, 1]), segments("Segment_1"), SPLEEN)
+
+
+def test_only_bands_leave_an_empty_label():
+    cleaned, report = clean_label(np.array([0, 1, 1]), segments(BANDS[0]), SPLEEN)
+    assert cleaned.tolist() == [0, 0, 0]
+    assert report.removed == (BANDS[0],)
+
+
+def test_an_empty_label_is_a_label():
+    assert clean_label(np.zeros(3), segments("spleen"), SPLEEN)[0].tolist() == [0, 0, 0]
+    assert clean_label(np.zeros(3), None, SPLEEN)[0].tolist() == [0, 0, 0]
+
+
+def test_a_value_without_a_name_is_refused():
+    with pytest.raises(LabelError, match=r"but \[7\] are not"):
+        clean_label(np.array([0, 1, 7]), segments("spleen"), SPLEEN)
+
+
+def test_without_names_the_values_must_be_those_of_a_model():
+    assert clean_label(np.array([0.0, 1.0]), None, SPLEEN)[0].tolist() == [0, 1]
+    with pytest.raises(LabelError, match=r"values \[4\] that no model uses"):
+        clean_label(np.array([0, 4]), None, SPLEEN)
+
+
+@pytest.mark.parametrize("bad", [[0.5], [-1], [np.nan], [70000]], ids=str)
+def test_numbers_that_are_no_labels_are_refused(bad):
+    with pytest.raises(LabelError, match="whole numbers from 0 to 65535"):
+        clean_label(np.array([0, *bad]), segments("spleen"), SPLEEN)
+
+
+TWO = {"heart": {"RV": 1, "wall": 2}, "hippocampus": {"anterior": 1, "posterior": 2}}
+
+
+def test_the_model_is_found_by_its_names():
+    cleaned, report = clean_label(np.array([1, 2]), segments("wall", "RV"), TWO)
+    assert (cleaned.tolist(), report.model) == ([2, 1], "heart")
+
+
+def test_structures_of_two_models_in_one_label_are_refused():
+    with pytest.raises(LabelError, match="must belong to one model"):
+        clean_label(np.array([1, 2]), segments("RV", "anterior"), TWO)
+
+
+def test_one_name_with_two_values_is_refused():
+    with pytest.raises(LabelError, match="must belong to one model"):
+        clean_label(np.array([1]), segments("wall"), {"a": {"wall": 1}, "b": {"rim": 1, "wall": 2}})
+
+
+@pytest.mark.parametrize("info", [[{"idx": 1}], ["spleen"], [{"name": "spleen", "idx": "one"}]], ids=str)
+def test_a_list_of_segments_in_another_form_is_refused(info):
+    with pytest.raises(LabelError, match="must be a list of"):
+        clean_label(np.array([0, 1]), info, SPLEEN)
+
+
+def write(path, array, *, oblique=True):
+    image = itk.image_from_array(np.ascontiguousarray(array))
+    image.SetSpacing((0.5, 1.5, 3.0))
+    image.SetOrigin((-10.0, 20.0, 5.5))
+    if oblique:
+        c, s = np.cos(0.3), np.sin(0.3)
+        image.SetDirection(itk.matrix_from_array(np.array([[c, -s, 0], [s, c, 0], [0, 0, 1.0]])))
+    itk.imwrite(image, str(path))
+    return image
+
+
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nii", ".nrrd"])
+def test_a_cleaned_file_has_exactly_the_same_geometry(tmp_path, suffix):
+    path = tmp_path / f"label{suffix}"
+    label, info = export([*BANDS, "spleen"], MASKS)
+    write(path, label)
+    before = itk.imread(str(path))
+    with cleaned_file(path, info, SPLEEN) as (file, _):
+        after = itk.imread(str(file))
+        assert (itk.array_view_from_image(after) == 1).sum() == 3551
+        for get in ("GetSpacing", "GetOrigin"):
+            assert list(getattr(after, get)()) == list(getattr(before, get)())
+        assert np.array_equal(
+            itk.array_from_matrix(after.GetDirection()), itk.array_from_matrix(before.GetDirection())
+        )
+
+
+def test_a_file_that_needs_no_change_is_handed_on(tmp_path):
+    path = tmp_path / "label.nrrd"
+    write(path, ball().astype(np.uint8))
+    with cleaned_file(path, segments("spleen"), SPLEEN) as (file, report):
+        assert file == path
+        assert not report.changes
+
+
+def test_a_file_that_was_cut_off_is_refused(tmp_path):
+    path = tmp_path / "label.nii.gz"
+    write(path, ball().astype(np.uint8))
+    path.write_bytes(path.read_bytes()[:60])
+    with pytest.raises(LabelError, match="cut off"), cleaned_file(path, None, SPLEEN):
+        pass
+
+
+def test_a_file_of_another_type_is_refused(tmp_path):
+    with pytest.raises(LabelError, match="must be one of"), cleaned_file(tmp_path / "x.xml", None, SPLEEN):
+        pass

@@ -1,0 +1,39 @@
+"""Names that a reader sees."""
+
+import pytest
+
+from segtrust.label.names import app_labels, band_colours, band_labels, band_texts, is_band
+
+EDGES = (0.05, 0.2, 1 / 3)
+
+
+def test_bands_are_said_as_a_radiologist_reads_them():
+    assert band_texts(EDGES) == ("1 in 20 to 1 in 5", "1 in 5 to 1 in 3", "above 1 in 3")
+
+
+def test_an_edge_that_is_no_round_share_keeps_one_digit():
+    assert band_texts((0.1, 0.3, 0.4)) == ("1 in 10 to 1 in 3.3", "1 in 3.3 to 1 in 2.5", "above 1 in 2.5")
+
+
+def test_band_values_are_contiguous_from_one():
+    assert list(band_labels(EDGES).values()) == [1, 2, 3]
+
+
+def test_names_of_two_models_differ():
+    assert not set(band_labels(EDGES, "heart")) & set(band_labels(EDGES, "hippocampus"))
+
+
+@pytest.mark.parametrize("model", ["", "heart"])
+def test_every_band_is_known_as_one_also_in_other_case(model):
+    assert all(is_band(name) and is_band(f" {name.upper()}") for name in band_labels(EDGES, model))
+    assert not is_band("anterior")
+
+
+def test_bands_come_before_structures():
+    labels = app_labels([{"band": 1}], [{"anterior": 1, "posterior": 2}, {"anterior": 1}])
+    assert labels == ["band", "anterior", "posterior"]
+
+
+def test_colours_get_darker_with_the_chance():
+    light, middle, dark = (sum(rgb) for rgb in band_colours(band_labels(EDGES)).values())
+    assert light > middle > dark

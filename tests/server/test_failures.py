@@ -1,0 +1,136 @@
+"""What a user does wrong gets a clear answer, and the server stays up."""
+
+import gzip
+import io
+import json
+import tarfile
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+
+def nifti(array, suffix=".nii"):
+    content = nib.Nifti1Image(array, np.eye(4)).to_bytes()
+    return gzip.compress(content) if suffix == ".nii.gz" else content
+
+
+NOISE = np.random.default_rng(0).normal(100, 20, (32, 40, 32)).astype(np.float32)
+HOLED = NOISE.copy()
+HOLED[5, 5, 5] = np.nan
+
+BAD_SCANS = {
+    "wrong number of channels": (
+        nifti(np.stack([NOISE] * 2, axis=-1)),
+        "scan_channels",
+        "must have 1 channel",
+    ),
+    "not a number inside": (nifti(HOLED), "scan_not_finite", "1 voxels with NaN"),
+    "all zeros": (nifti(np.zeros_like(NOISE)), "scan_constant", "is 0 everywhere"),
+    "cut off": (nifti(NOISE, ".nii.gz")[:3000], "scan_unreadable", "cut off"),
+    "no scan at all": (b"hello", "scan_unreadable", "cannot be read"),
+    "nothing": (b"", "scan_unreadable", "cannot be read"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_SCANS)
+@pytest.mark.parametrize("task", ["hippocampus", "hippocampus_uncertainty"])
+def test_a_bad_scan_is_refused_with_its_reason(server, case, task):
+    content, code, words = BAD_SCANS[case]
+    name = "mine.nii.gz" if content[:2] == b"\x1f\x8b" else "mine.nii"
+    answer = server.infer(task, files={"file": (name, io.BytesIO(content))})
+    assert answer.status_code == 422, answer.text
+    found = answer.json()
+    assert found["code"] == code
+    assert words in found["detail"]
+    assert "mine" in found["detail"]
+    assert found["task"] == task
+    assert server.stays_up()
+
+
+def test_one_slice_is_segmented(server):
+    files = {"file": ("slice.nii", io.BytesIO(nifti(NOISE[:, :, :1])))}
+    answer = server.infer("hippocampus", output="json", files=files)
+    assert answer.status_code == 200, answer.text
+    assert server.stays_up()
+
+
+ELSEWHERE = {
+    "missing scan": ("hippocampus", {"image": "nobody"}, {}, 404, "scan_missing"),
+    "no scan": ("hippocampus", {}, {}, 404, "scan_missing"),
+    "a path on the server": ("hippocampus", {"image": "/etc/hostname"}, {}, 404, "scan_missing"),
+    "a path in params": ("hippocampus", {}, {"image": "/etc/hostname"}, 404, "scan_missing"),
+    "a path upwards": ("hippocampus", {"image": "../../etc/hostname"}, {}, 404, "scan_missing"),
+    "missing session": ("hippocampus", {"session_id": "nobody"}, {}, 404, "scan_missing"),
+    "a session elsewhere": ("hippocampus", {"session_id": "../studies"}, {}, 404, "scan_missing"),
+    "unknown model": ("spleen", {"image": "SCAN"}, {}, 404, "model_missing"),
+    "unknown device": ("hippocampus", {"image": "SCAN"}, {"device": "cuda:99"}, 400, "device"),
+    "unknown map": ("hippocampus_uncertainty", {"image": "SCAN"}, {"map": "x"}, 400, "setting"),
+    "unknown file type": ("hippocampus", {"image": "SCAN"}, {"result_extension": ".png"}, 400, "setting"),
+    "unknown number type": ("hippocampus", {"image": "SCAN"}, {"result_dtype": "complex"}, 400, "setting"),
+    "dicom from a folder": ("hippocampus", {"image": "SCAN", "output": "dicom_seg"}, {}, 400, "setting"),
+}
+
+
+@pytest.mark.parametrize("case", ELSEWHERE)
+def test_a_bad_request_names_what_is_wrong(server, scan_id, case):
+    task, query, params, status, code = ELSEWHERE[case]
+    query = {key: scan_id if value == "SCAN" else value for key, value in query.items()}
+    answer = server.post(f"/infer/{task}", params=query, data={"params": json.dumps(params)})
+    assert (answer.status_code, answer.json()["code"]) == (status, code), answer.text
+    assert answer.json()["task"] == task
+    assert answer.json()["scan"] == (query.get("image") or query.get("session_id"))
+    assert server.stays_up()
+
+
+@pytest.mark.parametrize("params", ["{", "[1]", "text"])
+def test_params_that_are_no_json_object_are_refused(server, scan_id, params):
+    answer = server.post(f"/infer/hippocampus?image={scan_id}", data={"params": params})
+    assert (answer.status_code, answer.json()["code"]) == (400, "setting")
+
+
+def test_the_devices_that_exist_are_listed(server, scan_id):
+    assert "auto, cpu" in server.infer("hippocampus", scan_id, device="tpu").json()["detail"]
+
+
+def test_unknown_strategies_and_scoring_methods_are_not_found(server):
+    assert server.post("/activelearning/nobody", json={}).status_code == 404
+    assert server.post("/scoring/nobody").status_code == 404
+    assert "Known: entropy" in server.post("/scoring/nobody").json()["detail"]
+
+
+@pytest.mark.parametrize("path", ["/datastore/image?id=nobody", "/datastore/image/info?image=nobody"])
+def test_a_scan_that_does_not_exist_is_not_found(server, path):
+    answer = server.delete(path) if "id=" in path else server.put(path, data={"info": "{}"})
+    assert answer.status_code == 404
+    assert answer.json()["scan"] == "nobody"
+
+
+@pytest.mark.parametrize(
+    ("query", "name"),
+    [("../x", "x.nii.gz"), ("a/b", "x.nii.gz"), ("..", "x.nii.gz"), (".hidden", "x.nii.gz"), ("x", "x.py")],
+    ids=str,
+)
+def test_an_uploaded_scan_cannot_leave_the_folder(server, query, name):
+    files = {"file": (name, io.BytesIO(nifti(NOISE)))}
+    answer = server.put("/datastore/image", params={"image": query}, files=files)
+    assert (answer.status_code, answer.json()["code"]) == (400, "path")
+    assert not list(server.studies.parent.glob("x*"))
+    assert not (server.studies / "x.py").exists()
+
+
+def test_an_archive_cannot_write_outside_its_session(server, tmp_path):
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w") as archive:
+        member = tarfile.TarInfo("../../../../../../../../tmp/segtrust-escaped.txt")
+        member.size = 4
+        archive.addfile(member, io.BytesIO(b"evil"))
+    files = {"files": ("scan.tar", io.BytesIO(content.getvalue()))}
+    answer = server.put("/session/?uncompress=true", files=files)
+    assert answer.status_code == 400, answer.text
+    assert server.stays_up()
+
+
+def test_info_that_is_no_json_is_refused(server, scan_id):
+    answer = server.put(f"/datastore/image/info?image={scan_id}", data={"info": "{"})
+    assert (answer.status_code, answer.json()["code"]) == (400, "malformed")

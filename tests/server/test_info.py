@@ -1,0 +1,61 @@
+"""What a viewer learns when it connects."""
+
+import subprocess
+import sys
+
+from server.conftest import ROOT
+
+
+def test_the_app_offers_the_mask_and_the_uncertainty_view(server):
+    models = server.get("/info/").json()["models"]
+    assert list(models) == ["hippocampus", "hippocampus_uncertainty"]
+    assert {model["type"] for model in models.values()} == {"segmentation"}
+    assert list(models["hippocampus"]["labels"].values()) == [1, 2]
+    assert list(models["hippocampus_uncertainty"]["labels"].values()) == [1, 2, 3]
+
+
+def test_bands_come_first_among_the_labels(server):
+    info = server.get("/info/").json()
+    bands = list(info["models"]["hippocampus_uncertainty"]["labels"])
+    assert bands[0] == "chance of error 1 in 20 to 1 in 5"
+    assert info["labels"] == [*bands, *info["models"]["hippocampus"]["labels"]]
+
+
+def test_every_description_says_what_it_is_for(server):
+    info = server.get("/info/").json()
+    for model in info["models"].values():
+        assert "For annotation and research, not for diagnosis." in model["description"]
+    assert "never trained on" in info["models"]["hippocampus_uncertainty"]["description"]
+
+
+def test_the_choice_of_map_is_no_option_of_a_viewer(server):
+    models = server.get("/info/").json()["models"]
+    assert all(set(model["config"]) == {"device"} for model in models.values())
+
+
+def test_the_key_random_says_what_it_serves(server):
+    info = server.get("/info/").json()
+    assert {"entropy", "uniform", "random"} <= set(info["strategies"])
+    assert "`entropy`" in info["strategies"]["random"]["description"]
+    assert list(info["scoring"]) == ["entropy"]
+
+
+def test_no_scoring_starts_by_itself(server):
+    assert server.get("/scoring/").status_code == 404
+
+
+def test_an_unknown_setting_stops_the_start_and_lists_the_known_ones(tmp_path):
+    command = [
+        sys.executable,
+        "-m",
+        "monailabel.main",
+        "start_server",
+        "--app",
+        str(ROOT / "apps/uncertainty"),
+    ]
+    command += ["--studies", str(tmp_path), "--host", "127.0.0.1", "--port", "0", "--conf", "modells", "x"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, cwd=tmp_path)
+    output = ended.stdout + ended.stderr
+    assert ended.returncode != 0
+    assert "unknown setting 'modells'. Known: " in output
+    assert "models_dir" in output
