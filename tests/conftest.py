@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
-from phantoms import make_blob, publish_random_version, spec_of, write_scan
 
+from phantoms import make_blob, publish_random_version, spec_of, write_scan
 from segtrust.models import open_version
 
 settings.register_profile("segtrust", deadline=None, derandomize=True, database=None, max_examples=40)
@@ -48,7 +48,7 @@ def tiny_spec():
 
 @pytest.fixture(scope="session")
 def make_model(tmp_path_factory):
-    """``make_model(spec, calibrator=..., seed=...)`` publishes random weights and returns the model folder."""
+    """``make_model(spec, calibrator=..., seed=...)`` publishes random weights and returns the folder."""
 
     def make(spec, **options):
         folder = tmp_path_factory.mktemp("models") / spec.name

@@ -110,7 +110,7 @@ def write_scan(scan, path):
 
 
 class Brightness(nn.Module):
-    """A network without weights: the brighter a voxel, the surer it is foreground (class 1 of ``classes``)."""
+    """A network without weights: the brighter a voxel, the surer it is class 1 of ``classes``."""
 
     def __init__(self, classes=2, steepness=2.0, threshold=0.5):
         super().__init__()

@@ -18,6 +18,9 @@ __all__ = [
 ]
 
 
+_CLASSES = st.integers(2, 4)
+
+
 def _distributions(draw, shape, classes, axis):
     """Integer weights made to sum to one: exact zeros, certainties and ties all turn up."""
     weights = draw(hnp.arrays(np.int64, shape, elements=st.integers(0, 9))).astype(np.float64)
@@ -29,7 +32,7 @@ def _distributions(draw, shape, classes, axis):
 
 
 @st.composite
-def probs(draw, *, classes=st.integers(2, 4), dtype=torch.float64):
+def probs(draw, *, classes=_CLASSES, dtype=torch.float64):
     """Softmax probabilities ``(B, C, X, Y)``."""
     n = draw(classes)
     shape = (draw(st.integers(1, 2)), n, draw(st.integers(1, 3)), draw(st.integers(1, 3)))
@@ -37,7 +40,7 @@ def probs(draw, *, classes=st.integers(2, 4), dtype=torch.float64):
 
 
 @st.composite
-def sample_stacks(draw, *, classes=st.integers(2, 4), dtype=torch.float64):
+def sample_stacks(draw, *, classes=_CLASSES, dtype=torch.float64):
     """Stacks of softmax samples ``(S, B, C, X)``."""
     n = draw(classes)
     shape = (draw(st.integers(1, 5)), draw(st.integers(1, 2)), n, draw(st.integers(1, 4)))

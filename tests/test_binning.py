@@ -7,10 +7,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import unit_maps
 
 from segtrust._binning import Bins, bin_index, bin_voxels
 from segtrust.errors import ShapeError
+from strategies import unit_maps
 
 
 def slow_bin(value, cells):
@@ -19,7 +19,9 @@ def slow_bin(value, cells):
 
 
 def equal(a, b):
-    return all(np.array_equal(getattr(a, name), getattr(b, name)) for name in ("counts", "confidence", "hits"))
+    return all(
+        np.array_equal(getattr(a, name), getattr(b, name)) for name in ("counts", "confidence", "hits")
+    )
 
 
 @pytest.mark.parametrize(
@@ -37,7 +39,9 @@ def test_bins_agree_with_exact_fractions(values, cells):
 
 def test_totals_of_three_voxels_by_hand():
     # 0.2 -> bin 0 (wrong); 0.6 and 0.9 -> bin 1, one of them right
-    bins = bin_voxels(torch.tensor([0.2, 0.6, 0.9], dtype=torch.float64), torch.tensor([False, True, False]), cells=2)
+    bins = bin_voxels(
+        torch.tensor([0.2, 0.6, 0.9], dtype=torch.float64), torch.tensor([False, True, False]), cells=2
+    )
     assert bins.counts.tolist() == [1, 2]
     assert bins.hits.tolist() == [0, 1]
     assert bins.confidence.tolist() == [0.2, 1.5]

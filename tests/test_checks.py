@@ -3,10 +3,10 @@
 import pytest
 import torch
 from hypothesis import given
-from strategies import probs, sample_stacks, sigmoid_probs
 
 from segtrust._checks import check_labels, check_probs, check_same_space, check_samples
 from segtrust.errors import ProbabilityError, SegtrustError, ShapeError
+from strategies import probs, sample_stacks, sigmoid_probs
 
 
 @given(probs(dtype=torch.float16))
@@ -25,7 +25,9 @@ def test_independent_probabilities_pass_for_a_sigmoid_head(p):
 
 
 def test_logits_are_refused_with_the_usual_fix():
-    with pytest.raises(ProbabilityError, match=r"got values from -3 to 4\. Were logits passed\? Use torch.softmax"):
+    with pytest.raises(
+        ProbabilityError, match=r"got values from -3 to 4\. Were logits passed\? Use torch.softmax"
+    ):
         check_probs(torch.tensor([[-3.0, 4.0]]))
 
 

@@ -79,6 +79,12 @@ def test_a_file_of_a_newer_program_is_refused(store):
         StateStore(store.path)
 
 
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match="Name another `state_dir`"):
+        StateStore(tmp_path / "file" / "state.sqlite")
+
+
 def test_a_file_that_is_no_database_is_named(tmp_path):
     path = tmp_path / "state.sqlite"
     path.write_bytes(b"this is no database, but long enough to be taken for one" * 20)

@@ -7,10 +7,10 @@ import pytest
 import scipy.stats
 import torch
 from hypothesis import given
-from strategies import probs, sample_stacks, sigmoid_probs
 
 from segtrust import uncertainty as u
 from segtrust.errors import ProbabilityError, ShapeError
+from strategies import probs, sample_stacks, sigmoid_probs
 
 HEADS = ["softmax", "sigmoid"]
 # float64 inputs: sums of a few terms of size one
@@ -84,7 +84,9 @@ def test_the_variation_ratio_of_an_unlikely_sigmoid_channel_by_hand():
 
 
 def test_the_least_sure_channel_stands_for_a_sigmoid_head():
-    assert u.summarise_channels(torch.tensor([[0.1, 0.7, 0.3]]), head="sigmoid").tolist() == [pytest.approx(0.7)]
+    assert u.summarise_channels(torch.tensor([[0.1, 0.7, 0.3]]), head="sigmoid").tolist() == [
+        pytest.approx(0.7)
+    ]
 
 
 def test_a_softmax_map_is_its_own_summary():

@@ -171,8 +171,8 @@ def _scaled(probs: Tensor, beta: Tensor, head: HeadKind) -> Tensor:
 class CalibrationVoxels:
     """Voxels drawn from calibration scans: all that fitting needs to keep.
 
-    ``logits``: ``ln p_mean`` ``(n, C)``, or log odds for a sigmoid head; ``labels`` ``(n,)``, or ``(n, C)`` 0/1
-    for sigmoid; ``distance`` ``(n,)`` mm; ``weight`` ``(n,)`` importance weights; ``subject`` whose scan it is.
+    ``logits``: ``ln p_mean`` ``(n, C)``, or log odds for a sigmoid head; ``labels`` ``(n,)``, or ``(n, C)``
+    0/1 for sigmoid; ``distance`` ``(n,)`` mm; ``weight`` ``(n,)`` importance weights; ``subject`` whose scan.
     """
 
     logits: NDArray[np.float32]

@@ -7,9 +7,9 @@ from torch import Tensor
 
 from segtrust._checks import check_probs
 from segtrust.errors import ShapeError
-from segtrust.uncertainty import HeadKind, normalise, vote_disagreement
+from segtrust.uncertainty import HeadKind, normalise, summarise_channels, vote_disagreement
 
-__all__ = ["RunningTotals", "SampleStatistics", "labels_from_probs"]
+__all__ = ["RunningTotals", "SampleStatistics", "labels_from_probs", "unit_map"]
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,8 @@ class RunningTotals:
     """Takes samples one at a time and keeps sums only.
 
     Kept are the sums of p, p^2 and H in float32 (p <= 1, so that sums of a few hundred samples are exact to
-    1e-5) and a count of votes in int16, whatever the number of samples: 2 C + 1 maps and C counts for softmax,
-    3 C maps and C + 1 counts for sigmoid.
+    1e-5) and a count of votes in int16, whatever the number of samples: 2 C + 1 maps and C counts for
+    softmax, 3 C maps and C + 1 counts for sigmoid.
 
     Args:
         head: ``softmax`` or ``sigmoid``.
@@ -188,16 +188,21 @@ class RunningTotals:
             scores.append(agreed / ((self._n - 1) * voted) if known else float("nan"))
         return torch.tensor(scores, dtype=torch.float64)
 
-    def normalised(self, statistics: SampleStatistics, name: str) -> Tensor:
-        """One of ``total``, ``within``, ``between`` scaled to [0, 1], one map for all channels.
 
-        Args:
-            statistics: what :meth:`finish` returned.
-            name: which map.
+def unit_map(statistics: SampleStatistics, name: str, *, head: HeadKind = "softmax") -> Tensor:
+    """One of the maps in nats scaled to [0, 1], one map for all channels.
 
-        Returns:
-            ``(*spatial)`` float32.
-        """
-        nats: Tensor = getattr(statistics, name)
-        scaled = normalise(nats, statistics.mean.shape[0], head=self._head)
-        return scaled.amax(dim=0) if self._head == "sigmoid" else scaled
+    Args:
+        statistics: what :meth:`RunningTotals.finish` returned.
+        name: ``total``, ``within`` or ``between``.
+        head: ``softmax`` or ``sigmoid``.
+
+    Returns:
+        ``(*spatial)`` float32, unitless.
+
+    Source:
+        ours; see :func:`segtrust.uncertainty.normalise`.
+    """
+    nats: Tensor = getattr(statistics, name)
+    scaled = normalise(nats, statistics.mean.shape[0], head=head)
+    return summarise_channels(scaled[None], head=head)[0]

@@ -125,7 +125,7 @@ class ModelSpec:
             raise ModelError(
                 f"`intensity` must be zscore, or window with low < high, got {method!r} {low} to {high}."
             )
-        lengths = {"spacing": 3, "extent_mm": 3, "intensity_ranges": len(self.channels)}
+        lengths = {"spacing": self.spatial_dims, "extent_mm": 3, "intensity_ranges": len(self.channels)}
         for name, length in lengths.items():
             value = getattr(self, name)
             if value is not None and len(value) != length:
@@ -383,8 +383,9 @@ def _read_text(path: Path) -> str:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
+    text = _read_text(path)
     try:
-        document = json.loads(_read_text(path))
+        document = json.loads(text)
     except ValueError as error:
         raise ModelError(f"{path} must be JSON, but {error}. Was the file cut off?") from error
     if not isinstance(document, dict):

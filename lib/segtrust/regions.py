@@ -71,7 +71,7 @@ def make_regions(
     """Regions of one scan.
 
     Args:
-        predicted: predicted labels, ``(X, Y, Z)``, 0 = background. For several models pass the union of theirs.
+        predicted: predicted labels, ``(X, Y, Z)``, 0 = background. For several models pass their union.
         spacing: millimetres per voxel; ``None`` if unknown.
         valid: voxels that are no padding; all unless given.
         reference: reference labels; adds ``bbox``.

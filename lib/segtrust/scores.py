@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from segtrust.regions import BAND_MM, Mask, Spacing, distance_to
 
@@ -212,12 +213,13 @@ def patch_maximum(entropy: FloatMap, valid: Mask | None = None, *, size: int = 1
     Source:
         Kahl et al. 2024 (ValUES), patch-level aggregation.
     """
-    from scipy.ndimage import uniform_filter  # noqa: PLC0415  # keeps import segtrust.scores light
-
     share = np.ones(entropy.shape) if valid is None else valid.astype(np.float64)
+    if valid is not None and valid.any():  # the box must not grow with the padding around a small scan
+        content = ndimage.find_objects(valid.astype(np.uint8))[0]
+        entropy, share = entropy[content], share[content]
     edges = tuple(min(size, n) for n in entropy.shape)
-    total = uniform_filter(entropy.astype(np.float64) * share, size=edges, mode="constant")
-    weight = uniform_filter(share, size=edges, mode="constant")
+    total = ndimage.uniform_filter(entropy.astype(np.float64) * share, size=edges, mode="constant")
+    weight = ndimage.uniform_filter(share, size=edges, mode="constant")
     full = weight > 0.5
     return float((total[full] / weight[full]).max()) if full.any() else float(total.max())
 

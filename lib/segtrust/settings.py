@@ -1,7 +1,6 @@
 """Settings of the app and of one request: strings become types here and nowhere else."""
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -70,8 +69,10 @@ class AppSettings:
     """
 
     models: tuple[str, ...] = _setting((), "models to serve, separated by commas; `all` = every model found")
-    models_dir: Path | None = _setting(None, "folder with more models, one folder each")
-    state_dir: Path | None = _setting(
+    models_dir: Path | None = _setting(  # noqa: RUF009  # makes a field
+        None, "folder with more models, one folder each"
+    )
+    state_dir: Path | None = _setting(  # noqa: RUF009  # makes a field
         None, "where scores and site versions live; `<studies>/.segtrust` unless set"
     )
     device: str = _setting("auto", "`auto`, `cpu`, `cuda`, `cuda:1`, ...; a request may name another")
@@ -87,15 +88,12 @@ class AppSettings:
         "entropy", "strategy behind the key `random`, the only one OHIF's button can call"
     )
     warm_up: bool = _setting(True, "run one small prediction at start, so that the first user does not wait")
-    lease_hours: float = _setting(24.5, "hours for which a scan handed out is not handed out again")
 
     def __post_init__(self) -> None:
         if self.precision not in ("fp32", "bf16"):
             raise SettingError(f"`precision` must be fp32 or bf16, got {self.precision!r}.")
         if self.cache_scans < 1:
             raise SettingError(f"`cache_scans` must be at least 1, got {self.cache_scans}.")
-        if not (0 < self.lease_hours < math.inf):
-            raise SettingError(f"`lease_hours` must be above 0 and finite, got {self.lease_hours}.")
         edges = self.band_edges
         if len(edges) != 3 or not 0 < edges[0] < edges[1] < edges[2] < 1:
             raise SettingError(
@@ -155,14 +153,13 @@ _READERS: dict[str, Any] = {
     "band_edges": _read_edges,
     "ohif_strategy": str,
     "warm_up": lambda text: parse_bool(text, "warm_up"),
-    "lease_hours": lambda text: _number(text, "lease_hours", float),
 }
 
 # keys that MONAI Label, its plug-ins or its datastore put into a request; everything else is reported
 _PLATFORM_KEYS = frozenset({
     "model", "image", "images", "save_label", "label_tag", "label_info", "result_extension", "result_dtype",
-    "result_compress", "result_write_to_file", "result_meta_dict", "restore_label_idx", "session", "session_id",
-    "client_id", "description", "logging", "cache_transforms", "cache_transforms_in_memory",
+    "result_compress", "result_write_to_file", "result_meta_dict", "restore_label_idx", "session",
+    "session_id", "client_id", "description", "logging", "cache_transforms", "cache_transforms_in_memory",
     "cache_transforms_ttl", "highest_zoom_factor", "roi_size", "max_workers", "multi_gpu", "gpus",
     "background", "foreground", "centroids", "label", "mode", "output",
 })  # fmt: skip

@@ -11,7 +11,7 @@ from segtrust.report import CohortPage, ScanCard, draw_slices, render_cohort, wr
 LIMITS = "For annotation and research, not for diagnosis. It cannot show what it was never trained on."
 
 
-def card(scan, rank, score, flags=(), volumes=None):
+def card(scan, rank, score, flags=None, volumes=None):
     volume = np.zeros((5, 6, 7), np.float32)
     volume[2, 3, 4] = 0.4
     slices = draw_slices(
@@ -22,7 +22,7 @@ def card(scan, rank, score, flags=(), volumes=None):
         rank=rank,
         score=score,
         volumes_ml=volumes or {"anterior": 1.234},
-        flags=flags,
+        flags=flags or {},
         slices=slices,
     )
 
@@ -61,7 +61,9 @@ class Tags(HTMLParser):
 @pytest.fixture
 def html():
     return render_cohort(
-        page(card("b", 1, 0.3, flags=["unlike training: <field of view>"]), card("a", 2, 0.1))
+        page(
+            card("b", 1, 0.3, flags={"field_of_view": "unlike training: <field of view>"}), card("a", 2, 0.1)
+        )
     )
 
 
@@ -104,6 +106,11 @@ def test_table_has_rank_score_and_volumes_in_order(html):
         ("1", "b", "0.300", "1.23"),
         ("2", "a", "0.100", "1.23"),
     ]
+
+
+def test_table_has_a_flag_in_a_word_and_the_card_in_a_sentence(html):
+    assert '<span class="flag">field of view</span>' in html.split("</table>")[0]
+    assert "unlike training" in html.split("</table>")[1]
 
 
 def test_flags_are_escaped(html):

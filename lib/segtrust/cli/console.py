@@ -54,7 +54,7 @@ def progress(console: Console, title: str, total: int) -> Iterator[Step]:
 
 
 def print_table(console: Console, cards: Sequence[ScanCard], structures: Sequence[str]) -> None:
-    """Print the ranked scans.
+    """Print the ranked scans, then the flags in full.
 
     Args:
         console: where to write.
@@ -74,9 +74,12 @@ def print_table(console: Console, cards: Sequence[ScanCard], structures: Sequenc
             card.scan,
             _number(card.score, 3),
             *(_number(card.volumes_ml.get(name), 2) for name in structures),
-            "; ".join(card.flags) or "none",
+            "; ".join(code.replace("_", " ") for code in card.flags) or "none",
         )
     console.print(table)
+    for card in cards:
+        for sentence in card.flags.values():
+            console.print(f"{card.scan}: {sentence}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _number(value: float | None, digits: int) -> str:

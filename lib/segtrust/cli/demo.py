@@ -1,20 +1,23 @@
 """`segtrust demo`: a real MONAI Label server segments a cohort, ranks it, and the result becomes one page."""
 
 import argparse
+import signal
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from rich.console import Console
 
 from segtrust.cli.cohort import DemoCohort, gather_cohort
 from segtrust.cli.console import print_table, progress
-from segtrust.cli.label_client import LabelClient, ModelAnswer
-from segtrust.cli.label_server import LabelServer
+from segtrust.cli.label_client import LabelClient, ModelAnswer, RefusedError
+from segtrust.cli.label_server import LabelServer, ServerError
 from segtrust.cli.scan_card import scan_card, structure_values
 from segtrust.report import CohortPage, ScanCard, write_cohort_page
 from segtrust.selection import rank_scans
@@ -59,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     """
     console, started = Console(), time.perf_counter()
     args.out.mkdir(parents=True, exist_ok=True)
-    with _work_folder(args.out, keep=args.serve) as work:
+    with _ended_by_signals(), _work_folder(args.out, keep=args.serve) as work:
         cohort = gather_cohort(args.studies, args.cohort, args.scans, work / "studies")
         console.print(f"cohort: {cohort.description}")
         console.print("starting MONAI Label ...")
@@ -75,16 +78,35 @@ def run(args: argparse.Namespace) -> int:
             console.print(f"done in {time.perf_counter() - started:.0f} s", highlight=False)
             if args.serve:
                 _say_how_to_connect(console, server)
-                server.wait()
+                with suppress(KeyboardInterrupt):
+                    server.wait()
     return 0
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """A closed terminal or a polite kill unwinds the stack, so that the server ends with the demo."""
+
+    def leave(number: int, _frame: FrameType | None) -> None:
+        sys.exit(128 + number)
+
+    before = {sign: signal.signal(sign, leave) for sign in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for sign, handler in before.items():
+            signal.signal(sign, handler)
 
 
 @contextmanager
 def _work_folder(out: Path, *, keep: bool) -> Iterator[Path]:
     """Where the server works; kept beside the page if a person will label there."""
     if keep:
-        work = out / "server"
-        work.mkdir(exist_ok=True)
+        names = ("server", *(f"server-{number}" for number in range(2, 1000)))
+        work = next(
+            out / name for name in names if not (out / name).exists()
+        )  # labels of before stay as they are
+        work.mkdir()
         yield work
         return
     with tempfile.TemporaryDirectory(prefix="segtrust-demo-") as work_name:
@@ -92,17 +114,27 @@ def _work_folder(out: Path, *, keep: bool) -> Iterator[Path]:
 
 
 def _main_job(console: Console, client: LabelClient, cohort: DemoCohort, work: Path) -> CohortPage:
-    cards, answers = [], []
+    cards: list[ScanCard] = []
+    first: ModelAnswer | None = None
+    refused: RefusedError | None = None
     with progress(console, "segmenting", len(cohort.scans)) as step:
         for scan in cohort.scans:
             began = time.perf_counter()
-            card, answer = _one_scan(client, scan, work / "studies" / f"{scan}{cohort.suffix[scan]}")
+            try:
+                card, answer = _one_scan(client, scan, work / "studies" / f"{scan}{cohort.suffix[scan]}")
+            except RefusedError as error:  # one bad scan must not hide the others
+                refused = error
+                cards.append(_refused_card(scan, error))
+                step(f"{scan} was refused: {error.reason}")
+                continue
             cards.append(card)
-            answers.append(answer)
+            first = first or answer
             step(f"{scan}, {time.perf_counter() - began:.1f} s")
+    if first is None:
+        raise refused or ServerError("no scan was segmented.")
+    console.print("ranking ...")
     client.score(_STRATEGY)
     served = client.next_scan(_STRATEGY)
-    first = answers[0]
     return CohortPage(
         title="Where can these masks be trusted?",
         cohort=cohort.description,
@@ -112,6 +144,12 @@ def _main_job(console: Console, client: LabelClient, cohort: DemoCohort, work: P
         structures=list(structure_values(first)),
         next_scan=served.get("id"),
         cards=_ranked(cards),
+    )
+
+
+def _refused_card(scan: str, error: RefusedError) -> ScanCard:
+    return ScanCard(
+        scan=scan, rank=None, score=None, volumes_ml={}, flags={error.word: error.reason}, slices=()
     )
 
 
@@ -128,7 +166,7 @@ def _one_scan(client: LabelClient, scan: str, image: Path) -> tuple[ScanCard, Mo
 def _ranked(cards: Sequence[ScanCard]) -> list[ScanCard]:
     by_scan = {card.scan: card for card in cards}
     order = rank_scans({card.scan: card.score for card in cards})
-    return [replace(by_scan[entry.scan_id], rank=entry.rank) for entry in order]
+    return [replace(by_scan[e.scan_id], rank=None if e.score is None else e.rank) for e in order]
 
 
 def _facts(trust: dict[str, Any]) -> list[str]:

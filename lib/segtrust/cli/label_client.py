@@ -11,7 +11,19 @@ from requests_toolbelt.multipart.decoder import MultipartDecoder
 
 from segtrust.cli.label_server import ServerError
 
-__all__ = ["LabelClient", "ModelAnswer"]
+__all__ = ["LabelClient", "ModelAnswer", "RefusedError"]
+
+
+class RefusedError(ServerError):
+    """The server answered, with an error; ``word`` and ``reason`` are what it said."""
+
+    def __init__(self, route: str, answer: requests.Response) -> None:
+        try:
+            said = answer.json()
+            self.word, self.reason = str(said["code"]), str(said["detail"])
+        except (ValueError, KeyError, TypeError):
+            self.word, self.reason = "refused", answer.text[:500]
+        super().__init__(f"the server answered {route} with {answer.status_code}: {self.reason}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +69,8 @@ class LabelClient:
             The volume as a ``.nii.gz`` and ``params``.
 
         Raises:
-            ServerError: if the server answers with an error; its own words are in the message.
+            RefusedError: if the server answers with an error.
+            ServerError: if it does not answer.
         """
         params = {"result_extension": ".nii.gz", **options}
         answer = self._post(
@@ -83,7 +96,7 @@ class LabelClient:
         except requests.RequestException as error:
             raise ServerError(f"the server did not answer {route}: {error}") from error
         if not answer.ok:
-            raise ServerError(f"the server answered {route} with {answer.status_code}: {answer.text[:500]}")
+            raise RefusedError(route, answer)
         return answer
 
 

@@ -41,7 +41,7 @@ def scan_card(scan: str, image: Path, mask: Path, chance: Path, answer: ModelAns
         rank=None,
         score=trust["scores"].get("entropy"),
         volumes_ml=_volumes(trust),
-        flags=[flag["text"] for flag in trust.get("flags", ())],
+        flags={flag["code"]: flag["text"] for flag in trust["flags"]},
         slices=draw_slices(
             values,
             labels.astype(np.uint8),

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 from segtrust.errors import ModelError, ModelNotFoundError
+from segtrust.evaluate.table import card_tables
 from segtrust.models import find_models, list_versions, open_version, shipped_models_dir
 
 __all__ = ["add_arguments", "run"]
@@ -18,11 +19,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions.add_parser("list", parents=[where], help="models and their versions")
     show = actions.add_parser("show", parents=[where], help="check a version and print its card")
     show.add_argument("model")
+    show.add_argument("--tables", action="store_true", help="print the measured figures as Markdown tables")
     show.add_argument("version", nargs="?", help="id of the version (default: the one that is served)")
 
 
 def run(args: argparse.Namespace) -> int:
-    """List models, or print one version's card as JSON.
+    """List models, or print one version's card as JSON or as tables.
 
     Args:
         args: options of :func:`add_arguments`.
@@ -36,6 +38,9 @@ def run(args: argparse.Namespace) -> int:
     if args.model not in models:
         raise ModelNotFoundError(f"no model {args.model!r}. Known: {', '.join(models) or 'none'}.")
     version = open_version(models[args.model], args.version)
+    if args.tables:
+        print(card_tables(version.card))
+        return 0
     print(f"{args.model} {version.id}: all {len(version.card['files'])} files check; digest {version.digest}")
     print(json.dumps(version.card, indent=2, sort_keys=True))
     return 0

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from segtrust._binning import Bins
 from segtrust.errors import ShapeError
 from segtrust.evaluate.cases import REGIONS, CaseRecord
 from segtrust.metrics.bootstrap import cluster_bootstrap
@@ -26,8 +27,8 @@ def make_card(records: Sequence[CaseRecord], structures: Sequence[str], *, main:
         main: the system whose error detection, missed voxels and ranking are reported.
 
     Returns:
-        JSON: Dice per structure and system; NLL, Brier and ECE per system and region, from pooled voxels; error
-        AUROC in the band; missed reference voxels; correlation of the default score with Dice. Every figure is
+        JSON: Dice per structure and system; NLL, Brier and ECE per system and region, from pooled voxels;
+        error AUROC in the band; missed reference voxels; correlation of scores with Dice. Every figure is
         ``{value, low, high, subjects}``: a 95 % percentile bootstrap over subjects, 1000 draws, seed 0.
 
     Raises:
@@ -55,10 +56,11 @@ def make_card(records: Sequence[CaseRecord], structures: Sequence[str], *, main:
         }
         for name in systems
     }
+    pools = {(n, g): _Pool([r.totals[n][g] for r in records]) for n in systems for g in REGIONS}
     calibration = {
         name: {
             region: {
-                figure: interval(lambda rows, n=name, g=region, f=figure: _pooled(records, rows, n, g, f))  # type: ignore[misc]
+                figure: interval(lambda rows, p=pools[name, region], f=figure: p.figure(rows, f))  # type: ignore[misc]
                 for figure in ("nll", "brier", "ece")
             }
             for region in REGIONS
@@ -85,17 +87,29 @@ def make_card(records: Sequence[CaseRecord], structures: Sequence[str], *, main:
     }
 
 
-def _mean_dice(records: Sequence[CaseRecord], rows: Sequence[int], system: str, structure: int | None) -> float:
+def _mean_dice(
+    records: Sequence[CaseRecord], rows: Sequence[int], system: str, structure: int | None
+) -> float:
     values = np.array([records[i].dice[system] for i in rows])
     return float(np.nanmean(values if structure is None else values[:, structure]))
 
 
-def _pooled(records: Sequence[CaseRecord], rows: Sequence[int], system: str, region: str, figure: str) -> float:
-    totals: list[VoxelTotals] = [records[i].totals[system][region] for i in rows]
-    whole = totals[0]
-    for part in totals[1:]:
-        whole = whole + part
-    return whole.figures()[figure]
+class _Pool:
+    """Totals of one system in one region as arrays, so that a draw of scans is summed by indexing."""
+
+    def __init__(self, totals: Sequence[VoxelTotals]) -> None:
+        self._n = np.array([t.n for t in totals], dtype=np.int64)
+        self._sums = np.array([(t.nll, t.brier) for t in totals], dtype=np.float64)
+        bins = [t.bins.coarsen(15) for t in totals]
+        self._counts = np.stack([b.counts for b in bins])
+        self._confidence = np.stack([b.confidence for b in bins])
+        self._hits = np.stack([b.hits for b in bins])
+
+    def figure(self, rows: Sequence[int], name: str) -> float:
+        picked = np.asarray(rows)
+        nll, brier = self._sums[picked].sum(axis=0)
+        bins = Bins(*(a[picked].sum(axis=0) for a in (self._counts, self._confidence, self._hits)))
+        return VoxelTotals(int(self._n[picked].sum()), float(nll), float(brier), bins).figures()[name]
 
 
 def _auroc(records: Sequence[CaseRecord], rows: Sequence[int]) -> float:

@@ -1,4 +1,4 @@
-"""From trained members to a published version: fit the calibration on val, measure on test, write the card."""
+"""From trained members to a published version: calibrate on val, measure on test, write the card."""
 
 import platform
 from collections.abc import Callable, Iterator, Sequence
@@ -94,9 +94,12 @@ def release(
         "recipe": {"loss": recipe.budget.loss, "epochs": recipe.budget.epochs, "seeds": list(recipe.seeds)},
         "training_code": CODE,
         "data": {role: len(ids) for role, ids in splits.items()},
-        "data_subjects": {role: len({read_subjects(data).get(i, i) for i in ids}) for role, ids in splits.items()},
+        "data_subjects": {
+            role: len({read_subjects(data).get(i, i) for i in ids}) for role, ids in splits.items()
+        },
         "command": command,
-        "software": {name: package_version(name) for name in _PACKAGES} | {"python": platform.python_version()},
+        "software": {name: package_version(name) for name in _PACKAGES}
+        | {"python": platform.python_version()},
         "test": make_card(records, [label.name for label in spec.labels], main="calibrated"),
         "test_note": "single: first member; single_temperature: the same with its own pooled temperature; "
         "ensemble: mean of the members; calibrated: what is served. ECE: 15 bins, top label.",
@@ -131,7 +134,8 @@ def spec_as_trained(spec: ModelSpec, data: Path, ids: Sequence[str]) -> ModelSpe
         spec,
         extent_mm=tuple((float(c.min()), float(c.max())) for c in extents.T) if len(extents) else None,
         intensity_ranges=tuple(
-            (round(float(c.min() - s), 3), round(float(c.max() + s), 3)) for c, s in zip(skews.T, slack, strict=True)
+            (round(float(c.min() - s), 3), round(float(c.max() + s), 3))
+            for c, s in zip(skews.T, slack, strict=True)
         ),
     )
 
@@ -140,9 +144,7 @@ def _read(data: Path, scan_id: str, spec: ModelSpec) -> Scan:
     return read_scan(data / "images" / f"{scan_id}.nii.gz", channels=len(spec.channels))
 
 
-def _labelled(
-    data: Path, ids: Sequence[str], spec: ModelSpec
-) -> Iterator[tuple[str, str, Scan, Tensor]]:
+def _labelled(data: Path, ids: Sequence[str], spec: ModelSpec) -> Iterator[tuple[str, str, Scan, Tensor]]:
     subjects = read_subjects(data)
     for scan_id in ids:
         scan = _read(data, scan_id, spec)

@@ -17,12 +17,12 @@ from segtrust.models import ModelSpec
 from segtrust.scores import ScanScores
 from segtrust.settings import MAP_NAMES
 
-__all__ = ["Flag", "Prediction", "SliceHint", "StructureSummary"]
+__all__ = ["BLIND_SPOT", "RESEARCH_ONLY", "Flag", "Prediction", "SliceHint", "StructureSummary"]
 
 FloatMap = NDArray[np.float32]
 
-MISSED = "The map cannot show a structure or disease the model was never trained on."
-PURPOSE = "For annotation and research, not for diagnosis."
+BLIND_SPOT = "The map cannot show a structure or disease the model was never trained on."
+RESEARCH_ONLY = "For annotation and research, not for diagnosis."
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ class Prediction:
             "flags": [vars(f) for f in self.flags],
             "slices": [vars(s) for s in self.slices],
             "steps": list(self.steps),
-            "limits": f"{MISSED} {PURPOSE}",
+            "limits": f"{BLIND_SPOT} {RESEARCH_ONLY}",
         })  # fmt: skip
         return document
 

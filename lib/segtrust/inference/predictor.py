@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from segtrust.calibrators import Calibrator, calibrator_from_json
-from segtrust.ensemble import RunningTotals, SampleStatistics, labels_from_probs
+from segtrust.ensemble import RunningTotals, SampleStatistics, labels_from_probs, unit_map
 from segtrust.errors import DeviceError
 from segtrust.inference.flags import content_flags, input_flags, slices_to_open
 from segtrust.inference.members import check_device, load_member
@@ -22,7 +22,7 @@ from segtrust.inference.windows import slide
 from segtrust.models import ModelSpec, ModelVersion
 from segtrust.regions import BAND_MM, distance_to
 from segtrust.scores import score_scan
-from segtrust.uncertainty import HeadKind, chance_of_error, entropy, normalise, summarise_channels
+from segtrust.uncertainty import chance_of_error, entropy, summarise_channels
 
 __all__ = ["Predictor", "pooled_samples"]
 
@@ -201,16 +201,16 @@ class Predictor:
         probs = self.calibrator.apply(statistics.mean, torch.from_numpy(distance), head=head)
         valid = np.zeros(scan.shape, dtype=bool)
         valid[prepared.box] = True
-        sure = _one_map(entropy(probs[None], head=head, normalize=True), head)
-        wrong = _one_map(chance_of_error(probs[None], head=head), head)
+        unsure = _bounded(summarise_channels(entropy(probs[None], head=head, normalize=True), head=head)[0])
+        wrong = _bounded(summarise_channels(chance_of_error(probs[None], head=head), head=head)[0])
         maps = {
-            "between_member": _scaled(statistics.between, statistics.mean.shape[0], head),
-            "within_member": _scaled(statistics.within, statistics.mean.shape[0], head),
-            "variance": statistics.variance.clamp(0, 1).numpy(),
-            "votes": statistics.votes.numpy(),
+            "between_member": _bounded(unit_map(statistics, "between", head=head)),
+            "within_member": _bounded(unit_map(statistics, "within", head=head)),
+            "variance": _bounded(statistics.variance),
+            "votes": _bounded(statistics.votes),
         }
         scores = score_scan(
-            entropy=sure,
+            entropy=unsure,
             between=maps["between_member"],
             probs=probs.numpy(),
             labels=mask,
@@ -276,15 +276,9 @@ def pooled_samples(
     return totals.finish()
 
 
-def _one_map(per_channel: Tensor, head: HeadKind) -> NDArray[np.float32]:
-    values: NDArray[np.float32] = summarise_channels(per_channel, head=head)[0].clamp(0, 1).numpy()
-    return values
-
-
-def _scaled(nats: Tensor, n_classes: int, head: HeadKind) -> NDArray[np.float32]:
-    unit = normalise(nats, n_classes, head=head)
-    values: NDArray[np.float32] = (unit.amax(dim=0) if head == "sigmoid" else unit).clamp(0, 1).numpy()
-    return values
+def _bounded(values: Tensor) -> NDArray[np.float32]:
+    bounded: NDArray[np.float32] = values.clamp(0, 1).numpy()
+    return bounded
 
 
 def _summaries(

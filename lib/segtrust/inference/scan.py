@@ -18,7 +18,7 @@ from torch import Tensor
 from segtrust.errors import ScanError
 from segtrust.models import Intensity, ModelSpec
 
-__all__ = ["PreparedScan", "Scan", "fingerprint", "prepare", "read_scan"]
+__all__ = ["PreparedScan", "Scan", "fingerprint", "prepare", "read_labels", "read_scan"]
 
 _HEADER_BYTES = 4096
 _AXES = (("L", "R"), ("P", "A"), ("I", "S"))
@@ -70,7 +70,7 @@ class PreparedScan:
             affine=self._cropped.affine,
             applied_operations=list(self._cropped.applied_operations),
         )
-        inner: Tensor = self._chain.inverse(grid).as_tensor().clamp_(0, 1)
+        inner: Tensor = self._chain.inverse(grid).as_tensor().clamp(0, 1)  # a copy: `probs` stays
         if background is not None:
             inner /= inner.sum(dim=0, keepdim=True).clamp_min_(1e-12)
         if tuple(inner.shape[1:]) == self.native_shape:
@@ -127,6 +127,36 @@ def read_scan(path: Path, *, channels: int = 1) -> Scan:
     Source:
         ours; files are decoded by nibabel (NIfTI) and ITK (all others) through MONAI.
     """
+    data, affine = _read(path)
+    return _checked(data, affine, path.name, channels)
+
+
+def read_labels(path: Path) -> Tensor:
+    """Read a label map; one without any structure is allowed.
+
+    Args:
+        path: the file.
+
+    Returns:
+        ``(X, Y, Z)`` float32, in the file's own voxel order.
+
+    Raises:
+        ScanError: if the file is missing, cannot be read to its end, or is no single volume.
+
+    Source:
+        ours.
+    """
+    data, _ = _read(path)
+    if data.ndim != 4 or data.shape[0] != 1:
+        raise ScanError(
+            f"the label {path.name!r} must be one volume with one value per voxel, got shape "
+            f"{tuple(data.shape)}. Export the segments into one layer.",
+            "scan_dimensions",
+        )
+    return data[0]
+
+
+def _read(path: Path) -> tuple[Tensor, NDArray[np.float64]]:
     if not path.exists():
         raise ScanError(f"the scan {path.name!r} does not exist.", "scan_missing")
     is_nifti = path.name.lower().endswith((".nii", ".nii.gz"))
@@ -137,11 +167,12 @@ def read_scan(path: Path, *, channels: int = 1) -> Scan:
             array, meta = reader.get_data(reader.read(path))
     except Exception as error:
         raise ScanError(
-            f"the scan {path.name!r} cannot be read to its end ({type(error).__name__}: {_first_line(error)}). "
+            f"the scan {path.name!r} cannot be read to its end "
+            f"({type(error).__name__}: {_first_line(error)}). "
             "Was the file cut off or is it of another type? Convert or copy it again.",
             "scan_unreadable",
         ) from error
-    return _checked(_channel_first(array, meta), np.asarray(meta["affine"]), path.name, channels)
+    return _channel_first(array, meta), np.asarray(meta["affine"], dtype=np.float64)
 
 
 def _first_line(error: Exception) -> str:
@@ -182,8 +213,17 @@ def _checked(data: Tensor, affine: NDArray[np.float64], name: str, channels: int
                 f"the scan {name!r} must not be empty, but channel {index} is {value:g} everywhere.",
                 "scan_constant",
             )
-    affine = np.asarray(affine, dtype=np.float64)
+    affine = _in_space(affine)
     return Scan(data=data.contiguous(), affine=affine, spacing=_spacing(affine))
+
+
+def _in_space(affine: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The 4x4 affine of one slice in space, for the 3x3 affine of a flat image."""
+    if affine.shape != (3, 3):
+        return affine
+    whole = np.eye(4)
+    whole[:2, :2], whole[:2, 3] = affine[:2, :2], affine[:2, 2]
+    return whole
 
 
 def _spacing(affine: NDArray[np.float64]) -> tuple[float, float, float] | None:
@@ -208,11 +248,12 @@ def prepare(scan: Scan, spec: ModelSpec) -> PreparedScan:
         ours; turning and resampling are MONAI's.
     """
     box = content_box(scan.data)
-    affine = _shifted(scan.affine, box)
+    # without voxel sizes there is no direction to turn to: the file's own order is kept
+    affine = shifted(scan.affine, box) if scan.spacing is not None else np.eye(4)
     cropped = MetaTensor(scan.data[(slice(None), *box)], affine=affine)  # type: ignore[arg-type]  # takes arrays too
-    steps: list[Transform] = [Orientation(axcodes=spec.orientation, labels=_AXES)]
+    steps: list[Transform] = [turn(spec)]
     if spec.spacing is not None and scan.spacing is not None:
-        steps.append(Spacing(pixdim=spec.spacing, mode="bilinear", padding_mode="border"))
+        steps.append(Spacing(pixdim=_pixdim(spec), mode="bilinear", padding_mode="border"))
     chain = Compose(steps)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -224,6 +265,16 @@ def prepare(scan: Scan, spec: ModelSpec) -> PreparedScan:
         _chain=chain,
         _cropped=grid,
     )
+
+
+def turn(spec: ModelSpec) -> Orientation:
+    """The transform that turns a scan to the model's orientation; exact, it only moves voxels."""
+    return Orientation(axcodes=spec.orientation, labels=_AXES)
+
+
+def _pixdim(spec: ModelSpec) -> tuple[float, ...]:
+    """Voxel size to resample to; MONAI keeps an axis whose size is not above 0: the slices of a 2-D model."""
+    return (*(spec.spacing or ()), *(-1.0,) * (3 - spec.spatial_dims))
 
 
 def normalise(image: Tensor, intensity: Intensity) -> Tensor:
@@ -268,7 +319,8 @@ def content_box(data: Tensor) -> tuple[slice, slice, slice]:
     return (slices[0], slices[1], slices[2])
 
 
-def _shifted(affine: NDArray[np.float64], box: Sequence[slice]) -> NDArray[np.float64]:
+def shifted(affine: NDArray[np.float64], box: Sequence[slice]) -> NDArray[np.float64]:
+    """The affine of a box cut out of a scan."""
     moved = affine.copy()
     moved[:3, 3] += affine[:3, :3] @ np.array([s.start for s in box], dtype=np.float64)
     return moved

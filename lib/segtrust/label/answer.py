@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from segtrust.errors import SettingError
+from segtrust.errors import SegtrustError, SettingError
 from segtrust.inference import write_volume
 from segtrust.settings import parse_bool
 
@@ -64,7 +64,11 @@ class AnswerForm:
         """
         with tempfile.NamedTemporaryFile(prefix="segtrust-", suffix=self.extension, delete=False) as file:
             path = Path(file.name)
-        write_volume(volume.astype(self.dtype, copy=False), affine, path, compress=self.compress)
+        try:
+            write_volume(volume.astype(self.dtype, copy=False), affine, path, compress=self.compress)
+        except SegtrustError:
+            path.unlink()
+            raise
         return path
 
 

@@ -166,7 +166,7 @@ class SegtrustApp(_Host):
         # exists only in a server process; to import it elsewhere would build one
         from monailabel.app import app as server  # noqa: PLC0415
 
-        install_routes(self, server)
+        install_routes(server)
         super().on_init_complete()
         if self.settings.warm_up:
             models = list(self.served.values())

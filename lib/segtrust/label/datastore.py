@@ -1,10 +1,11 @@
-"""MONAI Label's local datastore with three things more: clean labels, safe paths, no half-written index."""
+"""MONAI Label's local datastore with clean labels, safe paths, and an index that is whole at any time."""
 
 import json
 import logging
 import os
 import re
 import stat
+import threading
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -46,7 +47,10 @@ class SafeDatastore(LocalDatastore):
     ) -> None:
         self._structures = structures
         self._on_served = on_served
+        self._guard = threading.RLock()  # the folder's watcher and requests change the same index
         super().__init__(folder, **options)
+        if (handler := getattr(self, "_handler", None)) is not None:
+            handler.on_moved = self._on_index_replaced  # how another process writes the index
 
     def add_image(self, image_id: str, image_filename: str, image_info: dict[str, Any]) -> str:
         if image_id:
@@ -55,7 +59,13 @@ class SafeDatastore(LocalDatastore):
             raise PathError(
                 f"a scan must be one of {', '.join(self._extensions)}, got {Path(image_filename).suffix!r}."
             )
-        return str(super().add_image(image_id, image_filename, image_info))
+        with self._guard:
+            return str(super().add_image(image_id, image_filename, image_info))
+
+    def remove_image(self, image_id: str) -> None:
+        with self._guard:
+            super().remove_image(image_id)
+            self.refresh()  # not left to the watcher, which may come after the next request
 
     def save_label(
         self, image_id: str, label_filename: str, label_tag: str, label_info: dict[str, Any]
@@ -77,15 +87,18 @@ class SafeDatastore(LocalDatastore):
             return self._keep_label(image_id, str(file), tag, info)
 
     def _keep_label(self, image_id: str, file: str, tag: str, info: dict[str, Any]) -> str:
-        label_id = str(super().save_label(image_id, file, tag, info))
+        with self._guard:
+            label_id = str(super().save_label(image_id, file, tag, info))
         # MONAI Label copies the mode of a temporary file, which nobody else may read, with the content
         mode = Path(self._datastore_config_path).stat().st_mode
         Path(self.get_label_uri(label_id, tag)).chmod(stat.S_IMODE(mode))
         return label_id
 
     def remove_label(self, label_id: str, label_tag: str) -> None:
-        if self.get_label_uri(label_id, label_tag):
-            super().remove_label(label_id, label_tag)
+        with self._guard:
+            if self.get_label_uri(label_id, label_tag):
+                super().remove_label(label_id, label_tag)
+                self.refresh()
 
     def update_image_info(self, image_id: str, info: dict[str, Any]) -> None:
         # the endpoint of /activelearning reports here whom it served; that belongs to the state file, where
@@ -94,7 +107,25 @@ class SafeDatastore(LocalDatastore):
         for strategy, entry in (rest.pop("strategy", None) or {}).items():
             self._on_served(image_id, str(entry.get("client_id") or ""), strategy)
         if rest:
-            super().update_image_info(image_id, rest)
+            with self._guard:
+                super().update_image_info(image_id, rest)
+
+    def update_label_info(self, label_id: str, label_tag: str, info: dict[str, Any]) -> None:
+        with self._guard:
+            super().update_label_info(label_id, label_tag, info)
+
+    def refresh(self) -> None:
+        with self._guard:
+            super().refresh()
+
+    def _on_modify_event(self, event: object) -> None:
+        with self._guard:
+            super()._on_modify_event(event)
+
+    def _on_index_replaced(self, event: Any) -> None:  # noqa: ANN401 -- watchdog's own type
+        if event.dest_path == self._datastore_config_path:
+            with self._guard:
+                self._init_from_datastore_file()
 
     def _update_datastore_file(self, lock: bool = True) -> None:
         if lock:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 
+from segtrust.inference.prediction import BLIND_SPOT, RESEARCH_ONLY
 from segtrust.models import ModelSpec
 
 __all__ = [
@@ -19,9 +20,6 @@ __all__ = [
 
 BAND_PREFIX = "chance of error"
 """Every band's name begins with it, so that bands can be told from structures in a label that comes back."""
-
-RESEARCH_ONLY = "For annotation and research, not for diagnosis."
-BLIND_SPOT = "The map cannot show a structure or disease the model was never trained on."
 
 # light to dark in even steps, readable without colour vision (matplotlib's `cividis`, reversed)
 _BAND_COLOURS = ((234, 211, 87), (142, 136, 119), (32, 60, 109))

@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +13,7 @@ from monailabel.endpoints import scoring
 from monailabel.endpoints.infer import ResultType, send_response
 from monailabel.endpoints.user.auth import RBAC, User
 from monailabel.interfaces.exception import MONAILabelError, MONAILabelException
+from monailabel.interfaces.utils.app import app_instance
 from monailabel.utils.others.generic import remove_file
 
 from segtrust.errors import ScanError, SettingError
@@ -23,23 +23,22 @@ from segtrust.label.uploads import receive
 if TYPE_CHECKING:
     from segtrust.label.app import SegtrustApp
 
-__all__ = ["install_routes"]
+__all__ = ["install_routes", "run_inference", "run_scoring"]
 
 _SESSION = re.compile(r"[\w-]{1,64}")
 
 
-def install_routes(host: "SegtrustApp", server: FastAPI) -> None:
+def install_routes(server: FastAPI) -> None:
     """Put our routes in front of MONAI Label's and our handlers behind all of them.
 
     Args:
-        host: the app that answers.
         server: MONAI Label's FastAPI application, already started.
     """
     routes = server.router.routes
     before = len(routes)
     prefix = platform.MONAI_LABEL_API_STR
     # the documentation keeps showing MONAI Label's own entries for the same paths
-    for path, route in (("infer/{model}", _infer_route(host)), ("scoring/{method}", _scoring_route(host))):
+    for path, route in (("infer/{model}", run_inference), ("scoring/{method}", run_scoring)):
         server.add_api_route(
             f"{prefix}/{path}", route, methods=["POST"], include_in_schema=False, response_model=None
         )
@@ -52,40 +51,38 @@ def install_routes(host: "SegtrustApp", server: FastAPI) -> None:
     server.middleware_stack = None  # built again, with the handlers, at the next request
 
 
-def _infer_route(host: "SegtrustApp") -> Callable[..., object]:
+def run_inference(  # noqa: PLR0913, PLR0917 -- MONAI Label's parameters
+    background_tasks: BackgroundTasks,
+    model: str,
+    user: Annotated[User, Depends(RBAC(platform.MONAI_LABEL_AUTH_ROLE_USER))],
+    image: str = "",
+    session_id: str = "",
+    params: Annotated[str, Form()] = "{}",
+    file: Annotated[UploadFile | None, File()] = None,
+    label: Annotated[UploadFile | None, File()] = None,
+    output: ResultType | None = None,
+) -> object:
+    """Run one infer task on a scan of the datastore, of a session, or of the request itself."""
     # not `async`: runs in a worker thread, so that other requests are answered meanwhile
-    def run_inference(  # noqa: PLR0913, PLR0917 -- MONAI Label's parameters
-        background_tasks: BackgroundTasks,
-        model: str,
-        user: Annotated[User, Depends(RBAC(platform.MONAI_LABEL_AUTH_ROLE_USER))],
-        image: str = "",
-        session_id: str = "",
-        params: Annotated[str, Form()] = "{}",
-        file: Annotated[UploadFile | None, File()] = None,
-        label: Annotated[UploadFile | None, File()] = None,
-        output: ResultType | None = None,
-    ) -> object:
-        """Run one infer task on a scan of the datastore, of a session, or of the request itself."""
-        options = _options(params)
-        if options.get("save_label"):
-            _require_annotator(user)
-        with (
-            receive(file.file if file else None, file.filename if file else None) as scan,
-            receive(label.file if label else None, label.filename if label else None) as mask,
-        ):
-            request: dict[str, Any] = {"image": str(scan) if scan else image, **options, "model": model}
-            if session_id:
-                request |= _session(host, session_id)
-            if not request["image"]:
-                raise ScanError("give `image`, `session_id` or a `file`: no scan was named.", "scan_missing")
-            if mask:
-                request["label"] = _label_file(host, image, mask)
-            if output == ResultType.dicom_seg:
-                return _dicom_seg(host, request, image, background_tasks)
-            result = host.infer(request)
-        return send_response(host.datastore(), result, output, background_tasks)
-
-    return run_inference
+    host: SegtrustApp = app_instance()
+    options = _options(params)
+    if options.get("save_label"):
+        _require_annotator(user)
+    with (
+        receive(file.file if file else None, file.filename if file else None) as scan,
+        receive(label.file if label else None, label.filename if label else None) as mask,
+    ):
+        request: dict[str, Any] = {"image": str(scan) if scan else image, **options, "model": model}
+        if session_id:
+            request |= _session(host, session_id)
+        if not request["image"]:
+            raise ScanError("give `image`, `session_id` or a `file`: no scan was named.", "scan_missing")
+        if mask:
+            request["label"] = _label_file(host, image, mask)
+        if output == ResultType.dicom_seg:
+            return _dicom_seg(host, request, image, background_tasks)
+        result = host.infer(request)
+    return send_response(host.datastore(), result, output, background_tasks)
 
 
 def _options(params: str) -> dict[str, Any]:
@@ -134,19 +131,16 @@ def _dicom_seg(host: "SegtrustApp", request: dict[str, Any], image: str, tasks: 
     return send_response(store, {**result, "dicom_seg": seg}, ResultType.dicom_seg, tasks)
 
 
-def _scoring_route(host: "SegtrustApp") -> Callable[..., object]:
-    def run_scoring(
-        method: str,
-        user: Annotated[User, Depends(RBAC(platform.MONAI_LABEL_AUTH_ROLE_ANNOTATOR))],  # noqa: ARG001
-        params: dict[str, Any] | None = None,
-        run_sync: bool = False,
-    ) -> object:
-        """Score the unlabelled scans, in a process of its own or, with ``run_sync``, before answering."""
-        known = host.info()["scoring"]
-        if method not in known:
-            raise MONAILabelException(
-                MONAILabelError.APP_INIT_ERROR, f"no scoring method {method!r}. Known: {', '.join(known)}."
-            )
-        return scoring.run_method(method, params, run_sync)
-
-    return run_scoring
+def run_scoring(
+    method: str,
+    user: Annotated[User, Depends(RBAC(platform.MONAI_LABEL_AUTH_ROLE_ANNOTATOR))],  # noqa: ARG001
+    params: dict[str, Any] | None = None,
+    run_sync: bool = False,
+) -> object:
+    """Score the unlabelled scans, in a process of its own or, with ``run_sync``, before answering."""
+    known = app_instance().info()["scoring"]
+    if method not in known:
+        raise MONAILabelException(
+            MONAILabelError.APP_INIT_ERROR, f"no scoring method {method!r}. Known: {', '.join(known)}."
+        )
+    return scoring.run_method(method, params, run_sync)

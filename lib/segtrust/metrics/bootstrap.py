@@ -1,5 +1,6 @@
 """Intervals over subjects: scans of one subject are drawn together."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -59,5 +60,6 @@ def cluster_bootstrap(
         picks = rng.integers(0, len(groups), len(groups))
         drawn.append(statistic([i for pick in picks for i in groups[pick]]))
     tail = (1 - level) / 2
-    low, high = np.nanquantile(drawn, [tail, 1 - tail])
+    known = [figure for figure in drawn if math.isfinite(figure)] or [math.nan]
+    low, high = np.quantile(known, [tail, 1 - tail])
     return Interval(statistic(range(len(subjects))), float(low), float(high), len(groups))

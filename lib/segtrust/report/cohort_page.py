@@ -18,13 +18,13 @@ _OUTLINE_COLOURS = ("#56b4e9", "#2fd6a0", "#ffffff", "#cc79a7", "#0072b2", "#f0e
 
 @dataclass(frozen=True, kw_only=True)
 class ScanCard:
-    """One scan on the page; a score or volume that is absent is ``None``."""
+    """One scan on the page; an absent score or volume is ``None``; ``flags`` maps a word to its sentence."""
 
     scan: str
     rank: int | None
     score: float | None
     volumes_ml: Mapping[str, float | None]
-    flags: Sequence[str]
+    flags: Mapping[str, str]
     slices: Sequence[Slice]
 
 

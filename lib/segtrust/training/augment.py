@@ -36,7 +36,7 @@ class Augmentation:
 
     def __init__(self, spec: ModelSpec, *, flip_axes: tuple[int, ...] = ()) -> None:
         both, image = ["image", "labels"], ["image"]
-        turn = np.deg2rad(12)
+        turn, blur = np.deg2rad(12), (0.4, 1.0)
         self._steps = Compose([
             SpatialPadd(keys=both, spatial_size=spec.patch),
             *(RandFlipd(keys=both, prob=0.5, spatial_axis=axis) for axis in flip_axes),
@@ -54,7 +54,7 @@ class Augmentation:
             RandBiasFieldd(keys=image, prob=0.2, coeff_range=(-0.3, 0.3)),
             RandAdjustContrastd(keys=image, prob=0.3, gamma=(0.7, 1.5), retain_stats=True),
             RandScaleIntensityd(keys=image, factors=0.25, prob=0.3),
-            RandGaussianSmoothd(keys=image, prob=0.15, sigma_x=(0.4, 1.0), sigma_y=(0.4, 1.0), sigma_z=(0.4, 1.0)),
+            RandGaussianSmoothd(keys=image, prob=0.15, sigma_x=blur, sigma_y=blur, sigma_z=blur),
             RandSimulateLowResolutiond(keys=image, prob=0.1, zoom_range=(0.6, 1.0)),
             RandGaussianNoised(keys=image, prob=0.2, std=0.15),
         ])  # fmt: skip

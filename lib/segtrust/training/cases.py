@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from monai.data import MetaTensor
-from monai.transforms import Orientation, Spacing
+from monai.transforms import Spacing
 from torch import Tensor
 
 from segtrust.errors import TrainingError
-from segtrust.inference.scan import PreparedScan, Scan, prepare, read_scan
+from segtrust.inference.scan import PreparedScan, Scan, prepare, read_labels, read_scan, shifted, turn
 from segtrust.models import ModelSpec
 
 __all__ = ["Case", "load_cases", "native_labels", "read_splits", "read_subjects"]
@@ -54,7 +54,9 @@ def read_splits(folder: Path) -> dict[str, list[str]]:
         for scan in ids:
             subject = subjects.get(scan, scan)
             if seen.setdefault(subject, role) != role:
-                raise TrainingError(f"subject {subject!r} must be in one list only, got {seen[subject]} and {role}.")
+                raise TrainingError(
+                    f"subject {subject!r} must be in one list only, got {seen[subject]} and {role}."
+                )
     return {role: sorted(ids) for role, ids in splits.items()}
 
 
@@ -80,11 +82,15 @@ def load_cases(folder: Path, ids: Iterable[str], spec: ModelSpec) -> list[Case]:
 
     Raises:
         ScanError: if a file cannot be used.
-        TrainingError: if a label map has another size than its image, or values that the model does not know.
+        TrainingError: for a 2-D model, or if a label map has another size than its image or unknown values.
 
     Source:
         ours.
     """
+    if spec.spatial_dims != 3:
+        raise TrainingError(
+            f"training needs a model with spatial_dims 3, {spec.name!r} has {spec.spatial_dims}."
+        )
     subjects = read_subjects(folder)
     cases = []
     for scan_id in ids:
@@ -92,7 +98,12 @@ def load_cases(folder: Path, ids: Iterable[str], spec: ModelSpec) -> list[Case]:
         labels = native_labels(folder / "labels" / f"{scan_id}.nii.gz", scan, spec)
         prepared = prepare(scan, spec)
         cases.append(
-            Case(scan_id, subjects.get(scan_id, scan_id), prepared.image, _labels_on_grid(labels, scan, prepared, spec))
+            Case(
+                scan_id,
+                subjects.get(scan_id, scan_id),
+                prepared.image,
+                _labels_on_grid(labels, scan, prepared, spec),
+            )
         )
     return cases
 
@@ -114,7 +125,7 @@ def native_labels(path: Path, scan: Scan, spec: ModelSpec) -> Tensor:
     Source:
         ours.
     """
-    data = read_scan(path).data[0]
+    data = read_labels(path)
     if tuple(data.shape) != scan.shape:
         raise TrainingError(
             f"the label {path.name!r} must have its image's size {scan.shape}, got {tuple(data.shape)}."
@@ -134,10 +145,8 @@ def native_labels(path: Path, scan: Scan, spec: ModelSpec) -> Tensor:
 
 
 def _labels_on_grid(labels: Tensor, scan: Scan, prepared: PreparedScan, spec: ModelSpec) -> Tensor:
-    box = prepared.box
-    affine = scan.affine.copy()
-    affine[:3, 3] += affine[:3, :3] @ np.array([s.start for s in box], dtype=np.float64)
-    moved = Orientation(axcodes=spec.orientation, labels=(("L", "R"), ("P", "A"), ("I", "S")))(MetaTensor(labels[box].unsqueeze(0).float(), affine=affine))
+    affine = torch.as_tensor(shifted(scan.affine, prepared.box))
+    moved = turn(spec)(MetaTensor(labels[prepared.box].unsqueeze(0).float(), affine=affine))
     if spec.spacing is not None and scan.spacing is not None:
         moved = Spacing(pixdim=spec.spacing, mode="nearest", padding_mode="border")(moved)
-    return moved.as_tensor()[0].round().long()
+    return torch.as_tensor(moved)[0].round().long()

@@ -22,7 +22,7 @@ from segtrust.training.cases import Case
 __all__ = ["CODE", "Budget", "EpochReport", "data_digest", "train_member"]
 
 CODE = 1
-"""Raise this when a change of the code changes what a run computes: runs of another number are not resumed."""
+"""Raise this when a change of the code changes what a run computes; older runs are not resumed then."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,8 +78,8 @@ def train_member(
         Path of ``member.safetensors``.
 
     Raises:
-        TrainingError: without cases, for an unknown loss, if the loss stops being finite, or if ``folder`` holds
-            a run with other settings.
+        TrainingError: without cases, for an unknown loss, if the loss stops being finite, or if ``folder``
+            holds a run with other settings.
 
     Source:
         AdamW with linear warm-up and cosine decay; running average of weights after Izmailov et al. 2018 and
@@ -91,10 +91,17 @@ def train_member(
     if budget.loss not in LOSSES:
         raise TrainingError(f"`loss` must be one of {', '.join(LOSSES)}, got {budget.loss!r}.")
     folder.mkdir(parents=True, exist_ok=True)
-    _same_run(folder / "run.json", {
-        "spec": spec.to_json(), "budget": asdict(budget), "seed": seed, "code": CODE,
-        "cases": sorted(case.id for case in cases), "data": data_digest(cases),
-    })
+    _same_run(
+        folder / "run.json",
+        {
+            "spec": spec.to_json(),
+            "budget": asdict(budget),
+            "seed": seed,
+            "code": CODE,
+            "cases": sorted(case.id for case in cases),
+            "data": data_digest(cases),
+        },
+    )
     if result.is_file():
         return result
     torch.manual_seed(seed)
@@ -128,7 +135,9 @@ def data_digest(cases: Sequence[Case]) -> str:
 def _same_run(path: Path, settings: object) -> None:
     text = json.dumps(settings, indent=1, sort_keys=True, default=str)
     if path.is_file() and path.read_text(encoding="utf-8") != text:
-        raise TrainingError(f"{path.parent} must hold a run with the same settings, got another. Use a new folder.")
+        raise TrainingError(
+            f"{path.parent} must hold a run with the same settings, got another. Use a new folder."
+        )
     path.write_text(text, encoding="utf-8")
 
 
@@ -151,7 +160,7 @@ class _Run:
         layout = torch.channels_last_3d if spec.spatial_dims == 3 else torch.channels_last
         self.layout = layout
         network = build_network(spec)
-        self.network = network.to(device=device).to(memory_format=layout)  # type: ignore[call-overload]
+        self.network = network.to(device=device).to(memory_format=layout)
         self.loss = LOSSES[budget.loss]
         self.optimizer = torch.optim.AdamW(
             network.parameters(), lr=budget.learning_rate, weight_decay=budget.weight_decay
@@ -182,7 +191,9 @@ class _Run:
                 logits = self.network(image.to(self.device, memory_format=self.layout))
             loss = self.loss(logits.float(), labels.to(self.device))
             if not torch.isfinite(loss):
-                raise TrainingError(f"the loss must stay finite, got {loss.item()} in epoch {self.epoch + 1}.")
+                raise TrainingError(
+                    f"the loss must stay finite, got {loss.item()} in epoch {self.epoch + 1}."
+                )
             self.scaler.scale(loss).backward()
             self.scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(self.network.parameters(), 12.0)

@@ -54,7 +54,9 @@ class Recipe:
             budget = {**document["budget"], "flip_axes": tuple(document["budget"].get("flip_axes", ()))}
             return cls(ModelSpec.from_json(document["spec"]), Budget(**budget), tuple(document["seeds"]))
         except (KeyError, TypeError) as error:
-            raise TrainingError(f"the recipe {path.name} must hold spec, budget and seeds, but {error}.") from error
+            raise TrainingError(
+                f"the recipe {path.name} must hold spec, budget and seeds, but {error}."
+            ) from error
 
 
 def train_ensemble(
@@ -90,7 +92,9 @@ def train_ensemble(
     if workers == 1:
         return [_train_one(job, say) for job in jobs]
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=spawn, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+    with ProcessPoolExecutor(
+        workers, mp_context=spawn, initializer=torch.set_num_threads, initargs=(1,)
+    ) as pool:
         return list(pool.map(_train_one, jobs))
 
 
@@ -99,7 +103,8 @@ def _train_one(job: tuple[Recipe, Path, Path, int, str], say: Callable[[str], No
     cases = load_cases(data, read_splits(data)["train"], recipe.spec)
 
     def report(r: EpochReport) -> None:
-        line = f"member {seed} epoch {r.epoch}/{r.epochs} loss {r.loss:.4f} {r.seconds:.0f} s, {r.left / 60:.0f} min left"
+        where = f"member {seed} epoch {r.epoch}/{r.epochs}"
+        line = f"{where} loss {r.loss:.4f} {r.seconds:.0f} s, {r.left / 60:.0f} min left"
         with (folder / "progress.txt").open("a", encoding="utf-8") as file:
             file.write(line + "\n")
         if say:

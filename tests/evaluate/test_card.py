@@ -1,0 +1,89 @@
+"""A card's figures: pooled over voxels, intervals over subjects, tables that quote them."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from segtrust.errors import ShapeError
+from segtrust.evaluate.card import make_card, score_correlation
+from segtrust.evaluate.cases import evaluate_case
+from segtrust.evaluate.table import card_tables
+from segtrust.scores import ScanScores
+
+SYSTEMS = ("single", "single_temperature", "ensemble", "calibrated")
+
+
+def record(index, p, *, subject, dice_voxels=2):
+    """A line of 20 voxels with two structures' voxels predicted with probability p."""
+    probs = torch.zeros(3, 20, 1, 1)
+    probs[0] = 1
+    for voxel, k in ((2, 1), (10, 2)):
+        probs[:, voxel, 0, 0] = torch.tensor([1 - p, 0, 0])
+        probs[k, voxel, 0, 0] = p
+    truth = torch.zeros(20, 1, 1, dtype=torch.long)
+    truth[2] = 1
+    truth[10 : 10 + dice_voxels - 1] = 2
+    scores = ScanScores(1 - p, None, None, None, None, None, 1 - p, {1: 1 - p, 2: 1 - p})
+    return evaluate_case(
+        f"scan{index}", subject, dict.fromkeys(SYSTEMS, (probs, None)), truth, (1.0, 1.0, 1.0),
+        np.ones((20, 1, 1), dtype=bool), main="calibrated", scores=scores,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def records():
+    return [
+        record(0, 0.9, subject="a"),
+        record(1, 0.8, subject="a", dice_voxels=3),
+        record(2, 0.7, subject="b", dice_voxels=5),
+    ]
+
+
+@pytest.fixture(scope="module")
+def card(records):
+    return make_card(records, ["front", "back"], main="calibrated")
+
+
+def test_pooled_nll_is_the_sum_over_scans_divided_by_all_voxels(card):
+    # two unsure voxels a scan with p = .9, .8, .7; in scans 2 and 3 one and three more reference voxels have
+    # probability 0, clamped to 1e-12; 60 voxels in all
+    by_hand = (-2 * math.log(0.9) - 2 * math.log(0.8) - 2 * math.log(0.7) + 4 * 12 * math.log(10)) / 60
+    found = card["systems"]["calibration"]["calibrated"]["volume"]["nll"]
+    assert found["value"] == pytest.approx(by_hand, rel=1e-6)  # float32 probabilities
+
+
+def test_intervals_count_subjects_not_scans(card):
+    assert (card["scans"], card["subjects"]) == (3, 2)
+    assert card["systems"]["dice"]["ensemble"]["mean"]["subjects"] == 2
+
+
+def test_mean_dice_averages_structures_and_scans(card):
+    # front is 1 in all scans; back: 1, 2/3, 2/5
+    assert card["systems"]["dice"]["ensemble"]["mean"]["value"] == pytest.approx((3 + 1 + 2 / 3 + 2 / 5) / 6)
+
+
+def test_a_score_that_falls_with_dice_correlates_perfectly_by_rank(records):
+    assert score_correlation(records, range(3), "entropy", "spearman", "calibrated") == pytest.approx(-1)
+
+
+def test_correlation_of_fewer_than_three_scans_is_not_a_number(records):
+    assert math.isnan(score_correlation(records, range(2), "entropy", "pearson", "calibrated"))
+
+
+def test_no_records_is_an_error():
+    with pytest.raises(ShapeError, match="at least one evaluated scan"):
+        make_card([], ["front"], main="calibrated")
+
+
+def test_a_figure_that_is_not_defined_is_null_so_that_the_card_stays_json(card):
+    assert card["score_vs_logit_dice"]["pairwise_dice"]["pearson"]["value"] is None
+
+
+def test_tables_quote_the_card(card):
+    tables = card_tables({"test": card})
+    nll = card["systems"]["calibration"]["calibrated"]["band"]["nll"]
+    assert f"{nll['value']:.4f} ({nll['low']:.4f} to {nll['high']:.4f})" in tables
+    assert "not defined" in tables
+    assert "3 test scans of 2 subjects" in tables

@@ -1,0 +1,118 @@
+"""What a prediction says about itself."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from phantoms import spec_of
+from segtrust.errors import SettingError
+from segtrust.inference.prediction import Flag, Prediction, SliceHint, StructureSummary
+from segtrust.models import Head
+from segtrust.scores import ScanScores
+from segtrust.settings import MAP_NAMES
+
+
+def prediction(probs, **changes):
+    """Probabilities ``(C, X)`` as a prediction of a row of voxels."""
+    probs = np.asarray(probs, dtype=np.float32)[:, :, None, None]
+    shape = probs.shape[1:]
+    fields = {
+        "spec": spec_of(),
+        "version_id": "0001",
+        "digest": "d" * 64,
+        "affine": np.eye(4),
+        "spacing": (1.0, 1.0, 1.0),
+        "mask": np.zeros(shape, np.uint8),
+        "probs": probs,
+        "valid": np.ones(shape, dtype=bool),
+        "members": 2,
+        "calibration": "identity",
+        "precision": "fp32",
+        "device": "cpu",
+        "scores": ScanScores(0.3, None, 0.4, None, None, None, 0.1, {1: 0.3, 2: None}),
+        "structures": (
+            StructureSummary("front", 1, 7, None, 0.3, False),
+            StructureSummary("back", 2, 0, 0.0, None, True),
+        ),
+        "flags": (Flag("structure_missing", "back was not found"),),
+        "slices": (SliceHint(2, 0, 1.0, "front", "about 2 voxels are expected to be wrong here"),),
+        "member_maps": {
+            name: np.full(shape, 0.5, np.float32)
+            for name in ("between_member", "within_member", "variance", "votes")
+        },
+    }
+    return Prediction(**{**fields, **changes})
+
+
+EVEN = [[1 / 3], [1 / 3], [1 / 3]]
+CERTAIN = [[1.0], [0.0], [0.0]]
+
+
+@pytest.mark.parametrize(("name", "even"), [("entropy", 1.0), ("chance_of_error", 2 / 3), ("margin", 1.0)])
+def test_maps_of_certainty_and_of_an_even_distribution(name, even):
+    assert prediction(EVEN).map(name).item() == pytest.approx(even, abs=1e-6)
+    assert prediction(CERTAIN).map(name).item() == 0
+
+
+@pytest.mark.parametrize("name", MAP_NAMES)
+def test_every_map_has_the_scans_shape_and_lies_in_the_unit_interval(name):
+    got = prediction(np.tile(EVEN, 4)).map(name)
+    assert (got.shape, got.dtype) == ((4, 1, 1), np.float32)
+    assert 0 <= got.min() <= got.max() <= 1
+
+
+def test_a_sigmoid_head_shows_its_least_sure_channel():
+    spec = spec_of(head=Head("sigmoid", (1, 2)))
+    got = prediction([[0.99], [0.5]], spec=spec)
+    assert got.map("entropy").item() == pytest.approx(1, abs=1e-6)
+    assert got.map("chance_of_error").item() == pytest.approx(0.5, abs=1e-6)
+
+
+def test_an_unknown_map_is_refused():
+    with pytest.raises(SettingError, match=r"`map` must be one of entropy, .*, got 'aleatoric'"):
+        prediction(EVEN).map("aleatoric")
+
+
+def test_a_chance_equal_to_an_edge_belongs_to_the_band_above():
+    # chances of error 0, .0625, .25, .5: powers of two, exact in float32
+    first = np.array([1.0, 0.9375, 0.75, 0.5])
+    got = prediction([first, 1 - first, np.zeros(4)]).bands((0.0625, 0.25, 0.4))
+    assert got.ravel().tolist() == [0, 1, 2, 3]
+    assert got.dtype == np.uint8
+
+
+def test_just_below_an_edge_is_the_band_below():
+    first = np.array([0.75 + 1e-6])
+    assert prediction([first, 1 - first, [0.0]]).bands((0.0625, 0.25)).item() == 1
+
+
+def test_what_is_not_known_is_absent():
+    params = prediction(EVEN).params()
+    assert "between_member" not in params["scores"]
+    assert "volume_ml" not in params["structures"][0]
+    assert "mean_entropy" not in params["structures"][1]
+    assert params["structures"][1]["volume_ml"] == 0.0  # known to be nothing
+
+
+def test_no_number_in_the_answer_is_nan():
+    scores = ScanScores(math.nan, math.inf, 0.4, None, None, None, 0.1, {})
+    params = prediction(EVEN, scores=scores).params()
+    assert json.loads(json.dumps(params, allow_nan=False)) == params
+    assert set(params["scores"]) == {"patch_maximum", "global_mean"}
+
+
+def test_the_answer_says_what_it_rests_on_and_what_it_is_not_for():
+    params = prediction(EVEN, steps=("one window at a time",)).params()
+    assert (params["model"], params["version"], params["members"]) == ("tiny", "0001", 2)
+    assert (params["calibration"], params["precision"], params["device"]) == ("identity", "fp32", "cpu")
+    assert params["steps"] == ["one window at a time"]
+    assert params["flags"] == [{"code": "structure_missing", "text": "back was not found"}]
+    assert "not for diagnosis" in params["limits"]
+    assert "never trained on" in params["limits"]
+
+
+def test_a_prediction_knows_whether_it_is_calibrated():
+    assert not prediction(EVEN).is_calibrated
+    assert prediction(EVEN, calibration="distance_temperature").is_calibrated

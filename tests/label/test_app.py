@@ -1,0 +1,126 @@
+"""The app inside one process: what it wires, and what it refuses."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from monailabel.config import settings as platform
+from monailabel.interfaces.app import MONAILabelApp
+from monailabel.utils.others.class_utils import get_class_of_subclass_from_file
+
+from segtrust.errors import ModelNotFoundError, ScanError, SettingError
+from segtrust.label.app import SegtrustApp
+from segtrust.label.failures import LabelError
+from segtrust.models import Label
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def make_app(monkeypatch, tmp_path, tiny_scan):
+    """Build an app over one scan `ball`; nothing watches the folder."""
+    monkeypatch.setattr(platform, "MONAI_LABEL_DATASTORE_AUTO_RELOAD", False)
+    monkeypatch.setattr(platform, "MONAI_LABEL_SESSION_PATH", str(tmp_path / "sessions"))
+    studies = tmp_path / "studies"
+    studies.mkdir()
+    shutil.copyfile(tiny_scan, studies / "ball.nii.gz")
+
+    class App(SegtrustApp, MONAILabelApp):
+        pass
+
+    def make(*model_folders, **conf):
+        models = tmp_path / "found"
+        models.mkdir(exist_ok=True)
+        for folder in model_folders:
+            shutil.copytree(folder, models / folder.name, dirs_exist_ok=True)
+        names = ",".join(folder.name for folder in model_folders)
+        conf = {"models_dir": str(models), "models": names, "server_mode": "true"} | conf
+        return App(str(tmp_path), str(studies), conf, name="test", description="A test.")
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("app", "name"),
+    [("apps/uncertainty", "UncertaintyApp"), ("sample-apps/hippocampus", "HippocampusApp")],
+)
+def test_monai_label_finds_the_class_of_the_app_and_not_the_mixin(app, name):
+    found = get_class_of_subclass_from_file("main", str(ROOT / app / "main.py"), "MONAILabelApp")
+    assert found.__name__ == name
+
+
+def test_one_model_gives_two_tasks_and_bands_without_its_name(make_app, tiny_model):
+    app = make_app(tiny_model)
+    assert list(app._infers) == ["tiny", "tiny_uncertainty"]
+    assert app.info()["labels"][-3:] == ["chance of error above 1 in 3", "front", "back"]
+    assert app.state_dir == Path(app.studies) / ".segtrust"
+    assert app.info()["description"] == "A test. For annotation and research, not for diagnosis."
+
+
+def test_bands_of_two_models_have_different_names(make_app, tiny_model, make_model, tiny_spec):
+    other = make_model(replace(tiny_spec, name="other", labels=(Label("top", 1, 1), Label("bottom", 2, 2))))
+    labels = make_app(tiny_model, other).info()["labels"]
+    assert len(labels) == len(set(labels)) == 3 + 3 + 2 + 2
+    assert labels[0] == "chance of error 1 in 20 to 1 in 5 (tiny)"
+    assert labels[6:] == ["front", "back", "top", "bottom"]
+
+
+def test_bands_follow_the_setting(make_app, tiny_model):
+    labels = make_app(tiny_model, band_edges="0.1,0.25,0.5").info()["labels"]
+    assert labels[0] == "chance of error 1 in 10 to 1 in 4"
+
+
+@pytest.mark.parametrize(
+    ("conf", "words"),
+    [
+        ({"modells": "x"}, "unknown setting 'modells'"),
+        ({"ohif_strategy": "best"}, "`ohif_strategy` must be one of entropy, uniform"),
+        ({"ohif_strategy": "random"}, "`ohif_strategy` must be one of entropy, uniform"),
+    ],
+    ids=str,
+)
+def test_a_bad_setting_stops_the_start(make_app, tiny_model, conf, words):
+    with pytest.raises(SettingError, match=words):
+        make_app(tiny_model, **conf)
+
+
+def test_the_key_random_follows_the_setting(make_app, tiny_model):
+    app = make_app(tiny_model, ohif_strategy="uniform")
+    assert app.next_sample({"strategy": "random", "seed": 1})["strategy"] == "uniform"
+
+
+def test_an_image_is_an_id_and_never_a_path(make_app, tiny_model, tiny_scan):
+    app = make_app(tiny_model)
+    with pytest.raises(ScanError, match="no scan"):
+        app.infer({"model": "tiny", "image": str(tiny_scan)})
+    Path(app.infer({"model": "tiny", "image": "ball"})["file"]).unlink()
+
+
+def test_an_unknown_model_is_named_with_those_served(make_app, tiny_model):
+    with pytest.raises(ModelNotFoundError, match="Served: tiny, tiny_uncertainty"):
+        make_app(tiny_model).infer({"model": "spleen", "image": "ball"})
+
+
+def test_a_result_is_kept_under_the_tag_asked_for(make_app, tiny_model):
+    app = make_app(tiny_model)
+    result = app.infer({"model": "tiny", "image": "ball", "save_label": True, "label_tag": "version_1"})
+    Path(result["file"]).unlink()
+    assert Path(app.datastore().get_label_uri("ball", "version_1")).is_file()
+    assert app.datastore().get_label_info("ball", "version_1")["model"] == "tiny"
+    with pytest.raises(LabelError, match="cannot be kept as a final label"):
+        app.infer({"model": "tiny_uncertainty", "image": "ball", "save_label": True, "label_tag": "final"})
+
+
+def test_nothing_is_scored_unless_somebody_asks(make_app, tiny_model):
+    app = make_app(tiny_model)
+    assert app.async_scoring(None) == {}
+    assert app._auto_update_scoring is False
+
+
+def test_programs_for_dicom_are_never_fetched_from_the_internet(make_app, tiny_model, monkeypatch):
+    app = make_app(tiny_model)
+    app._download_dcmqi_tools()
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    with pytest.raises(SettingError, match="pip install dcmqi"):
+        app._download_dcmqi_tools()

@@ -1,0 +1,175 @@
+"""The folder of scans and labels."""
+
+import json
+import os
+import shutil
+import stat
+import threading
+import time
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from monailabel.interfaces.exception import ImageNotFoundException
+
+from segtrust.label.failures import LabelError, PathError
+
+BAND = "chance of error above 1 in 3"
+
+
+@pytest.fixture
+def watching(datastore):
+    """The same folder, opened a second time and watched."""
+    folder = Path(datastore.get_image_uri("a")).parent
+    options = {"structures": {}, "on_served": print, "extensions": ["*.nii.gz"]}
+    opened = type(datastore)(str(folder), auto_reload=True, **options)
+    yield opened
+    opened._observer.stop()
+    opened._observer.join()
+
+
+def label_file(tmp_path, values):
+    path = tmp_path / "label.nii.gz"
+    nib.save(nib.Nifti1Image(np.resize(np.array(values, np.uint8), (20, 18, 16)), np.eye(4)), path)
+    return str(path)
+
+
+def values_of(datastore, scan, tag="final"):
+    return np.unique(np.asanyarray(nib.load(datastore.get_label_uri(scan, tag)).dataobj)).tolist()
+
+
+def named(*names):
+    return {"label_info": [{"name": name, "idx": index} for index, name in enumerate(names, start=1)]}
+
+
+def test_a_final_label_is_cleaned_and_says_what_was_done(datastore, tmp_path):
+    datastore.save_label("a", label_file(tmp_path, [0, 1, 2]), "final", named(BAND, "front"))
+    assert values_of(datastore, "a") == [0, 1]
+    info = datastore.get_label_info("a", "final")
+    assert info["segtrust"] == {"model": "tiny", "values": {"1": 0, "2": 1}, "removed": [BAND]}
+    assert info["label_info"] == [{"name": "front", "idx": 1}, {"name": "back", "idx": 2}]
+    assert datastore.get_labeled_images() == ["a"]
+
+
+def test_a_label_that_is_refused_leaves_nothing_behind(datastore, tmp_path):
+    with pytest.raises(LabelError):
+        datastore.save_label("a", label_file(tmp_path, [0, 9]), "final", {})
+    assert datastore.get_labeled_images() == []
+    assert not Path(datastore.get_label_uri("a", "final")).is_file()
+
+
+def test_another_tag_without_names_is_kept_as_it_is(datastore, tmp_path):
+    datastore.save_label("a", label_file(tmp_path, [0, 9]), "uncertainty", {})
+    assert values_of(datastore, "a", "uncertainty") == [0, 9]
+    assert datastore.get_labeled_images() == []
+
+
+def test_a_label_of_an_unknown_scan_is_refused(datastore, tmp_path):
+    with pytest.raises(ImageNotFoundException):
+        datastore.save_label("nobody", label_file(tmp_path, [0, 1]), "final", {})
+
+
+def test_a_stored_label_can_be_read_by_whoever_reads_the_index(datastore, tmp_path):
+    file = label_file(tmp_path, [0, 1])
+    Path(file).chmod(0o600)
+    datastore.save_label("a", file, "final", {})
+    index = Path(datastore.get_image_uri("a")).parent / "datastore_v2.json"
+    stored = Path(datastore.get_label_uri("a", "final"))
+    assert stat.S_IMODE(stored.stat().st_mode) == stat.S_IMODE(index.stat().st_mode)
+
+
+@pytest.mark.parametrize("tag", ["../x", "a/b", "", ".x", "x" * 80])
+def test_a_tag_that_is_no_plain_name_is_refused(datastore, tmp_path, tag):
+    with pytest.raises(PathError, match="tag must be"):
+        datastore.save_label("a", label_file(tmp_path, [0]), tag, {})
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", "a\\b", "..", ".x", "x.", "a\nb", "x" * 201])
+def test_an_id_that_is_no_plain_name_is_refused(datastore, tiny_scan, name):
+    with pytest.raises(PathError, match="plain file name"):
+        datastore.add_image(name, str(tiny_scan), {})
+
+
+@pytest.mark.parametrize("name", ["x", "Müller 01", "scan-3_(new)", "1.2.840.10008"])
+def test_ordinary_names_are_ids(datastore, tiny_scan, name):
+    assert datastore.add_image(name, str(tiny_scan), {}) == name
+    assert Path(datastore.get_image_uri(name)).is_file()
+
+
+def test_only_scans_can_be_added(datastore, tmp_path):
+    (tmp_path / "x.py").write_text("")
+    with pytest.raises(PathError, match="a scan must be one of"):
+        datastore.add_image("x", str(tmp_path / "x.py"), {})
+
+
+def test_a_removed_scan_is_gone_at_once_also_where_the_folder_is_watched(watching):
+    watching.remove_image("b")
+    assert sorted(watching.list_images()) == ["a", "c"]
+
+
+def test_whom_a_scan_was_served_goes_to_the_state_file(datastore, handed_out):
+    datastore.update_image_info("a", {"strategy": {"random": {"ts": 1, "client_id": "me"}}, "note": "x"})
+    assert handed_out == [("a", "me", "random")]
+    info = datastore.get_image_info("a")
+    assert "strategy" not in info
+    assert info["note"] == "x"
+
+
+def test_an_index_that_another_process_wrote_is_read(datastore, watching, tmp_path):
+    datastore.save_label("a", label_file(tmp_path, [0, 1]), "other", {"by": "somebody else"})
+    deadline = time.monotonic() + 20
+    while watching.get_label_info("a", "other").get("by") != "somebody else":
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_the_index_is_never_half_written(datastore):
+    index = Path(datastore.get_image_uri("a")).parent / "datastore_v2.json"
+    stop, broken = threading.Event(), []
+
+    def read():
+        while not stop.is_set():
+            try:
+                json.loads(index.read_text())
+            except ValueError as error:
+                broken.append(error)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for number in range(40):
+        datastore.update_image_info("a", {"note": "x" * 100_000, "number": number})
+    stop.set()
+    reader.join()
+    assert not broken
+    assert not list(index.parent.glob(".datastore_v2.json.*"))
+
+
+def test_a_label_saved_while_the_folder_is_read_again_is_kept(datastore, tmp_path, monkeypatch):
+    file = label_file(tmp_path, [0, 1])
+    datastore.save_label("a", file, "original", {})
+    saver = threading.Thread(target=datastore.save_label, args=("a", file, "other", {"by": "me"}))
+    exists = os.path.exists
+
+    def exists_and_somebody_saves(path):
+        if "labels" in str(path) and saver.ident is None:
+            saver.start()
+            saver.join(0.5)
+        return exists(path)
+
+    monkeypatch.setattr(os.path, "exists", exists_and_somebody_saves)
+    datastore.refresh()
+    saver.join()
+    assert datastore.get_label_info("a", "other").get("by") == "me"
+
+
+def test_a_folder_opens_again_with_what_was_stored(datastore, tmp_path):
+    datastore.save_label("a", label_file(tmp_path, [0, 2]), "final", named("front", "back"))
+    folder = Path(datastore.get_image_uri("a")).parent
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    again = type(datastore)(
+        str(copy), structures={}, on_served=print, extensions=["*.nii.gz"], read_only=True
+    )
+    assert again.get_labeled_images() == ["a"]
+    assert again.get_label_info("a", "final")["segtrust"]["model"] == "tiny"

@@ -1,0 +1,51 @@
+"""The models an app serves."""
+
+import pytest
+
+from conftest import publish_random_version
+from segtrust.errors import ModelError, ModelNotFoundError
+from segtrust.label.served import serve_models
+from segtrust.label.warmup import warm_up
+from segtrust.settings import AppSettings
+
+
+def test_a_version_that_is_published_meanwhile_is_served_from_then_on(served, tiny_scan, tiny_spec):
+    first = served.predict(tiny_scan)
+    publish_random_version(served.folder, tiny_spec, seed=5)
+    second = served.predict(tiny_scan)
+    assert (first.version_id, second.version_id) == ("0001", "0002")
+    assert first.digest != second.digest
+
+
+def test_a_damaged_version_is_not_served(served, tiny_spec, tiny_scan):
+    publish_random_version(served.folder, tiny_spec, seed=5)
+    (served.folder / "versions" / "0002" / "calibration.json").write_text("{}")
+    with pytest.raises(ModelError, match="SHA-256"):
+        served.predict(tiny_scan)
+
+
+def test_the_site_comes_before_other_folders(tmp_path, tiny_model, tiny_spec):
+    publish_random_version(tmp_path / "site" / "models" / "tiny", tiny_spec, seed=9)
+    found = serve_models(AppSettings(models_dir=tiny_model.parent, models=("tiny",)), tmp_path / "site")
+    assert found["tiny"].folder == tmp_path / "site" / "models" / "tiny"
+
+
+def test_a_model_that_is_not_there_is_named_with_those_that_are(tmp_path, tiny_model):
+    settings = AppSettings(models_dir=tiny_model.parent, models=("tiny", "spleen"))
+    with pytest.raises(ModelNotFoundError, match=r"no model 'spleen'\. Found: .*tiny"):
+        serve_models(settings, tmp_path)
+
+
+def test_an_app_with_one_model_hides_the_others(tmp_path, tiny_model):
+    assert list(serve_models(AppSettings(models_dir=tiny_model.parent), tmp_path, only=("tiny",))) == ["tiny"]
+
+
+def test_nothing_to_serve_is_an_error(tmp_path):
+    with pytest.raises(ModelNotFoundError, match="no model to serve"):
+        serve_models(AppSettings(), tmp_path, only=("nobody",))
+
+
+def test_warming_up_makes_one_prediction(served, caplog):
+    with caplog.at_level("INFO", logger="segtrust"):
+        warm_up([served])
+    assert "is warm" in caplog.text

@@ -1,0 +1,65 @@
+"""The code in README and docs runs as it stands there."""
+
+import json
+import re
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from monai.networks.nets import UNet
+
+from segtrust.models import open_version
+
+ROOT = Path(__file__).parents[1]
+TOY = {
+    "name": "liver",
+    "labels": [{"name": "liver", "value": 1, "source_value": 6, "colour": [200, 100, 80]}],
+    "network": {
+        "_target_": "monai.networks.nets.UNet",
+        "spatial_dims": 3,
+        "in_channels": 1,
+        "out_channels": 2,
+        "channels": [4, 8],
+        "strides": [2],
+    },
+    "patch": [16, 16, 16],
+    "members": 2,
+}
+
+
+def python_blocks(page):
+    return re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text("utf-8"), re.M | re.S)
+
+
+def run(code, **given):
+    names = dict(given)
+    exec(compile(code, "documentation", "exec"), names)
+    return names
+
+
+@pytest.mark.slow
+def test_library_example_of_the_readme_predicts_a_scan(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    voxels = np.random.default_rng(0).random((36, 50, 36), dtype=np.float32)
+    nib.save(nib.Nifti1Image(voxels, np.eye(4)), "scan.nii.gz")
+    (block,) = python_blocks("README.md")
+    prediction = run(block)["prediction"]
+    assert prediction.mask.shape == prediction.map("chance_of_error").shape == (36, 50, 36)
+
+
+def test_networks_at_hand_are_published_as_the_how_to_says(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("spec.json").write_text(json.dumps(TOY), encoding="utf-8")
+    arguments = {name: value for name, value in TOY["network"].items() if name != "_target_"}
+    (block,) = python_blocks("docs/how-to/own-model.md")
+    run(block, networks=[UNet(**arguments), UNet(**arguments)])
+    version = open_version(tmp_path / "models" / "liver")
+    assert (version.id, len(version.members)) == ("0001", 2)
+
+
+@pytest.mark.parametrize("page", sorted(p.relative_to(ROOT).as_posix() for p in ROOT.glob("docs/**/*.md")))
+def test_shell_commands_name_files_that_exist(page):
+    text = (ROOT / page).read_text("utf-8")
+    for script in re.findall(r"\b(scripts/[\w.-]+|apps/\w+)", text):
+        assert (ROOT / script).exists(), script

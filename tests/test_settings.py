@@ -1,0 +1,138 @@
+"""Strings become types here: settings of the app and of a request."""
+
+import dataclasses
+import math
+from pathlib import Path
+
+import pytest
+
+from segtrust.errors import SettingError
+from segtrust.settings import MAP_NAMES, AppSettings, InferRequest, parse_bool
+
+EXAMPLES = {
+    "models": ("hippocampus, heart", ("hippocampus", "heart")),
+    "models_dir": ("/some/models", Path("/some/models")),
+    "state_dir": ("/some/state", Path("/some/state")),
+    "device": ("cuda:1", "cuda:1"),
+    "precision": ("bf16", "bf16"),
+    "keep_members": ("False", False),
+    "cache_scans": ("3", 3),
+    "band_edges": ("0.1,0.2,0.4", (0.1, 0.2, 0.4)),
+    "ohif_strategy": ("uniform", "uniform"),
+    "warm_up": ("0", False),
+}
+
+
+@pytest.mark.parametrize(("name", "text", "value"), [(k, *v) for k, v in EXAMPLES.items()], ids=EXAMPLES)
+def test_a_setting_is_read_from_text(name, text, value):
+    assert getattr(AppSettings.from_conf({name: text}), name) == value
+
+
+def test_every_setting_has_an_example_and_a_sentence():
+    fields = dataclasses.fields(AppSettings)
+    assert {f.name for f in fields} == set(EXAMPLES)
+    assert all(len(f.metadata["doc"].split()) > 3 for f in fields)
+
+
+def test_no_conf_gives_the_defaults():
+    assert AppSettings.from_conf({}) == AppSettings()
+
+
+@pytest.mark.parametrize("text", ["all", " all ", ""])
+def test_all_models_are_meant_by_all_and_by_nothing(text):
+    assert AppSettings.from_conf({"models": text}).models == ()
+
+
+def test_an_unknown_setting_is_named_with_the_known_ones():
+    with pytest.raises(
+        SettingError, match=r"unknown setting 'devise'. Known: band_edges, cache_scans, device"
+    ):
+        AppSettings.from_conf({"devise": "cpu"})
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("precision", "fp64", "`precision` must be fp32 or bf16, got 'fp64'"),
+        ("cache_scans", "0", "`cache_scans` must be at least 1, got 0"),
+        ("cache_scans", "two", "`cache_scans` must be a whole number, got 'two'"),
+        ("cache_scans", "1.5", "`cache_scans` must be a whole number, got '1.5'"),
+        ("band_edges", "0.1,0.2", "three rising chances"),
+        ("band_edges", "0.3,0.2,0.4", "three rising chances"),
+        ("band_edges", "0,0.2,0.4", "three rising chances"),
+        ("band_edges", "0.1,0.2,1", "three rising chances"),
+        ("band_edges", "a,b,c", "`band_edges` must be a number, got 'a'"),
+        ("keep_members", "maybe", "`keep_members` must be true or false, got 'maybe'"),
+    ],
+)
+def test_a_bad_value_is_named(name, text, words):
+    with pytest.raises(SettingError, match=words):
+        AppSettings.from_conf({name: text})
+
+
+@pytest.mark.parametrize("word", ["true", "TRUE", "1", "yes", "on", " True ", True])
+def test_words_for_true(word):
+    assert parse_bool(word, "x") is True
+
+
+@pytest.mark.parametrize("word", ["false", "False", "0", "no", "off", False])
+def test_words_for_false(word):
+    assert parse_bool(word, "x") is False
+
+
+@pytest.mark.parametrize("word", ["", "2", "None", "falsee", None])
+def test_other_words_are_refused(word):
+    with pytest.raises(SettingError, match="must be true or false"):
+        parse_bool(word, "x")
+
+
+def request(**keys):
+    return InferRequest.from_request(keys, AppSettings(device="cpu"))
+
+
+def test_a_request_without_keys_takes_the_settings():
+    assert request() == InferRequest(device="cpu", map="entropy", float_map=False, ignored=())
+
+
+def test_a_request_may_name_another_device():
+    assert request(device="cuda:1").device == "cuda:1"
+
+
+def test_a_list_of_choices_counts_by_its_first():
+    # Slicer's plug-in sends an option that nobody touched as the whole list
+    assert request(map=["margin", "entropy"], device=["cpu"]).map == "margin"
+
+
+@pytest.mark.parametrize("name", MAP_NAMES)
+def test_every_map_may_be_asked_for(name):
+    assert request(map=name).map == name
+
+
+def test_an_unknown_map_is_refused_with_the_known_ones():
+    with pytest.raises(
+        SettingError, match=r"`map` must be one of entropy, chance_of_error, .*, got 'variation'"
+    ):
+        request(map="variation")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "np.float32", "numpy.float16", "Float64"])
+def test_a_float_type_asks_for_the_map_itself(dtype):
+    assert request(result_dtype=dtype).float_map is True
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int32", "", None])
+def test_any_other_type_asks_for_bands(dtype):
+    assert request(result_dtype=dtype).float_map is False
+
+
+def test_unknown_keys_are_reported_in_order():
+    assert request(model="m", image="s", image_meta_dict={}, zebra=1, apple=2).ignored == ("apple", "zebra")
+
+
+def test_settings_cannot_be_changed():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        AppSettings().device = "cuda"
+
+
+def test_the_top_band_is_above_one_in_three():
+    assert math.isclose(AppSettings().band_edges[-1], 1 / 3)

@@ -1,0 +1,160 @@
+"""The loop of one member: seeded, resumable, and strict about its settings."""
+
+import dataclasses
+import json
+
+import pytest
+import torch
+
+from phantoms import TINY_NETWORK, make_blob, spec_of
+from segtrust.errors import TrainingError
+from segtrust.inference.members import load_member, load_weights
+from segtrust.inference.scan import prepare
+from segtrust.models import Label
+from segtrust.training import Budget, Case, train_member
+from segtrust.training.loop import data_digest
+
+SPEC = spec_of(
+    labels=(Label("ball", 1, 1),), patch=(8, 8, 8), network={**TINY_NETWORK, "out_channels": 2}, members=1
+)
+BUDGET = Budget(epochs=3, batch=2)
+
+
+@pytest.fixture(scope="module")
+def cases():
+    scans = [make_blob((10, 9, 8), radius=3.0, seed=seed) for seed in range(3)]
+    images = [prepare(scan, SPEC).image for scan in scans]
+    return [Case(str(i), str(i), image, (image[0] > 1).long()) for i, image in enumerate(images)]
+
+
+def weights(path):
+    return load_weights(path)
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+class InterruptedRunError(Exception):
+    pass
+
+
+def stop_after(epoch):
+    def report(r):
+        if r.epoch == epoch:
+            raise InterruptedRunError
+
+    return report
+
+
+@pytest.fixture(scope="module")
+def straight(cases, tmp_path_factory):
+    """Weights of a run that was not interrupted."""
+    return weights(train_member(SPEC, cases, BUDGET, seed=1, folder=tmp_path_factory.mktemp("run")))
+
+
+@pytest.mark.parametrize("epoch", [1, 2])
+def test_an_interrupted_run_ends_bit_identical(cases, straight, tmp_path, epoch):
+    with pytest.raises(InterruptedRunError):
+        train_member(SPEC, cases, BUDGET, seed=1, folder=tmp_path, progress=stop_after(epoch))
+    assert not (tmp_path / "member.safetensors").exists()
+    torch.manual_seed(99)  # another process has another random state
+    epochs = []
+    result = train_member(
+        SPEC, cases, BUDGET, seed=1, folder=tmp_path, progress=lambda r: epochs.append(r.epoch)
+    )
+    assert same(weights(result), straight)
+    assert epochs == list(range(epoch + 1, 4))
+
+
+def test_the_same_seed_gives_the_same_member(cases, straight, tmp_path):
+    assert same(weights(train_member(SPEC, cases, BUDGET, seed=1, folder=tmp_path)), straight)
+
+
+def test_another_seed_gives_another_member(cases, straight, tmp_path):
+    assert not same(weights(train_member(SPEC, cases, BUDGET, seed=2, folder=tmp_path)), straight)
+
+
+def test_a_finished_member_is_not_trained_again(cases, tmp_path):
+    first = train_member(SPEC, cases, BUDGET, seed=1, folder=tmp_path)
+    before = first.stat().st_mtime_ns
+    epochs = []
+    again = train_member(SPEC, cases, BUDGET, seed=1, folder=tmp_path, progress=epochs.append)
+    assert (again, again.stat().st_mtime_ns, epochs) == (first, before, [])
+
+
+def test_a_finished_run_leaves_a_member_that_loads_and_no_checkpoint(cases, tmp_path):
+    result = train_member(SPEC, cases, BUDGET, seed=1, folder=tmp_path)
+    load_member(SPEC, result)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["member.safetensors", "run.json"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda run: run | {"seed": 2},
+        lambda run: run | {"budget": dataclasses.replace(BUDGET, learning_rate=1e-3)},
+        lambda run: run | {"spec": dataclasses.replace(SPEC, overlap=0.5)},
+        lambda run: run | {"cases": run["cases"][:2]},
+        lambda run: run | {"cases": [dataclasses.replace(c, labels=1 - c.labels) for c in run["cases"]]},
+    ],
+    ids=["seed", "learning rate", "specification", "fewer cases", "other labels"],
+)
+def test_a_folder_with_a_run_of_other_settings_is_refused(cases, tmp_path, change):
+    run = {"spec": SPEC, "cases": cases, "budget": BUDGET, "seed": 1}
+    with pytest.raises(InterruptedRunError):
+        train_member(**run, folder=tmp_path, progress=stop_after(1))
+    settings = (tmp_path / "run.json").read_text()
+    with pytest.raises(
+        TrainingError, match=r"must hold a run with the same settings, got another\. Use a new folder"
+    ):
+        train_member(**change(run), folder=tmp_path)
+    assert (tmp_path / "run.json").read_text() == settings
+    assert "budget" in json.loads(settings)
+
+
+def test_training_lowers_the_loss(cases, tmp_path):
+    losses = []
+    budget = Budget(epochs=12, batch=3, learning_rate=1e-2, average=0.0)
+    train_member(SPEC, cases, budget, seed=0, folder=tmp_path, progress=lambda r: losses.append(r.loss))
+    assert losses[-1] < 0.7 * losses[0]
+
+
+def test_without_scans_there_is_no_training(tmp_path):
+    with pytest.raises(TrainingError, match="needs at least one labelled scan, got none"):
+        train_member(SPEC, [], BUDGET, seed=0, folder=tmp_path)
+
+
+def test_an_unknown_loss_is_refused_with_the_known_ones(cases, tmp_path):
+    with pytest.raises(TrainingError, match=r"`loss` must be one of ce, dice, dice_ce.*, got 'focal'"):
+        train_member(SPEC, cases, Budget(loss="focal"), seed=0, folder=tmp_path)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(cases, tmp_path):
+    broken = [dataclasses.replace(c, image=c.image * float("inf")) for c in cases]
+    with pytest.raises(TrainingError, match="the loss must stay finite, got nan in epoch 1"):
+        train_member(SPEC, broken, BUDGET, seed=0, folder=tmp_path)
+    assert not (tmp_path / "member.safetensors").exists()
+
+
+def test_the_digest_names_the_content_and_not_the_order(cases):
+    assert data_digest(cases) == data_digest(cases[::-1])
+    changed = [dataclasses.replace(cases[0], image=cases[0].image + 1e-3), *cases[1:]]
+    assert data_digest(changed) != data_digest(cases)
+
+
+def test_progress_tells_how_long_it_still_takes(cases, tmp_path):
+    reports = []
+    train_member(SPEC, cases, BUDGET, seed=1, folder=tmp_path, progress=reports.append)
+    assert [(r.epoch, r.epochs) for r in reports] == [(1, 3), (2, 3), (3, 3)]
+    assert all(r.seconds > 0 for r in reports)
+    assert reports[-1].left == 0
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_run_on_a_gpu_gives_a_member_for_the_cpu(cases, tmp_path):
+    result = train_member(SPEC, cases, BUDGET, seed=1, folder=tmp_path, device="cuda")
+    assert all(
+        torch.isfinite(tensor).all() for tensor in weights(result).values() if tensor.is_floating_point()
+    )

@@ -1,0 +1,83 @@
+"""Recipes, and runs of several members."""
+
+import json
+from dataclasses import asdict
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+from phantoms import TINY_NETWORK, make_blob, spec_of, write_scan
+from segtrust.errors import TrainingError
+from segtrust.inference.members import load_weights
+from segtrust.models import Label
+from segtrust.training.loop import Budget
+from segtrust.training.run import Recipe, train_ensemble
+
+SPEC = spec_of(labels=(Label("ball", 1, 1),), patch=(8, 8, 8), network={**TINY_NETWORK, "out_channels": 2})
+
+
+@pytest.fixture
+def recipe_file(tmp_path):
+    path = tmp_path / "recipe.json"
+    path.write_text(json.dumps({"spec": SPEC.to_json(), "budget": {"epochs": 1}, "seeds": [1, 2]}))
+    return path
+
+
+@pytest.fixture
+def cohort(tmp_path):
+    for folder in ("images", "labels"):
+        (tmp_path / folder).mkdir()
+    for name in ("a", "b"):
+        scan = make_blob((10, 9, 8), radius=3.0)
+        write_scan(scan, tmp_path / "images" / f"{name}.nii.gz")
+        labels = (scan.data[0].numpy() > 50).astype(np.uint8)
+        nib.save(nib.Nifti1Image(labels, scan.affine), tmp_path / "labels" / f"{name}.nii.gz")
+    (tmp_path / "splits.json").write_text(json.dumps({"splits": {"train": ["a"], "val": [], "test": ["b"]}}))
+    return tmp_path
+
+
+def test_a_recipe_is_read_from_a_file(recipe_file):
+    recipe = Recipe.read(str(recipe_file))
+    assert (recipe.spec, recipe.budget, recipe.seeds) == (SPEC, Budget(epochs=1), (1, 2))
+
+
+def test_an_unknown_recipe_is_refused_with_the_known_ones():
+    with pytest.raises(TrainingError, match=r"no recipe 'liver'. Known: .*hippocampus"):
+        Recipe.read("liver")
+
+
+def test_the_shipped_recipe_describes_the_hippocampus():
+    recipe = Recipe.read("hippocampus")
+    assert ["anterior" in recipe.spec.labels[0].name, "posterior" in recipe.spec.labels[1].name] == [
+        True,
+        True,
+    ]
+    assert len(set(recipe.seeds)) == recipe.spec.members
+
+
+@pytest.mark.parametrize(
+    "change", [{"budget": {"epoch": 1}}, {"seeds": None}], ids=["unknown field", "no seeds"]
+)
+def test_a_recipe_of_another_form_is_refused(recipe_file, change):
+    recipe_file.write_text(json.dumps(json.loads(recipe_file.read_text()) | change))
+    with pytest.raises(TrainingError, match=r"recipe\.json must hold spec, budget and seeds"):
+        Recipe.read(str(recipe_file))
+
+
+def test_every_seed_gives_one_member_of_its_own(recipe_file, cohort):
+    lines = []
+    members = train_ensemble(Recipe.read(str(recipe_file)), cohort, cohort / "out", say=lines.append)
+    first, second = (load_weights(path) for path in members)
+    assert [path.parent.name for path in members] == ["member-1", "member-2"]
+    assert any(not torch.equal(first[name], second[name]) for name in first)
+    assert len(lines) == 2
+    assert lines[0].startswith("member 1 epoch 1/1 loss ")
+
+
+def test_only_scans_of_the_training_split_are_used(recipe_file, cohort):
+    train_ensemble(Recipe.read(str(recipe_file)), cohort, cohort / "out")
+    run = json.loads((cohort / "out" / "member-1" / "run.json").read_text())
+    assert run["cases"] == ["a"]
+    assert run["budget"] == json.loads(json.dumps(asdict(Budget(epochs=1))))
