@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from segtrust import uncertainty as u
-from segtrust.ensemble import RunningTotals, labels_from_probs, unit_map, unit_map
+from segtrust.ensemble import RunningTotals, labels_from_probs, unit_map
 from segtrust.errors import ProbabilityError, ShapeError
 from segtrust.uncertainty import normalise
 from strategies import sample_stacks, sigmoid_probs

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+import segtrust
 from segtrust.calibrators import (
     Calibrator,
     Identity,
@@ -36,7 +37,7 @@ from segtrust.training.run import Recipe
 __all__ = ["release", "spec_as_trained"]
 
 Say = Callable[[str], None]
-_PACKAGES = ("torch", "monai", "numpy", "scipy", "safetensors", "segtrust")
+_PACKAGES = ("torch", "monai", "numpy", "scipy", "safetensors")
 
 
 def release(

@@ -67,7 +67,7 @@ class Predictor:
         self.version, self.spec = version, version.spec
         self.device = check_device(device)
         self.precision, self.keep_members = precision, keep_members
-        self.calibrator = calibrator or calibrator_from_json(version.calibration["calibrator"])
+        self.calibrator = calibrator or calibrator_from_json(version.calibration.get("calibrator", {}))
         self._source = source
         self._kept: dict[int, nn.Module] = {}
         self._lock = threading.Lock()

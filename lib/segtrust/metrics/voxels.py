@@ -35,6 +35,8 @@ def nll_map(probs: Tensor, labels: Tensor) -> Tensor:
         standard; clamped so that one voxel cannot decide a scan.
 
     Example:
+        >>> import torch
+        >>> import torch
         >>> nll_map(torch.tensor([[0.5, 0.5]]), torch.tensor([1]))
         tensor([0.6931], dtype=torch.float64)
     """
@@ -63,6 +65,8 @@ def brier_map(probs: Tensor, labels: Tensor) -> Tensor:
         Brier 1950.
 
     Example:
+        >>> import torch
+        >>> import torch
         >>> brier_map(torch.tensor([[0.5, 0.5]]), torch.tensor([1]))
         tensor([0.5000], dtype=torch.float64)
     """
