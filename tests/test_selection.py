@@ -1,5 +1,6 @@
 """The order in which scans are looked at."""
 
+import math
 from collections import Counter
 
 import pytest
@@ -51,3 +52,8 @@ def test_every_scan_comes_first_equally_often():
     # 300 expected, standard deviation sqrt(900 * 1/3 * 2/3) = 14: five of them is 70
     assert all(count == pytest.approx(300, abs=70) for count in first.values())
     assert len(first) == 3
+
+
+def test_a_score_that_is_not_a_number_counts_as_undefined_wherever_it_stands():
+    for scores in ({"a": math.nan, "b": 0.1}, {"b": 0.1, "a": math.nan}):
+        assert [(r.scan_id, r.score) for r in rank_scans(scores)] == [("b", 0.1), ("a", None)]

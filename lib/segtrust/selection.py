@@ -1,5 +1,6 @@
 """Scores in, an ordered list of scans out; pure functions, the same under any order of the input."""
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -22,7 +23,7 @@ def rank_scans(scores: Mapping[str, float | None]) -> list[Ranked]:
     """Order scans by score, the least sure first.
 
     Args:
-        scores: scan -> score, high means unsure; ``None`` for a scan whose score is not defined.
+        scores: scan -> score, high means unsure; ``None`` or NaN where the score is not defined.
 
     Returns:
         All scans; equal scores in order of their ids, scans without a score last.
@@ -34,7 +35,8 @@ def rank_scans(scores: Mapping[str, float | None]) -> list[Ranked]:
         >>> [r.scan_id for r in rank_scans({"a": 0.1, "b": None, "c": 0.3})]
         ['c', 'a', 'b']
     """
-    order = sorted(scores.items(), key=lambda item: (item[1] is None, -(item[1] or 0.0), item[0]))
+    known = {scan: None if s is None or math.isnan(s) else s for scan, s in scores.items()}
+    order = sorted(known.items(), key=lambda item: (item[1] is None, -(item[1] or 0.0), item[0]))
     return [Ranked(scan, score, rank, len(order)) for rank, (scan, score) in enumerate(order, start=1)]
 
 

@@ -67,6 +67,18 @@ def test_an_interrupted_run_ends_bit_identical(cases, straight, tmp_path, epoch)
     assert epochs == list(range(epoch + 1, 4))
 
 
+def test_a_run_with_dropout_that_was_interrupted_ends_bit_identical(cases, tmp_path):
+    spec = dataclasses.replace(SPEC, network={**SPEC.network, "dropout": 0.3})
+    whole = weights(train_member(spec, cases, BUDGET, seed=1, folder=tmp_path / "whole"))
+    with pytest.raises(InterruptedRunError):
+        train_member(spec, cases, BUDGET, seed=1, folder=tmp_path / "parts", progress=stop_after(1))
+    assert same(whole, weights(train_member(spec, cases, BUDGET, seed=1, folder=tmp_path / "parts")))
+
+
+def test_the_order_in_which_cases_are_given_changes_nothing(cases, straight, tmp_path):
+    assert same(straight, weights(train_member(SPEC, cases[::-1], BUDGET, seed=1, folder=tmp_path)))
+
+
 def test_the_same_seed_gives_the_same_member(cases, straight, tmp_path):
     assert same(weights(train_member(SPEC, cases, BUDGET, seed=1, folder=tmp_path)), straight)
 

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-import segtrust
 from segtrust.calibrators import (
     Calibrator,
     Identity,

@@ -1,5 +1,6 @@
 """The one core: a scan in, a prediction out."""
 
+import gc
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
@@ -126,12 +127,14 @@ class Predictor:
         with self._lock:
             self._kept.clear()
 
-    def _member(self, index: int, *, keep: bool = True) -> nn.Module:
+    def _member(self, index: int) -> nn.Module:
         if index not in self._kept:
+            if not self.keep_members:
+                gc.collect()  # some of MONAI's networks refer to themselves: the last member is still there
             network = load_member(self.spec, self.version.members[index]).to(self.device)
             if self.spec.spatial_dims == 3:
                 network = network.to(memory_format=torch.channels_last_3d)
-            if not (self.keep_members and keep):
+            if not self.keep_members:
                 return network
             self._kept[index] = network
         return self._kept[index]

@@ -90,6 +90,7 @@ def train_member(
         raise TrainingError("training needs at least one labelled scan, got none.")
     if budget.loss not in LOSSES:
         raise TrainingError(f"`loss` must be one of {', '.join(LOSSES)}, got {budget.loss!r}.")
+    cases = sorted(cases, key=lambda case: case.id)
     folder.mkdir(parents=True, exist_ok=True)
     _same_run(
         folder / "run.json",
@@ -98,7 +99,7 @@ def train_member(
             "budget": asdict(budget),
             "seed": seed,
             "code": CODE,
-            "cases": sorted(case.id for case in cases),
+            "cases": [case.id for case in cases],
             "data": data_digest(cases),
         },
     )
@@ -111,6 +112,7 @@ def train_member(
     start, first = time.monotonic(), run.epoch
     for epoch in range(first, budget.epochs):
         began = time.monotonic()
+        torch.manual_seed(seed * 1_000_003 + epoch)  # what dropout draws does not depend on interruptions
         loss = run.train_epoch(_batches(cases, draw, budget.batch, seed=seed, epoch=epoch))
         run.save(folder / "checkpoint.pt")
         if progress:
