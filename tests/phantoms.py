@@ -5,19 +5,24 @@ import numpy as np
 import torch
 from torch import nn
 
+from segtrust.inference import Predictor
 from segtrust.inference.members import build_network, save_weights
 from segtrust.inference.scan import Scan
-from segtrust.models import Label, ModelSpec, publish_version
+from segtrust.models import Intensity, Label, ModelSpec, ModelVersion, publish_version
 
 __all__ = [
+    "BALL",
     "Brightness",
     "FixedSource",
     "NetworkSource",
+    "bright_predictor",
     "make_blob",
+    "oblique",
     "publish_random_version",
     "restored",
     "spec_of",
     "store_otherwise",
+    "version_of",
     "world_coordinates",
     "write_scan",
 ]
@@ -148,3 +153,28 @@ class FixedSource:
     def samples(self, image, slide):
         for function in self.functions:
             yield function(image)
+
+
+BALL = (Label("ball", 1, 1),)
+
+
+def version_of(spec, calibrator=None):
+    """A version without weights, for sources that bring their own."""
+    calibration = {"calibrator": calibrator or {"name": "identity"}}
+    return ModelVersion(None, "0001", spec, (), calibration, {}, "digest")
+
+
+def bright_predictor(spacing=(1.0, 1.0, 1.0), **options):
+    """Foreground is where the scan is brighter than 50, whatever the geometry."""
+    spec = spec_of(labels=BALL, spacing=spacing, intensity=Intensity("window", 0.0, 100.0))
+    return Predictor(version_of(spec), source=NetworkSource(Brightness(steepness=20.0)), **options)
+
+
+def oblique(size, degrees=25.0):
+    """An affine of voxels of a given size, turned and tilted."""
+    a, b = np.deg2rad(degrees), np.deg2rad(-degrees / 3)
+    turn = np.array([[np.cos(a), -np.sin(a), 0], [np.sin(a), np.cos(a), 0], [0, 0, 1]])
+    tilt = np.array([[1, 0, 0], [0, np.cos(b), -np.sin(b)], [0, np.sin(b), np.cos(b)]])
+    affine = np.eye(4)
+    affine[:3, :3], affine[:3, 3] = turn @ tilt @ np.diag(size), [12, -30, 7]
+    return affine

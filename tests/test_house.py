@@ -135,6 +135,12 @@ def test_reference_has_one_line_for_every_public_name():
     assert done.returncode == 0, done.stderr
 
 
+def test_figures_in_the_readme_are_those_of_the_shipped_card():
+    command = [sys.executable, str(ROOT / "scripts" / "write_figures.py"), "--check"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_every_module_has_its_place_in_the_rings():
     rings = SETUP["importlinter:contract:rings"]["layers"]
     placed = set(re.split(r"[\s|]+", rings.strip()))

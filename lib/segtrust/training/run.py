@@ -1,17 +1,15 @@
 """Runs of several members: an ensemble is one recipe under several seeds."""
 
 import json
-import multiprocessing
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
-import torch
-
 from segtrust.errors import TrainingError
 from segtrust.models import ModelSpec
+from segtrust.parallel import parallel_map
 from segtrust.training.cases import load_cases, read_splits
 from segtrust.training.loop import Budget, EpochReport, train_member
 
@@ -89,13 +87,8 @@ def train_ensemble(
     """
     folder.mkdir(parents=True, exist_ok=True)
     jobs = [(recipe, data, folder / f"member-{seed}", seed, device) for seed in recipe.seeds]
-    if workers == 1:
-        return [_train_one(job, say) for job in jobs]
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(
-        workers, mp_context=spawn, initializer=torch.set_num_threads, initargs=(1,)
-    ) as pool:
-        return list(pool.map(_train_one, jobs))
+    train = partial(_train_one, say=say) if workers == 1 else _train_one
+    return parallel_map(train, jobs, workers=workers)
 
 
 def _train_one(job: tuple[Recipe, Path, Path, int, str], say: Callable[[str], None] | None = None) -> Path:

@@ -1,0 +1,77 @@
+"""Writes what was measured on the shipped model into README.md and docs/reference/hippocampus.md.
+
+`--check` writes nothing and fails if one of them is out of date.
+"""
+
+import re
+import sys
+from pathlib import Path
+
+from segtrust.evaluate.table import card_headline, card_tables
+from segtrust.models import open_version
+
+ROOT = Path(__file__).parents[1]
+MODEL = ROOT / "lib" / "segtrust" / "shipped" / "hippocampus"
+README = ROOT / "README.md"
+PAGE = ROOT / "docs" / "reference" / "hippocampus.md"
+BLOCK = re.compile(r"(<!-- measured: begin -->\n).*?(<!-- measured: end -->)", re.DOTALL)
+
+
+def readme(card: dict[str, object]) -> str:
+    """README.md with the block between its markers made anew."""
+    text = (
+        f"{card_headline(card)}\n\nMedical Segmentation Decathlon Task04, split by subject; band = within "
+        "5 mm of the prediction; ECE = top label, 15 bins. All figures with intervals:\n"
+        "[the model's card](docs/reference/hippocampus.md). Again with `scripts/train-hippocampus`.\n"
+    )
+    return BLOCK.sub(lambda found: found[1] + text + found[2], README.read_text(encoding="utf-8"))
+
+
+def page(card: dict[str, object]) -> str:
+    """The model's card as a page."""
+    calibration = open_version(MODEL).calibration
+    numbers = ", ".join(
+        f"{name} = {value:.4g}" if isinstance(value, float) else f"{name} = {value}"
+        for name, value in calibration["calibrator"].items()
+    )
+    software = ", ".join(f"{name} {version}" for name, version in card["software"].items())
+    return f"""# Card of the hippocampus model, version {open_version(MODEL).id}
+
+Made by `python scripts/write_figures.py` from the version's `card.json`, which also holds the SHA-256 of
+every file.
+
+- Recipe: {card["recipe"]}
+- Data: Medical Segmentation Decathlon Task04 (CC BY-SA 4.0)
+- Scans: {card["data"]}; subjects: {card["data_subjects"]}.
+  *train* fitted the weights, *val* the calibration, *test* was read once.
+- Calibration, fitted on {calibration["fitted_on"]}: {numbers}
+- Command: `{card["command"]}`
+- Software: {software}
+
+{card["test_note"]}
+
+{card_tables(card)}
+
+Known limit: a structure that the prediction misses by more than 5 mm lies outside the band, and there the
+model is sure of the background. The row "missed" counts such voxels.
+"""
+
+
+def main() -> int:
+    """Write both files, or compare them."""
+    card = dict(open_version(MODEL).card)
+    stale = []
+    for path, text in ((README, readme(card)), (PAGE, page(card))):
+        if path.is_file() and path.read_text(encoding="utf-8") == text:
+            continue
+        stale.append(path.relative_to(ROOT).as_posix())
+        if "--check" not in sys.argv:
+            path.write_text(text, encoding="utf-8")
+    if stale and "--check" in sys.argv:
+        print(f"out of date: {', '.join(stale)}: python scripts/write_figures.py", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,56 @@
+"""One map over processes."""
+
+import math
+import multiprocessing.connection
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from segtrust.parallel import parallel_map
+
+_KILLED_RUN = """
+import os, time
+from segtrust.parallel import parallel_map
+
+def work(_job):
+    print(os.getpid(), flush=True)
+    time.sleep(600)
+
+if __name__ == "__main__":
+    parallel_map(work, [1, 2], workers=2)
+"""
+
+
+def is_running(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_several_processes_give_what_one_gives_in_the_same_order():
+    jobs = [5, 3, 4]
+    assert parallel_map(math.factorial, jobs, workers=2) == parallel_map(math.factorial, jobs) == [120, 6, 24]
+
+
+def test_the_error_of_a_job_reaches_the_caller():
+    with pytest.raises(ValueError, match=r"factorial|non-negative|not defined"):
+        parallel_map(math.factorial, [3, -1], workers=2)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="asks by signal 0, which Windows does not have")
+def test_workers_end_when_the_run_is_killed(tmp_path):
+    script = tmp_path / "run.py"
+    script.write_text(_KILLED_RUN, encoding="utf-8")
+    with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True) as run:
+        worker = int(run.stdout.readline())
+        assert is_running(worker)
+        run.kill()
+    deadline = time.monotonic() + 60
+    while is_running(worker) and time.monotonic() < deadline:
+        multiprocessing.connection.wait([], timeout=0.05)
+    assert not is_running(worker)
