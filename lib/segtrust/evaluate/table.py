@@ -28,7 +28,7 @@ def card_tables(card: Mapping[str, Any]) -> str:
     """
     test = card["test"]
     dice, calibration = test["systems"]["dice"], test["systems"]["calibration"]
-    structures = list(dice["ensemble"])
+    structures = sorted(dice["ensemble"], key=lambda name: (name != "mean", name))
     who = f"n = {test['scans']} test scans of {test['subjects']} subjects; 95 % bootstrap over subjects."
     lines = [
         who,
@@ -47,7 +47,7 @@ def card_tables(card: Mapping[str, Any]) -> str:
             + " | ".join(_figure(calibration[name][region][f], 4) for f in ("nll", "brier", "ece"))
             + " |"
             for region in _REGIONS
-            for name in calibration
+            for name in _known(calibration)
         ),
         "",
         "| what | figure |",
@@ -81,7 +81,7 @@ def card_headline(card: Mapping[str, Any]) -> str:
         f"| {_SYSTEMS[name]} | "
         + " | ".join(f"{found[region][f]['value']:.4f}" for f in ("nll", "ece") for region in _REGIONS)
         + " |"
-        for name, found in test["systems"]["calibration"].items()
+        for name, found in _known(test["systems"]["calibration"]).items()
     ]
     sentence = (
         f"Mean Dice {_figure(dice['mean'], 3)} ({structures}); n = {test['scans']} test scans of "
@@ -98,6 +98,10 @@ def card_headline(card: Mapping[str, Any]) -> str:
             *rows,
         ]
     )
+
+
+def _known(systems: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: systems[name] for name in _SYSTEMS if name in systems}
 
 
 def _missed(found: Mapping[str, Any]) -> str:
