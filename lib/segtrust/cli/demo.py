@@ -38,9 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="without --studies: test scans of the hippocampus task if ../shared/data/hippocampus is there, "
         "or crops of the MNI152 template (default: auto, the first at hand)",
     )
-    parser.add_argument(
-        "--scans", type=int, default=12, metavar="N", help="at most N scans; 0 = all (default: 12)"
-    )
+    parser.add_argument("--scans", type=int, default=0, metavar="N", help="at most N scans (default: 0, all)")
     parser.add_argument(
         "--out", type=Path, default=Path("segtrust-demo"), metavar="DIR", help="folder for page and log"
     )
