@@ -9,7 +9,7 @@ import torch
 from segtrust.errors import ShapeError
 from segtrust.evaluate.card import make_card, score_correlation
 from segtrust.evaluate.cases import evaluate_case
-from segtrust.evaluate.table import card_tables
+from segtrust.evaluate.table import _figure, card_headline, card_tables
 from segtrust.scores import ScanScores
 
 SYSTEMS = ("single", "single_temperature", "ensemble", "calibrated")
@@ -79,6 +79,18 @@ def test_no_records_is_an_error():
 
 def test_a_figure_that_is_not_defined_is_null_so_that_the_card_stays_json(card):
     assert card["score_vs_logit_dice"]["pairwise_dice"]["pearson"]["value"] is None
+
+
+def test_small_figures_keep_two_digits_that_count():
+    found = {"value": 0.000123, "low": 0.0, "high": 0.01234}
+    assert _figure(found, 4) == "1.2e-04 (0.0000 to 0.0123)"
+
+
+def test_the_headline_names_mean_dice_with_its_interval_and_every_system(card):
+    headline = card_headline({"test": card})
+    mean = card["systems"]["dice"]["ensemble"]["mean"]
+    assert f"Mean Dice {mean['value']:.3f} ({mean['low']:.3f} to {mean['high']:.3f})" in headline
+    assert headline.count("\n|") == 2 + len(SYSTEMS)
 
 
 def test_tables_quote_the_card(card):

@@ -79,7 +79,7 @@ def card_headline(card: Mapping[str, Any]) -> str:
     structures = ", ".join(f"{name} {dice[name]['value']:.3f}" for name in dice if name != "mean")
     rows = [
         f"| {_SYSTEMS[name]} | "
-        + " | ".join(f"{found[region][f]['value']:.4f}" for f in ("nll", "ece") for region in _REGIONS)
+        + " | ".join(_number(found[region][f]["value"], 4) for f in ("nll", "ece") for region in _REGIONS)
         + " |"
         for name, found in _known(test["systems"]["calibration"]).items()
     ]
@@ -87,7 +87,7 @@ def card_headline(card: Mapping[str, Any]) -> str:
         f"Mean Dice {_figure(dice['mean'], 3)} ({structures}); n = {test['scans']} test scans of "
         f"{test['subjects']} subjects, 95 % bootstrap over subjects. Entropy finds wrong voxels in the band "
         f"with an AUROC of {_figure(test['error_auroc_band'], 3)}. Reference voxels outside the band, where "
-        f"the map is blind: {_missed(test['missed'])}."
+        f"the map is blind: {_missed(test['missed'])}. {_ranking(test['score_vs_logit_dice'])}"
     )
     return "\n".join(
         [
@@ -98,6 +98,13 @@ def card_headline(card: Mapping[str, Any]) -> str:
             *rows,
         ]
     )
+
+
+def _ranking(scores: Mapping[str, Any]) -> str:
+    if "entropy" not in scores:
+        return ""
+    found = _figure(scores["entropy"]["pearson"], 2)
+    return f"Score `entropy` against logit Dice on these clean scans: Pearson {found}."
 
 
 def _known(systems: Mapping[str, Any]) -> dict[str, Any]:
@@ -111,5 +118,10 @@ def _missed(found: Mapping[str, Any]) -> str:
 def _figure(found: Mapping[str, Any], digits: int) -> str:
     if found["value"] is None:
         return "not defined"
-    value, low, high = (f"{found[k]:.{digits}f}" for k in ("value", "low", "high"))
+    value, low, high = (_number(found[k], digits) for k in ("value", "low", "high"))
     return f"{value} ({low} to {high})"
+
+
+def _number(value: float, digits: int) -> str:
+    """Fixed digits, or two that count where those would all be zero."""
+    return f"{value:.{digits}f}" if value == 0 or abs(value) >= 10.0 ** (1 - digits) else f"{value:.1e}"
