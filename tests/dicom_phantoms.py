@@ -24,7 +24,7 @@ def make_series(
     descending=False,
     change=None,
 ):
-    """Write (columns, rows, slices) of noise; ``change(headers)`` may damage the list before it is written."""
+    """Write slices of noise; ``change(headers)`` may damage the list before it is written."""
     folder.mkdir(parents=True, exist_ok=True)
     columns, rows, slices = shape
     right, down = np.array(right, float), np.array(down, float)
