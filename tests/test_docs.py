@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import nibabel as nib
@@ -10,6 +11,7 @@ import pytest
 from monai.networks.nets import UNet
 
 from dicom_phantoms import make_series
+from phantoms import spec_of
 from segtrust.models import open_version
 
 ROOT = Path(__file__).parents[1]
@@ -59,10 +61,10 @@ def test_networks_at_hand_are_published_as_the_how_to_says(tmp_path, monkeypatch
     assert (version.id, len(version.members)) == ("0001", 2)
 
 
-def test_mask_and_maps_are_written_as_dicom_as_the_how_to_says(tmp_path, monkeypatch, tiny_model):
+def test_mask_and_maps_are_written_as_dicom_as_the_how_to_says(tmp_path, monkeypatch, make_model):
     monkeypatch.chdir(tmp_path)
     make_series(Path("series"), shape=(20, 18, 16), spacing=(1.0, 1.0, 1.0))
-    tiny_model.rename(tmp_path / "models" / "hippocampus")
+    shutil.copytree(make_model(spec_of(name="hippocampus")), tmp_path / "models" / "hippocampus")
     (block,) = python_blocks("docs/how-to/dicom.md")
     run(block)
     assert sorted(path.name for path in tmp_path.glob("*.dcm")) == [

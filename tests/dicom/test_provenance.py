@@ -114,6 +114,16 @@ def test_a_name_of_one_word_is_neither_refused_nor_logged(documents, caplog, rec
     assert not any("Secret" in str(warning.message) for warning in recwarn)
 
 
+def test_a_sex_that_the_standard_does_not_know_is_passed_on(documents):
+    def change(headers):
+        for header in headers:
+            header.PatientSex = "U"
+        return headers
+
+    _, document = documents(change)
+    assert document.PatientSex == "U"
+
+
 def test_lossy_compression_of_the_source_is_passed_on(documents):
     def change(headers):
         for header in headers:

@@ -7,6 +7,7 @@ from typing import Any
 import highdicom as hd
 from highdicom.coding_schemes import CodingSchemeIdentificationItem
 from pydicom import DataElement, Dataset
+from pydicom.config import IGNORE
 from pydicom.datadict import dictionary_VR
 from pydicom.sr.coding import Code
 from pydicom.valuerep import DS, PersonName
@@ -162,7 +163,8 @@ def _copy(source: Dataset, document: Dataset, keyword: str) -> None:
     value = source.get(keyword)
     if isinstance(value, PersonName):
         value = str(value)  # decoded: the source may use another character set
-    document[keyword] = DataElement(keyword, dictionary_VR(keyword), value)
+    # Not checked: an odd value is the source's, and pydicom's warning would print it.
+    document[keyword] = DataElement(keyword, dictionary_VR(keyword), value, validation_mode=IGNORE)
 
 
 def _history(prediction: Prediction) -> str:
