@@ -165,6 +165,32 @@ def test_a_file_in_place_of_a_folder_is_refused(tmp_path):
         read_series(tmp_path / "scan.nii")
 
 
+@pytest.mark.parametrize(
+    ("number", "word", "words"),
+    [
+        (b"-20.0\\10.0", b"left!\\10.0", "3 finite numbers in ImagePositionPatient"),
+        (b"0.8\\0.5 ", b"0.8\\wide", "2 finite numbers in PixelSpacing"),
+    ],
+    ids=["position", "spacing"],
+)
+@pytest.mark.filterwarnings("ignore:Invalid value for VR:UserWarning:pydicom")
+def test_a_word_in_place_of_a_number_is_refused(tmp_path, number, word, words):
+    folder = make_series(tmp_path / "mr")
+    file = folder / "002.dcm"
+    assert number in file.read_bytes()
+    file.write_bytes(file.read_bytes().replace(number, word))
+    with pytest.raises(DicomError, match=words):
+        read_series(folder)
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value for VR:UserWarning:pydicom")
+def test_a_thickness_that_is_no_number_is_taken_from_the_distance_of_slices(tmp_path):
+    folder = make_series(tmp_path / "mr", spacing=(0.5, 0.8, 2.75))
+    for file in folder.iterdir():
+        file.write_bytes(file.read_bytes().replace(b"2.75", b"thin"))
+    assert read_series(folder).thickness == pytest.approx(2.75)
+
+
 def test_a_file_that_was_cut_off_is_refused(tmp_path):
     folder = make_series(tmp_path / "mr")
     file = folder / "002.dcm"

@@ -27,7 +27,6 @@ _NEEDED = (
     "ImagePositionPatient",
 )
 _NUMBERS = {"PixelSpacing": 2, "ImageOrientationPatient": 6, "ImagePositionPatient": 3}
-_THICKNESS = ("SliceThickness", "SpacingBetweenSlices")
 _ONE_OF_A_KIND = ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "Rows", "Columns")
 _COSINES = 1e-4  # largest difference between direction cosines that rounding explains
 _UNEVEN = 0.01  # largest departure from even slices, as a share of their distance ...
@@ -114,12 +113,7 @@ def _headers(folder: Path) -> list[Dataset]:
 
 
 def _named(header: Dataset) -> Dataset:
-    """The header with class and instance; anonymisers that blank them leave them in the file's own head.
-
-    Numbers are converted here, where a word in place of one is still the fault of its file.
-    """
-    for keyword in (*_NEEDED, *_THICKNESS):
-        header.get(keyword)
+    """The header with class and instance; anonymisers that blank them leave them in the file's own head."""
     for keyword in ("SOPClassUID", "SOPInstanceUID"):
         if not header.get(keyword):
             setattr(header, keyword, header.file_meta.get(f"MediaStorage{keyword}"))
@@ -198,8 +192,8 @@ def _check_positions(positions: NDArray[np.float64], normal: NDArray[np.float64]
 
 
 def _thickness(header: Dataset, name: str, step: NDArray[np.float64] | None) -> float:
-    for keyword in _THICKNESS:
-        value = abs(float(header.get(keyword) or 0))
+    for keyword in ("SliceThickness", "SpacingBetweenSlices"):
+        value = abs(float(_floats(header, keyword)[0])) if header.get(keyword) else 0.0
         if np.isfinite(value) and value > 0:
             return value
     if step is None:
