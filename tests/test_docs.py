@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import nibabel as nib
@@ -9,6 +10,8 @@ import numpy as np
 import pytest
 from monai.networks.nets import UNet
 
+from dicom_phantoms import make_series
+from phantoms import spec_of
 from segtrust.models import open_version
 
 ROOT = Path(__file__).parents[1]
@@ -56,6 +59,22 @@ def test_networks_at_hand_are_published_as_the_how_to_says(tmp_path, monkeypatch
     run(block, networks=[UNet(**arguments), UNet(**arguments)])
     version = open_version(tmp_path / "models" / "liver")
     assert (version.id, len(version.members)) == ("0001", 2)
+
+
+def test_mask_and_maps_are_written_as_dicom_as_the_how_to_says(tmp_path, monkeypatch, make_model):
+    monkeypatch.chdir(tmp_path)
+    make_series(Path("series"), shape=(20, 18, 16), spacing=(1.0, 1.0, 1.0))
+    shutil.copytree(make_model(spec_of(name="hippocampus")), tmp_path / "models" / "hippocampus")
+    (block,) = python_blocks("docs/how-to/dicom.md")
+    run(block)
+    assert sorted(path.name for path in tmp_path.glob("*.dcm")) == [
+        "between_member.dcm",
+        "chance_of_error.dcm",
+        "entropy.dcm",
+        "mask.dcm",
+        "probability_back.dcm",
+        "probability_front.dcm",
+    ]
 
 
 @pytest.mark.parametrize("page", sorted(p.relative_to(ROOT).as_posix() for p in ROOT.glob("docs/**/*.md")))

@@ -9,6 +9,7 @@
     ├── ScanError           (ValueError)          a scan cannot be used; ``code`` says why
     ├── ModelError          (ValueError)          a model folder is wrong
     │   └── ModelNotFoundError (FileNotFoundError)
+    ├── DicomError          (ValueError)          a DICOM series or object cannot be read, matched or written
     ├── DeviceError         (RuntimeError)        the device is absent or out of memory
     ├── StoreError          (RuntimeError)        the state file cannot be used
     └── TrainingError       (RuntimeError)        a training run cannot start or go on
@@ -20,6 +21,7 @@ from typing import ClassVar, Literal
 
 __all__ = [
     "DeviceError",
+    "DicomError",
     "ModelError",
     "ModelNotFoundError",
     "ProbabilityError",
@@ -89,6 +91,12 @@ class ModelNotFoundError(ModelError, FileNotFoundError):
     """No model or version of that name exists."""
 
     code = "model_missing"
+
+
+class DicomError(SegtrustError, ValueError):
+    """A DICOM series cannot be referenced safely, or does not belong to a prediction."""
+
+    code = "dicom"
 
 
 class DeviceError(SegtrustError, RuntimeError):

@@ -1,0 +1,115 @@
+"""Standard codes for body parts and structures, as far as a name leaves no doubt."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+
+from pydicom.sr.coding import Code
+
+from segtrust.dicom.provenance import CODING_SCHEME
+
+__all__ = ["StructureCodes", "anatomic_region", "structure_codes"]
+
+_BODY = "123037004"  # SNOMED CT, with the meaning that the place of use asks for
+_ANATOMY = Code(_BODY, "SCT", "Anatomical Structure")
+_REGIONS = {
+    "ABDOMEN": Code("113345001", "SCT", "Abdomen"),
+    "BRAIN": Code("12738006", "SCT", "Brain"),
+    "BREAST": Code("76752008", "SCT", "Breast"),
+    "CHEST": Code("51185008", "SCT", "Chest"),
+    "HEAD": Code("69536005", "SCT", "Head"),
+    "HEART": Code("80891009", "SCT", "Heart"),
+    "KIDNEY": Code("64033007", "SCT", "Kidney"),
+    "LIVER": Code("10200004", "SCT", "Liver"),
+    "LUNG": Code("39607008", "SCT", "Lung"),
+    "NECK": Code("45048000", "SCT", "Neck"),
+    "PANCREAS": Code("15776009", "SCT", "Pancreas"),
+    "PROSTATE": Code("41216001", "SCT", "Prostate"),
+    "SPINE": Code("421060004", "SCT", "Spine"),
+    "SPLEEN": Code("78961009", "SCT", "Spleen"),
+}
+_MODIFIERS = {
+    "anterior": Code("255549009", "SCT", "Anterior"),
+    "posterior": Code("255551008", "SCT", "Posterior"),
+}
+_STRUCTURES = {
+    "brain": Code("12738006", "SCT", "Brain"),
+    "heart": Code("80891009", "SCT", "Heart"),
+    "hippocampus": Code("5366008", "SCT", "Hippocampus"),
+    "kidney": Code("64033007", "SCT", "Kidney"),
+    "left ventricle": Code("87878005", "SCT", "Left ventricle"),
+    "liver": Code("10200004", "SCT", "Liver"),
+    "lung": Code("39607008", "SCT", "Lung"),
+    "pancreas": Code("15776009", "SCT", "Pancreas"),
+    "prostate": Code("41216001", "SCT", "Prostate"),
+    "right ventricle": Code("53085002", "SCT", "Right ventricle"),
+    "spleen": Code("78961009", "SCT", "Spleen"),
+}
+
+
+@dataclass(frozen=True)
+class StructureCodes:
+    """What a segment shows: its category (DICOM CID 7150), its type, and where in the type, if a part."""
+
+    type: Code
+    category: Code = _ANATOMY
+    modifier: Code | None = None
+
+
+def structure_codes(name: str, known: Mapping[str, StructureCodes] | None = None) -> StructureCodes:
+    """Codes of a structure.
+
+    Args:
+        name: the model's name of it.
+        known: codes by name, which go before ours.
+
+    Returns:
+        Those of ``known``; else of SNOMED CT for a few whole organs and their anterior and posterior parts;
+        else a private code with the name as its meaning. Left and right are never guessed.
+
+    Source:
+        ours; codes of SNOMED CT as DICOM PS3.16 uses them.
+
+    Example:
+        >>> structure_codes("anterior hippocampus").type.value
+        '5366008'
+        >>> structure_codes("Lesion 2").type.value
+        'LESION_2'
+    """
+    if known is not None and name in known:
+        return known[name]
+    words = name.lower()
+    part, _, whole = words.partition(" ")
+    if words in _STRUCTURES:
+        return StructureCodes(_STRUCTURES[words])
+    if part in _MODIFIERS and whole in _STRUCTURES:
+        return StructureCodes(_STRUCTURES[whole], modifier=_MODIFIERS[part])
+    return StructureCodes(Code(_private_value(name), CODING_SCHEME, name[:64]))
+
+
+def _private_value(name: str) -> str:
+    """At most 16 characters, different for different names."""
+    value = re.sub(r"[^A-Z0-9]+", "_", name.upper()).strip("_")
+    if re.fullmatch(r"[A-Za-z0-9 _-]{1,16}", name):
+        return value
+    return f"{value[:7]}_{sha256(name.encode()).hexdigest()[:8].upper()}"
+
+
+def anatomic_region(body_part: str) -> Code:
+    """Code of the part of the body that a series shows.
+
+    Args:
+        body_part: BodyPartExamined, empty if the series does not say.
+
+    Returns:
+        Its code, or "Body structure" for what is not in the table: true of any scan.
+
+    Source:
+        ours; DICOM PS3.16 annex L maps these words to these codes.
+
+    Example:
+        >>> anatomic_region("BRAIN").meaning
+        'Brain'
+    """
+    return _REGIONS.get(body_part.strip().upper(), Code(_BODY, "SCT", "Body structure"))

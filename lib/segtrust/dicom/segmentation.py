@@ -1,0 +1,132 @@
+"""The mask of a prediction as a DICOM segmentation."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import highdicom as hd
+import numpy as np
+from pydicom.sr.coding import Code
+
+from segtrust.dicom.anatomy import StructureCodes, structure_codes
+from segtrust.dicom.provenance import (
+    code_item,
+    equipment,
+    long_string,
+    pixel_measures,
+    references,
+    save,
+    stamp,
+)
+from segtrust.dicom.series import Series
+from segtrust.inference.prediction import Prediction
+from segtrust.models import Label
+
+__all__ = ["cielab", "write_segmentation"]
+
+_SERIES_NUMBER = 9100
+_TO_XYZ = np.array([[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]])  # fmt: skip  # noqa: E501
+_WHITE = np.array([0.95047, 1.0, 1.08883])  # D65, as the viewers compute back
+
+
+def write_segmentation(
+    prediction: Prediction,
+    series: Series,
+    path: Path,
+    *,
+    structures: Mapping[str, StructureCodes] | None = None,
+) -> Path:
+    """Write the mask as a binary DICOM segmentation, one segment per structure of the model.
+
+    A PACS or a MONAI Label server counts a segmentation as a label of its image. This one says in its header
+    that it was made by a program and verified by nobody.
+
+    Args:
+        prediction: on the grid of ``series``.
+        series: what :func:`segtrust.dicom.read_series` returned.
+        path: file to write; replaced if there.
+        structures: codes by structure name, before those of :func:`segtrust.dicom.structure_codes`.
+
+    Returns:
+        ``path``. Structures that were not found are described and have no frame; a mask without any
+        structure keeps all frames, empty.
+
+    Raises:
+        DicomError: if the prediction is not on the grid of the series.
+
+    Source:
+        ours; DICOM PS3.3 A.51.
+    """
+    frames = series.place(prediction.affine, prediction.mask.shape).to_frames(prediction.mask)
+    spec = prediction.spec
+    document = hd.seg.Segmentation(
+        source_images=references(series),
+        pixel_array=frames,
+        segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
+        segment_descriptions=[_segment(prediction, label, structures) for label in spec.labels],
+        series_number=_SERIES_NUMBER,
+        pixel_measures=pixel_measures(series),
+        content_label="SEGMENTATION",
+        series_description=long_string(
+            f"Mask by {spec.name} {prediction.version_id}, unverified, research only"
+        ),
+        **equipment(prediction),
+    )
+    stamp(document, prediction, series)
+    return save(document, path)
+
+
+def _segment(
+    prediction: Prediction, label: Label, known: Mapping[str, StructureCodes] | None
+) -> hd.seg.SegmentDescription:
+    meaning = structure_codes(label.name, known)
+    item = hd.seg.SegmentDescription(
+        segment_number=label.value,
+        segment_label=long_string(label.name),
+        segmented_property_category=meaning.category,
+        segmented_property_type=meaning.type,
+        algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
+        algorithm_identification=hd.AlgorithmIdentificationSequence(
+            name=long_string(prediction.spec.name),
+            family=Code("123110", "DCM", "Artificial Intelligence"),
+            version=long_string(prediction.version_id),
+            source="segtrust",
+            parameters={
+                "digest": prediction.digest,
+                "members": str(prediction.members),
+                "precision": prediction.precision,
+                "calibration": prediction.calibration,
+            },
+        ),
+    )
+    if meaning.modifier is not None:
+        modifier = [code_item(meaning.modifier)]
+        item.SegmentedPropertyTypeCodeSequence[0].SegmentedPropertyTypeModifierCodeSequence = modifier
+    item.RecommendedDisplayCIELabValue = list(cielab(label.colour))
+    return item
+
+
+def cielab(colour: tuple[int, int, int]) -> tuple[int, int, int]:
+    """A screen colour as DICOM stores recommended colours.
+
+    Args:
+        colour: red, green, blue of sRGB, 0 to 255.
+
+    Returns:
+        L*, a*, b* as three 16-bit numbers.
+
+    Source:
+        DICOM PS3.3 C.10.7.1.1 for the encoding; CIE 15 for L*a*b*, with the white point D65 that dcmtk and
+        OHIF use to compute back (the standard names D50; with that one they would show other colours).
+
+    Example:
+        >>> cielab((255, 255, 255))
+        (65535, 32896, 32896)
+    """
+    share = np.asarray(colour, dtype=np.float64) / 255
+    linear = np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
+    ratio = _TO_XYZ @ linear / _WHITE
+    x, y, z = np.where(ratio > (6 / 29) ** 3, np.cbrt(ratio), ratio * (29 / 6) ** 2 / 3 + 4 / 29)
+    lightness, a, b = 116 * y - 16, 500 * (x - y), 200 * (y - z)
+    stored = np.array([lightness / 100, (a + 128) / 255, (b + 128) / 255]) * 65535
+    first, second, third = np.clip(np.round(stored), 0, 65535).astype(int).tolist()
+    return (first, second, third)
