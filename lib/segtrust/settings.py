@@ -160,8 +160,8 @@ _PLATFORM_KEYS = frozenset({
     "model", "image", "images", "save_label", "label_tag", "label_info", "result_extension", "result_dtype",
     "result_compress", "result_write_to_file", "result_meta_dict", "restore_label_idx", "session",
     "session_id", "client_id", "description", "logging", "cache_transforms", "cache_transforms_in_memory",
-    "cache_transforms_ttl", "highest_zoom_factor", "roi_size", "max_workers", "max_batch_size", "multi_gpu", "gpus",
-    "background", "foreground", "centroids", "label", "mode", "output",
+    "cache_transforms_ttl", "highest_zoom_factor", "roi_size", "max_workers", "max_batch_size", "multi_gpu",
+    "gpus", "background", "foreground", "centroids", "label", "mode", "output",
 })  # fmt: skip
 
 

@@ -17,7 +17,7 @@ BEND = c.TopLabelIsotonic((-1.0, 1.0, 5.0), (0.2, 0.6, 0.9))
 
 
 def test_a_voxel_by_hand():
-    # m = .75 among (.75, .2, .05): l = ln 3 = 1.0986, between the corners 1 and 5: .6 + .3 * .0986 / 4 = .6074
+    # m = .75 among (.75, .2, .05): l = ln 3 = 1.0986, between corners 1 and 5: .6 + .3 * .0986 / 4 = .6074
     # rest 1 - .60740 in shares .8 and .2
     got = BEND.apply(torch.tensor([[0.75], [0.2], [0.05]]), torch.zeros(1))[:, 0]
     np.testing.assert_allclose(got, [0.60740, 0.8 * 0.39260, 0.2 * 0.39260], atol=1e-5)
