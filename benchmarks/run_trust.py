@@ -2,8 +2,8 @@
 
     python benchmarks/run_trust.py --model lib/segtrust/shipped/hippocampus --role val
 
-Writes <out>/<model>-<role>-records.json (for `segtrust compare`) and <out>/<model>-<role>-trust.json. The role
-`test` is opened once per release; on `val` the calibrators were fitted to the very scans (`in_sample`).
+Writes <out>/<model>-<role>-records.json (for `segtrust compare`) and <out>/<model>-<role>-trust.json. The
+role `test` is opened once per release; on `val` the calibrators were fitted to the very scans (`in_sample`).
 """
 
 import argparse

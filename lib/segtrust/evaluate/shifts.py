@@ -142,8 +142,11 @@ def _gamma(unit: Values, strength: float, _rng: np.random.Generator) -> Values:
 
 
 def _contrast(unit: Values, strength: float, _rng: np.random.Generator) -> Values:
-    """Mixes with ``4 v (1 - v)``: the brightest tissue darkens, from strength .2 on below its neighbours."""
-    return (1 - strength) * unit + strength * 4 * unit * (1 - unit)
+    """Mixes with ``4 w (1 - w)``, w the value over its 99th percentile: the brightest tissue darkens."""
+    top = np.maximum(np.percentile(unit, 99, axis=_AXES, keepdims=True), 1e-6)
+    folded = np.minimum(unit / top, 1)
+    mixed: Values = (1 - strength) * unit + strength * top * 4 * folded * (1 - folded)
+    return mixed
 
 
 def _ghosting(unit: Values, strength: float, rng: np.random.Generator) -> Values:
@@ -186,7 +189,9 @@ SHIFT_SUITE: Mapping[str, Corruption] = {
     "thick_slices": Corruption("slices joined to one, along a random axis", (2.0, 3.0, 4.0), _thick_slices),
     "bias_field": Corruption("largest logarithm of a cubic field", (0.3, 0.6, 0.9), _bias_field),
     "gamma": Corruption("power of the value", (1.4, 2.0, 3.0), _gamma),
-    "contrast": Corruption("share of 4 v (1 - v) mixed to v", (0.15, 0.30, 0.45), _contrast),
+    "contrast": Corruption(
+        "share of 4 w (1 - w) mixed to the value, w = value / 99th percentile", (0.15, 0.30, 0.45), _contrast
+    ),
     "ghosting": Corruption("weakening of every fourth k-space line", (0.3, 0.6, 0.9), _ghosting),
     "motion": Corruption(
         "displacement along a random axis during the scan, voxels", (1.0, 2.0, 3.0), _motion

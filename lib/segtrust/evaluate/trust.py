@@ -157,8 +157,8 @@ class TrustBenchmark:
             command: how to do this again.
 
         Returns:
-            JSON: the calibrator comparison (cross-fitted on ``val``, and as a card on the scans of ``role``), the
-            ranking on clean scans and on every shift by itself, plain figures of every shift.
+            JSON: the calibrator comparison (cross-fitted on ``val``, and as a card on the scans of ``role``),
+            the ranking on clean scans and on every shift by itself, plain figures of every shift.
         """
         structures = [label.name for label in self.version.spec.labels]
         return {
