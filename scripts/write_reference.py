@@ -39,8 +39,15 @@ def one_line(module: ModuleType, name: str) -> str:
 
 
 def constant_line(module: ModuleType, name: str) -> str:
-    """The string that stands below a constant in its module."""
-    tree = ast.parse(inspect.getsource(module))
+    """The string that stands below a constant, in its module or in a module of its package."""
+    own = Path(str(module.__file__))
+    files = sorted(own.parent.glob("*.py")) if own.name == "__init__.py" else [own]
+    return next(filter(None, (constant_in(file, name) for file in files)), "")
+
+
+def constant_in(file: Path, name: str) -> str:
+    """The string that stands below a constant in one file; empty if there is none."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
     for node, after in zip(tree.body, tree.body[1:], strict=False):
         targets = [
             t.id for t in getattr(node, "targets", [getattr(node, "target", None)]) if isinstance(t, ast.Name)

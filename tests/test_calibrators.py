@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import optimize
 
 from segtrust import calibrators as c
 from segtrust.errors import ModelError, ShapeError
@@ -216,13 +217,13 @@ def test_scans_with_an_empty_prediction_take_no_part_in_the_distance_fit():
 
 def captured_objective(monkeypatch, scans):
     seen = {}
-    real = c.optimize.minimize
+    real = optimize.minimize
 
     def spy(fun, **options):
         seen["fun"] = fun
         return real(fun, **options)
 
-    monkeypatch.setattr(c.optimize, "minimize", spy)
+    monkeypatch.setattr(optimize, "minimize", spy)
     c.fit_distance_temperature(scans)
     return seen["fun"]
 
@@ -324,7 +325,7 @@ def test_a_fit_from_a_draw_agrees_with_a_fit_from_all_voxels(monkeypatch):
         return p / p.sum(0), torch.from_numpy(full.labels), torch.from_numpy(full.distance) * 2
 
     def fit(share):
-        monkeypatch.setattr(c, "_FAR_SHARE", share)
+        monkeypatch.setattr("segtrust.calibrators.voxels._FAR_SHARE", share)
         voxels = [c.draw_voxels(*scan(i), subject=str(i), seed=i) for i in range(5)]
         return c.fit_pooled_temperature(voxels).temperature
 

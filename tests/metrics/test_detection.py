@@ -1,5 +1,6 @@
 """Error detection from histograms."""
 
+import json
 import math
 
 import numpy as np
@@ -67,3 +68,11 @@ def test_counts_past_the_last_whole_float32_stay_exact():
     # the one wrong voxel beats 2^24 right ones and ties with one
     expected = (2**24 + 0.5) / (2**24 + 1)
     assert error_auroc(ErrorHistogram(wrong, right)) == expected
+
+
+def test_a_histogram_comes_back_from_json():
+    rng = np.random.default_rng(2)
+    found = ErrorHistogram.of(torch.from_numpy(rng.random(50)), torch.from_numpy(rng.random(50) < 0.4))
+    again = ErrorHistogram.from_json(json.loads(json.dumps(found.to_json())))
+    assert np.array_equal(again.wrong, found.wrong)
+    assert np.array_equal(again.right, found.right)

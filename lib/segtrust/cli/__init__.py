@@ -12,6 +12,7 @@ __all__ = ["main"]
 
 # subcommand -> module here, what it does, extra that holds what it imports
 _COMMANDS: dict[str, tuple[str, str, str]] = {
+    "compare": ("compare", "compare two measured sets of the same scans, without running them again", "nets"),
     "demo": ("demo", "the main job from end to end: serve, segment, rank, write a page", "demo"),
     "train": ("train", "train, calibrate and measure a model on labelled scans", "nets"),
     "versions": ("versions", "list the models at hand and show what a version is made of", "nets"),

@@ -4,18 +4,14 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
-from segtrust._binning import Bins
 from segtrust.errors import ShapeError
 from segtrust.evaluate.cases import REGIONS, CaseRecord
+from segtrust.evaluate.pools import FIGURES, Pool, mean_dice
+from segtrust.evaluate.ranking import correlation
 from segtrust.metrics.bootstrap import cluster_bootstrap
 from segtrust.metrics.detection import error_auroc
-from segtrust.metrics.voxels import VoxelTotals
 
 __all__ = ["make_card", "score_correlation"]
-
-_DICE_EDGE = 0.005
 
 
 def make_card(records: Sequence[CaseRecord], structures: Sequence[str], *, main: str) -> dict[str, Any]:
@@ -48,20 +44,20 @@ def make_card(records: Sequence[CaseRecord], structures: Sequence[str], *, main:
     systems = list(records[0].totals)
     dice = {
         name: {
-            "mean": interval(lambda rows, n=name: _mean_dice(records, rows, n, None)),  # type: ignore[misc]
+            "mean": interval(lambda rows, n=name: mean_dice(records, rows, n, None)),  # type: ignore[misc]
             **{
-                structure: interval(lambda rows, n=name, k=k: _mean_dice(records, rows, n, k))  # type: ignore[misc]
+                structure: interval(lambda rows, n=name, k=k: mean_dice(records, rows, n, k))  # type: ignore[misc]
                 for k, structure in enumerate(structures)
             },
         }
         for name in systems
     }
-    pools = {(n, g): _Pool([r.totals[n][g] for r in records]) for n in systems for g in REGIONS}
+    pools = {(n, g): Pool([r.totals[n][g] for r in records]) for n in systems for g in REGIONS}
     calibration = {
         name: {
             region: {
                 figure: interval(lambda rows, p=pools[name, region], f=figure: p.figure(rows, f))  # type: ignore[misc]
-                for figure in ("nll", "brier", "ece")
+                for figure in FIGURES
             }
             for region in REGIONS
         }
@@ -85,31 +81,6 @@ def make_card(records: Sequence[CaseRecord], structures: Sequence[str], *, main:
         if all(r.scores is not None for r in records)
         else {},
     }
-
-
-def _mean_dice(
-    records: Sequence[CaseRecord], rows: Sequence[int], system: str, structure: int | None
-) -> float:
-    values = np.array([records[i].dice[system] for i in rows])
-    return float(np.nanmean(values if structure is None else values[:, structure]))
-
-
-class _Pool:
-    """Totals of one system in one region as arrays, so that a draw of scans is summed by indexing."""
-
-    def __init__(self, totals: Sequence[VoxelTotals]) -> None:
-        self._n = np.array([t.n for t in totals], dtype=np.int64)
-        self._sums = np.array([(t.nll, t.brier) for t in totals], dtype=np.float64)
-        bins = [t.bins.coarsen(15) for t in totals]
-        self._counts = np.stack([b.counts for b in bins])
-        self._confidence = np.stack([b.confidence for b in bins])
-        self._hits = np.stack([b.hits for b in bins])
-
-    def figure(self, rows: Sequence[int], name: str) -> float:
-        picked = np.asarray(rows)
-        nll, brier = self._sums[picked].sum(axis=0)
-        bins = Bins(*(a[picked].sum(axis=0) for a in (self._counts, self._confidence, self._hits)))
-        return VoxelTotals(int(self._n[picked].sum()), float(nll), float(brier), bins).figures()[name]
 
 
 def _auroc(records: Sequence[CaseRecord], rows: Sequence[int]) -> float:
@@ -137,17 +108,6 @@ def score_correlation(
     Source:
         Mehrtash et al. 2020 correlate with logit Dice; Dice is clipped to [.005, .995] here.
     """
-    from scipy import stats  # noqa: PLC0415  # heavy, and only needed here
-
-    pairs = []
-    for i in rows:
-        scores, dice = records[i].scores, float(np.nanmean(records[i].dice[system]))
-        value = getattr(scores, score, None)
-        if value is not None and math.isfinite(dice):
-            clipped = min(max(dice, _DICE_EDGE), 1 - _DICE_EDGE)
-            pairs.append((value, math.log(clipped / (1 - clipped))))
-    if len(pairs) < 3 or len({p[0] for p in pairs}) < 2:
-        return float("nan")
-    a, b = np.array(pairs).T
-    found = stats.pearsonr(a, b) if kind == "pearson" else stats.spearmanr(a, b)
-    return float(found.statistic)
+    chosen = [records[i] for i in rows]
+    values = [None if r.scores is None else getattr(r.scores, score) for r in chosen]
+    return correlation(values, [r.dice[system] for r in chosen], kind=kind, of="logit_dice")

@@ -1,9 +1,7 @@
 """From trained members to a published version: calibrate on val, measure on test, write the card."""
 
-import platform
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from importlib.metadata import version as package_version
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +20,7 @@ from segtrust.calibrators import (
 from segtrust.ensemble import SampleStatistics
 from segtrust.evaluate.card import make_card
 from segtrust.evaluate.cases import CaseRecord, evaluate_case
+from segtrust.evaluate.records import software_versions
 from segtrust.inference.flags import brightness_asymmetry
 from segtrust.inference.members import load_member
 from segtrust.inference.predictor import Predictor
@@ -36,7 +35,6 @@ from segtrust.training.run import Recipe
 __all__ = ["release", "spec_as_trained"]
 
 Say = Callable[[str], None]
-_PACKAGES = ("torch", "monai", "numpy", "scipy", "safetensors")
 
 
 def release(
@@ -98,8 +96,7 @@ def release(
             role: len({read_subjects(data).get(i, i) for i in ids}) for role, ids in splits.items()
         },
         "command": command,
-        "software": {name: package_version(name) for name in _PACKAGES}
-        | {"python": platform.python_version()},
+        "software": software_versions(),
         "test": make_card(records, [label.name for label in spec.labels], main="calibrated"),
         "test_note": "single: first member; single_temperature: the same with its own pooled temperature; "
         "ensemble: mean of the members; calibrated: what is served. ECE: 15 bins, top label.",

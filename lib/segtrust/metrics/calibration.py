@@ -1,10 +1,19 @@
 """How far confidence and accuracy lie apart, from bins; low is good."""
 
+from collections.abc import Sequence
+
 import numpy as np
+from torch import Tensor
 
-from segtrust._binning import Bins
+from segtrust._binning import Bins, bin_voxels
 
-__all__ = ["expected_calibration_error", "maximum_calibration_error"]
+__all__ = [
+    "bin_classes",
+    "classwise_calibration_error",
+    "debiased_calibration_error",
+    "expected_calibration_error",
+    "maximum_calibration_error",
+]
 
 
 def expected_calibration_error(bins: Bins) -> float:
@@ -50,3 +59,76 @@ def maximum_calibration_error(bins: Bins, *, least: int = 1000) -> float:
         return float("nan")
     gaps = np.abs(bins.hits[full] - bins.confidence[full]) / bins.counts[full]
     return float(gaps.max())
+
+
+def bin_classes(probs: Tensor, labels: Tensor, *, cells: int = 15) -> tuple[Bins, ...]:
+    """Bin the probability of each class against whether the voxel has that label.
+
+    Args:
+        probs: ``(n, C)``.
+        labels: ``(n,)`` integers.
+        cells: number of bins.
+
+    Returns:
+        One table per class, for :func:`classwise_calibration_error`.
+
+    Source:
+        ours.
+    """
+    return tuple(bin_voxels(probs[:, k], labels == k, cells=cells) for k in range(probs.shape[1]))
+
+
+def classwise_calibration_error(classes: Sequence[Bins]) -> float:
+    r"""Plain mean over the classes of the gap between a class's probability and its frequency; low is good.
+
+    .. math:: \frac{1}{K} \sum_k \sum_b \frac{n_{kb}}{N} \left| \frac{y_{kb}}{n_{kb}} - \bar p_{kb} \right|
+
+    Args:
+        classes: one table per class, background included; see :func:`bin_classes`.
+
+    Returns:
+        Unitless, in [0, 1]; NaN without classes or voxels.
+
+    Source:
+        Kull et al. 2019, class-wise ECE; Nixon et al. 2019, static calibration error.
+
+    Example:
+        >>> import torch
+        >>> sure = bin_classes(torch.tensor([[0.75, 0.25]]), torch.tensor([0]))
+        >>> classwise_calibration_error(sure)
+        0.25
+    """
+    return float(np.mean([expected_calibration_error(bins) for bins in classes])) if classes else float("nan")
+
+
+def debiased_calibration_error(bins: Bins) -> float:
+    r"""Squared gap between confidence and accuracy less what chance adds; low is good, may fall below 0.
+
+    .. math:: \sum_b \frac{n_b}{N} \left[ (\bar y_b - \bar c_b)^2
+              - \frac{\bar y_b (1 - \bar y_b)}{n_b - 1} \right]
+
+    A perfect model has 0 on average whatever the number of bins; the plain error is above 0 for any sample.
+
+    Args:
+        bins: totals of confidence and hits; bins with fewer than two voxels are left out.
+
+    Returns:
+        Unitless, squared: its root, where positive, compares with other errors. NaN if no bin has two voxels.
+        Voxels count as independent; in a scan they are not, so some bias remains.
+
+    Source:
+        Broecker 2012 and Ferro & Fricker 2012 for the reliability of the Brier score; Kumar et al. 2019,
+        debiased estimator.
+
+    Example:
+        >>> import torch
+        >>> debiased_calibration_error(bin_voxels(torch.tensor([0.5, 0.5]), torch.tensor([1, 0]), cells=4))
+        -0.25
+    """
+    n = bins.counts.astype(np.float64)
+    full = bins.counts >= 2
+    if not full.any():
+        return float("nan")
+    n, rate = n[full], bins.hits[full] / n[full]
+    gap = rate - bins.confidence[full] / n
+    return float((n * (np.square(gap) - rate * (1 - rate) / (n - 1))).sum() / n.sum())

@@ -1,5 +1,6 @@
 """Does uncertainty find the wrong voxels? From two histograms that can be added."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +24,23 @@ class ErrorHistogram:
 
     def __add__(self, other: "ErrorHistogram") -> "ErrorHistogram":
         return ErrorHistogram(self.wrong + other.wrong, self.right + other.right)
+
+    def to_json(self) -> dict[str, list[list[int]]]:
+        """``[cell, count]`` of every cell that is not empty; :meth:`from_json` reads them back."""
+        parts = {"wrong": self.wrong, "right": self.right}
+        return {
+            name: [[int(cell), int(part[cell])] for cell in np.flatnonzero(part)]
+            for name, part in parts.items()
+        }
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Sequence[Sequence[int]]]) -> "ErrorHistogram":
+        """Read what :meth:`to_json` wrote."""
+        parts = {name: np.zeros(_CELLS, np.int64) for name in ("wrong", "right")}
+        for name, part in parts.items():
+            for cell, count in document[name]:
+                part[cell] = count
+        return cls(**parts)
 
     @classmethod
     def of(cls, uncertainty: Tensor, wrong: Tensor) -> "ErrorHistogram":

@@ -7,7 +7,12 @@ from torch import Tensor
 
 from segtrust._binning import Bins, bin_voxels
 from segtrust._checks import check_labels, check_probs, check_same_space
-from segtrust.metrics.calibration import expected_calibration_error
+from segtrust.metrics.calibration import (
+    bin_classes,
+    classwise_calibration_error,
+    debiased_calibration_error,
+    expected_calibration_error,
+)
 
 __all__ = ["VoxelTotals", "brier_map", "nll_map", "voxel_totals"]
 
@@ -84,35 +89,61 @@ def _check(probs: Tensor, labels: Tensor) -> None:
 
 @dataclass(frozen=True)
 class VoxelTotals:
-    """Sums over the voxels of one region that can be added: exact counts, float64 sums."""
+    """Sums over the voxels of one region that can be added: exact counts, float64 sums.
+
+    ``bins`` are of the top label, ``classes`` of each class's probability; a region without voxels has none.
+    """
 
     n: int
     nll: float
     brier: float
     bins: Bins
+    classes: tuple[Bins, ...] = ()
 
     def __add__(self, other: "VoxelTotals") -> "VoxelTotals":
+        classes = (
+            tuple(a + b for a, b in zip(self.classes, other.classes, strict=True))
+            if self.classes and other.classes
+            else self.classes or other.classes
+        )
         return VoxelTotals(
-            self.n + other.n, self.nll + other.nll, self.brier + other.brier, self.bins + other.bins
+            self.n + other.n, self.nll + other.nll, self.brier + other.brier, self.bins + other.bins, classes
         )
 
     def figures(self) -> dict[str, float]:
-        """NLL (nats per voxel), Brier (0 to 2) and top-label ECE of 15 bins; NaN without voxels."""
+        """NLL (nats per voxel), Brier (0 to 2), and ECE of 15 bins: top label, debiased, class-wise.
+
+        NaN without voxels. The debiased one is a square and may fall below 0.
+        """
         n = self.n or float("nan")
         return {
             "nll": self.nll / n,
             "brier": self.brier / n,
             "ece": expected_calibration_error(self.bins.coarsen(15)),
+            "ece_squared_debiased": debiased_calibration_error(self.bins.coarsen(15)),
+            "classwise_ece": classwise_calibration_error(self.classes),
         }
 
     def to_json(self) -> dict[str, Any]:
         """Plain numbers; :meth:`from_json` reads them back exactly."""
-        return {"n": self.n, "nll": self.nll, "brier": self.brier, "bins": self.bins.to_json()}
+        return {
+            "n": self.n,
+            "nll": self.nll,
+            "brier": self.brier,
+            "bins": self.bins.to_json(),
+            "classes": [bins.to_json() for bins in self.classes],
+        }
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> "VoxelTotals":
         """Read what :meth:`to_json` wrote."""
-        return cls(document["n"], document["nll"], document["brier"], Bins.from_json(document["bins"]))
+        return cls(
+            document["n"],
+            document["nll"],
+            document["brier"],
+            Bins.from_json(document["bins"]),
+            tuple(map(Bins.from_json, document["classes"])),
+        )
 
 
 def voxel_totals(probs: Tensor, labels: Tensor, mask: Tensor) -> VoxelTotals:
@@ -142,6 +173,7 @@ def voxel_totals(probs: Tensor, labels: Tensor, mask: Tensor) -> VoxelTotals:
         nll=float(nll_map(chosen, truth).sum()),
         brier=float(brier_map(chosen, truth).sum()),
         bins=bin_voxels(confidence, label == truth, cells=_CELLS),
+        classes=bin_classes(chosen, truth),
     )
 
 

@@ -1,0 +1,40 @@
+"""Calibrators: fit, apply, choose, save, load. They change probabilities, never the mask.
+
+The mask is the argmax of the uncalibrated mean. Every calibrator here keeps that argmax in every voxel, ties
+included, and the order of all classes up to rounding.
+"""
+
+from segtrust.calibrators.choice import CANDIDATES, LEAST_GAIN, Choice, Fit, choose_calibrator
+from segtrust.calibrators.identity import Calibrator, Identity
+from segtrust.calibrators.isotonic import TopLabelIsotonic, fit_top_label_isotonic
+from segtrust.calibrators.stored import calibrator_from_json
+from segtrust.calibrators.temperature import (
+    DistanceTemperature,
+    PooledTemperature,
+    fit_distance_temperature,
+    fit_pooled_temperature,
+)
+from segtrust.calibrators.topclass import TopClassTemperature, fit_top_class_temperature
+from segtrust.calibrators.voxels import MIN_SUBJECTS, CalibrationVoxels, draw_voxels
+
+__all__ = [
+    "CANDIDATES",
+    "LEAST_GAIN",
+    "MIN_SUBJECTS",
+    "CalibrationVoxels",
+    "Calibrator",
+    "Choice",
+    "DistanceTemperature",
+    "Fit",
+    "Identity",
+    "PooledTemperature",
+    "TopClassTemperature",
+    "TopLabelIsotonic",
+    "calibrator_from_json",
+    "choose_calibrator",
+    "draw_voxels",
+    "fit_distance_temperature",
+    "fit_pooled_temperature",
+    "fit_top_class_temperature",
+    "fit_top_label_isotonic",
+]

@@ -1,0 +1,37 @@
+"""What every calibrator can do, and the one that does nothing."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+from torch import Tensor
+
+from segtrust.uncertainty import HeadKind
+
+__all__ = ["Calibrator", "Identity"]
+
+
+class Calibrator(Protocol):
+    """What every calibrator can do."""
+
+    name: ClassVar[str]
+
+    def apply(self, probs: Tensor, distance: Tensor, *, head: HeadKind = "softmax") -> Tensor:
+        """Calibrate ``(C, *spatial)`` given the distance to the prediction in mm, ``(*spatial)``."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Numbers that :func:`calibrator_from_json` reads back."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Leaves probabilities as they are."""
+
+    name: ClassVar[str] = "identity"
+
+    def apply(self, probs: Tensor, distance: Tensor, *, head: HeadKind = "softmax") -> Tensor:
+        """Return ``probs`` unchanged."""
+        return probs
+
+    def to_json(self) -> dict[str, Any]:
+        """``{"name": "identity"}``."""
+        return {"name": self.name}

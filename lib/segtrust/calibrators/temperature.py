@@ -1,0 +1,186 @@
+"""Temperatures: one for all voxels, or one that depends on the distance to the prediction."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import optimize
+from torch import Tensor
+
+from segtrust.calibrators.identity import Identity
+from segtrust.calibrators.voxels import CLAMP, MIN_SUBJECTS, CalibrationVoxels, count_subjects, stack_voxels
+from segtrust.calibrators.winner import keep_winner
+from segtrust.uncertainty import HeadKind
+
+__all__ = [
+    "TEMPERATURE_RANGE",
+    "DistanceTemperature",
+    "PooledTemperature",
+    "fit_distance_temperature",
+    "fit_pooled_temperature",
+    "scale_logits",
+]
+
+TEMPERATURE_RANGE = (0.05, 20.0)
+"""Where a fit looks for a temperature."""
+
+
+@dataclass(frozen=True)
+class PooledTemperature:
+    r"""One temperature for the pooled ensemble: :math:`q = \mathrm{softmax}(\ln \bar p / T)`.
+
+    Source:
+        Guo et al. 2017, applied to the mean of the members.
+
+    Example:
+        >>> PooledTemperature(2.0).apply(torch.tensor([[0.8], [0.2]]), torch.zeros(1))
+        tensor([[0.6667],
+                [0.3333]])
+    """
+
+    temperature: float
+    name: ClassVar[str] = "pooled_temperature"
+
+    def apply(self, probs: Tensor, distance: Tensor, *, head: HeadKind = "softmax") -> Tensor:
+        """Scale all voxels alike."""
+        return scale_logits(probs, torch.full_like(distance, 1 / self.temperature), head)
+
+    def to_json(self) -> dict[str, Any]:
+        """Name and temperature."""
+        return {"name": self.name, "temperature": self.temperature}
+
+
+@dataclass(frozen=True)
+class DistanceTemperature:
+    r"""A temperature that depends on the distance to the predicted foreground.
+
+    .. math:: q(x) = \mathrm{softmax}(\ln \bar p(x) / T(d(x))),\quad
+              \ln T(d) = a + (b - a)\,\sigma((d - d_0)/s),\quad 1 \le T_{out} = e^b \le T_{in} = e^a
+
+    Args:
+        a: log temperature inside.
+        b: log temperature far away.
+        d0: distance at which the change is half done, mm.
+        s: width of the change, mm.
+
+    Source:
+        ours: local temperature scaling (Ding et al., ICCV 2021) with one covariate that can be read.
+
+    Example:
+        >>> round(DistanceTemperature(math.log(2), 0.0, 4.0, 1.0).temperature_at(torch.tensor(4.0)).item(), 3)
+        1.414
+    """
+
+    a: float
+    b: float
+    d0: float
+    s: float
+    name: ClassVar[str] = "distance_temperature"
+
+    def temperature_at(self, distance: Tensor) -> Tensor:
+        """T at each distance; an empty prediction (infinite distance everywhere) is scaled as inside."""
+        if distance.numel() and bool(torch.isinf(distance).all()):
+            return torch.full_like(distance, math.exp(self.a))
+        return torch.exp(self.a + (self.b - self.a) * torch.sigmoid((distance - self.d0) / self.s))
+
+    def apply(self, probs: Tensor, distance: Tensor, *, head: HeadKind = "softmax") -> Tensor:
+        """Scale each voxel by its own temperature."""
+        return scale_logits(probs, 1 / self.temperature_at(distance), head)
+
+    def to_json(self) -> dict[str, Any]:
+        """Name and the four numbers."""
+        return {"name": self.name, "a": self.a, "b": self.b, "d0": self.d0, "s": self.s}
+
+
+def scale_logits(probs: Tensor, beta: Tensor, head: HeadKind) -> Tensor:
+    """Multiply ``ln p`` (log odds for a sigmoid head) by one positive number per voxel.
+
+    Args:
+        probs: ``(C, *spatial)``.
+        beta: inverse temperature, ``(*spatial)``, above 0.
+        head: ``softmax`` or ``sigmoid``.
+
+    Returns:
+        ``(C, *spatial)`` float32; the class ahead stays ahead.
+
+    Source:
+        Guo et al. 2017.
+    """
+    p = probs.float()
+    if head == "softmax":
+        return keep_winner(torch.softmax(p.clamp_min(CLAMP).log() * beta, dim=0), probs)
+    return torch.sigmoid((p.clamp_min(CLAMP).log() - (1 - p).clamp_min(CLAMP).log()) * beta)
+
+
+def fit_pooled_temperature(
+    scans: Sequence[CalibrationVoxels], *, least: int = MIN_SUBJECTS
+) -> PooledTemperature | Identity:
+    """Fit one temperature by weighted NLL, every subject counting alike.
+
+    Args:
+        scans: voxels of calibration scans.
+        least: with fewer subjects nothing is fitted.
+
+    Returns:
+        The calibrator; identity with fewer than ``least`` subjects.
+
+    Source:
+        Guo et al. 2017; bounded scalar minimisation over ln T.
+    """
+    if count_subjects(scans) < least:
+        return Identity()
+    data = stack_voxels(scans)
+    low, high = (math.log(t) for t in TEMPERATURE_RANGE)
+    found = optimize.minimize_scalar(
+        lambda ln_t: data.nll(np.full(data.n, math.exp(-ln_t)))[0], bounds=(low, high), method="bounded"
+    )
+    return PooledTemperature(float(math.exp(found.x)))
+
+
+def fit_distance_temperature(
+    scans: Sequence[CalibrationVoxels], *, least: int = MIN_SUBJECTS
+) -> DistanceTemperature | Identity:
+    """Fit the distance-conditioned temperature by weighted NLL, every subject counting alike.
+
+    Args:
+        scans: voxels of calibration scans; scans with an empty prediction take no part.
+        least: with fewer subjects nothing is fitted.
+
+    Returns:
+        The calibrator; identity with fewer than ``least`` subjects.
+
+    Source:
+        ours; L-BFGS-B with exact gradients, ``0 <= b <= a`` kept by writing ``a = b + delta``.
+    """
+    seen = [s for s in scans if np.isfinite(s.distance).any()]
+    if count_subjects(seen) < least:
+        return Identity()
+    data = stack_voxels(seen)
+
+    def objective(theta: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        b, delta, d0, s = theta
+        u = (data.distance - d0) / s
+        gate = 1 / (1 + np.exp(-u))
+        ln_t = b + delta * (1 - gate)
+        beta = np.exp(-ln_t)
+        loss, slope = data.nll(beta)
+        slope = -slope * beta  # d loss / d ln T, per voxel
+        bend = slope * delta * gate * (1 - gate)
+        return loss, np.array(
+            [slope.sum(), (slope * (1 - gate)).sum(), (bend / s).sum(), (bend * u / s).sum()]
+        )
+
+    top = math.log(TEMPERATURE_RANGE[1])
+    found = optimize.minimize(
+        objective,
+        x0=np.array([0.02, 0.6, 4.0, 1.0]),
+        jac=True,
+        method="L-BFGS-B",
+        bounds=[(0.0, top), (0.0, top), (0.0, 15.0), (0.2, 5.0)],
+    )
+    b, delta, d0, s = (float(v) for v in found.x)
+    return DistanceTemperature(b + delta, b, d0, s)

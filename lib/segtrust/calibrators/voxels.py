@@ -1,0 +1,155 @@
+"""What a fit sees: voxels drawn from calibration scans, weighted so that every subject counts alike."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from segtrust.errors import ShapeError
+from segtrust.uncertainty import HeadKind
+
+__all__ = [
+    "CLAMP",
+    "MIN_SUBJECTS",
+    "CalibrationVoxels",
+    "StackedVoxels",
+    "count_subjects",
+    "draw_voxels",
+    "stack_voxels",
+]
+
+CLAMP = 1e-12
+"""Smallest probability whose logarithm is taken."""
+MIN_SUBJECTS = 5
+_NEAR_MM, _FAR_SHARE = 8.0, 0.3
+
+
+@dataclass(frozen=True)
+class CalibrationVoxels:
+    """Voxels drawn from calibration scans: all that fitting needs to keep.
+
+    ``logits``: ``ln p_mean`` ``(n, C)``, or log odds for a sigmoid head; ``labels`` ``(n,)``, or ``(n, C)``
+    0/1 for sigmoid; ``distance`` ``(n,)`` mm; ``weight`` ``(n,)`` importance weights; ``subject`` whose scan.
+    """
+
+    logits: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    distance: NDArray[np.float32]
+    weight: NDArray[np.float64]
+    subject: str
+
+
+def draw_voxels(
+    probs: Tensor,
+    labels: Tensor,
+    distance: Tensor,
+    *,
+    subject: str,
+    seed: int,
+    head: HeadKind = "softmax",
+    valid: Tensor | None = None,
+) -> CalibrationVoxels:
+    """Draw the voxels that a fit sees: all within 8 mm of the prediction, a weighted 30 % of the rest.
+
+    Args:
+        probs: uncalibrated mean, ``(C, *spatial)``.
+        labels: reference, ``(*spatial)`` integers; for sigmoid ``(C, *spatial)`` 0/1.
+        distance: mm to the predicted foreground, ``(*spatial)``.
+        subject: whose scan it is.
+        seed: of the draw.
+        head: ``softmax`` or ``sigmoid``.
+        valid: voxels that are no padding.
+
+    Returns:
+        The drawn voxels; their weights sum to the number of valid voxels on average.
+
+    Raises:
+        ShapeError: if the shapes differ.
+
+    Source:
+        ours; Horvitz-Thompson weights.
+    """
+    if probs.shape[1:] != distance.shape or labels.shape[-distance.ndim :] != distance.shape:
+        raise ShapeError(
+            f"`probs`, `labels` and `distance` must cover the same voxels, got {tuple(probs.shape)}, "
+            f"{tuple(labels.shape)}, {tuple(distance.shape)}."
+        )
+    flat = distance.reshape(-1).numpy()
+    near = flat <= _NEAR_MM
+    drawn = near | (np.random.default_rng(seed).random(flat.size) < _FAR_SHARE)
+    if valid is not None:
+        drawn &= valid.reshape(-1).numpy()
+    p = probs.reshape(probs.shape[0], -1).T.double().numpy()[drawn]
+    logits = np.log(np.maximum(p, CLAMP))
+    if head == "sigmoid":
+        logits -= np.log(np.maximum(1 - p, CLAMP))
+        truth = labels.reshape(labels.shape[0], -1).T.numpy()[drawn]
+    else:
+        truth = labels.reshape(-1).numpy()[drawn]
+    weight = np.where(near[drawn], 1.0, 1 / _FAR_SHARE)
+    return CalibrationVoxels(
+        logits.astype(np.float32), truth.astype(np.int64), flat[drawn].astype(np.float32), weight, subject
+    )
+
+
+def count_subjects(scans: Sequence[CalibrationVoxels]) -> int:
+    """Number of different subjects."""
+    return len({scan.subject for scan in scans})
+
+
+@dataclass(frozen=True)
+class StackedVoxels:
+    """All voxels of all scans, weights scaled so that every subject counts alike and all sum to one."""
+
+    logits: NDArray[np.float64]
+    labels: NDArray[np.int64]
+    distance: NDArray[np.float64]
+    weight: NDArray[np.float64]
+
+    @property
+    def n(self) -> int:
+        """Number of voxels."""
+        return len(self.distance)
+
+    def nll(self, beta: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        """Weighted NLL of ``logits * beta`` and its derivative by each voxel's beta (weight included)."""
+        z = self.logits * beta[:, None]
+        if self.labels.ndim == 2:
+            q = 1 / (1 + np.exp(-z))
+            loss = np.logaddexp(0, z).sum(axis=1) - (z * self.labels).sum(axis=1)
+            slope = (self.logits * (q - self.labels)).sum(axis=1)
+        else:
+            z -= z.max(axis=1, keepdims=True)
+            e = np.exp(z)
+            total = e.sum(axis=1)
+            rows = np.arange(self.n)
+            loss = np.log(total) - z[rows, self.labels]
+            slope = (self.logits * e).sum(axis=1) / total - self.logits[rows, self.labels]
+        return float(self.weight @ loss), self.weight * slope
+
+
+def stack_voxels(scans: Sequence[CalibrationVoxels]) -> StackedVoxels:
+    """Join scans so that every subject counts alike, however large and many its scans are.
+
+    Args:
+        scans: voxels of at least one scan.
+
+    Returns:
+        All voxels; the weights of each subject sum to one over the number of subjects.
+
+    Source:
+        ours.
+    """
+    totals: dict[str, float] = {}
+    for scan in scans:
+        totals[scan.subject] = totals.get(scan.subject, 0.0) + float(scan.weight.sum())
+    weight = np.concatenate([s.weight / (totals[s.subject] * len(totals)) for s in scans])
+    distance = np.concatenate([s.distance for s in scans]).astype(np.float64)
+    return StackedVoxels(
+        np.concatenate([s.logits for s in scans]).astype(np.float64),
+        np.concatenate([s.labels for s in scans]),
+        np.where(np.isfinite(distance), distance, 0.0),
+        weight,
+    )

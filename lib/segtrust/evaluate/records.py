@@ -1,0 +1,173 @@
+"""What was measured, kept scan by scan as JSON, so that sets are pooled and compared without a network."""
+
+import json
+import math
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version as package_version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import segtrust
+from segtrust.errors import SettingError
+from segtrust.evaluate.cases import CaseRecord
+from segtrust.metrics.detection import ErrorHistogram
+from segtrust.metrics.voxels import VoxelTotals
+from segtrust.scores import ScanScores
+
+__all__ = [
+    "RecordSet",
+    "read_records",
+    "record_from_json",
+    "record_to_json",
+    "software_versions",
+    "write_records",
+]
+
+_SCHEMA = 1
+_PACKAGES = ("torch", "monai", "numpy", "scipy", "safetensors")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordSet:
+    """Records of one role of the data, and where they come from.
+
+    ``protocol`` is the hash of the protocol file; ``model`` holds name, version and digest; ``condition`` is
+    ``clean`` or a shift with its strength.
+    """
+
+    records: tuple[CaseRecord, ...]
+    structures: tuple[str, ...]
+    main: str
+    protocol: str
+    role: str
+    condition: str
+    model: Mapping[str, str]
+    software: Mapping[str, str]
+    command: str
+
+
+def software_versions() -> dict[str, str]:
+    """Versions of Python, of segtrust and of the packages that figures depend on."""
+    found = {name: package_version(name) for name in _PACKAGES}
+    return {**found, "python": platform.python_version(), "segtrust": segtrust.__version__}
+
+
+def write_records(path: Path, records: RecordSet) -> None:
+    """Write a set as JSON.
+
+    Args:
+        path: the file; replaced if it exists.
+        records: the set.
+
+    Source:
+        ours.
+    """
+    document = {
+        "schema": _SCHEMA,
+        **{name: value for name, value in vars(records).items() if name != "records"},
+        "records": [record_to_json(record) for record in records.records],
+    }
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(document, allow_nan=False), encoding="utf-8")
+    partial.replace(path)
+
+
+def read_records(path: Path) -> RecordSet:
+    """Read what :func:`write_records` wrote.
+
+    Args:
+        path: the file.
+
+    Returns:
+        The set, with the very same numbers.
+
+    Raises:
+        SettingError: if the file is missing or no such set.
+
+    Source:
+        ours.
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        if document.pop("schema") != _SCHEMA:
+            raise SettingError(f"{path} must hold records of schema {_SCHEMA}. Measure again.")
+        return RecordSet(
+            **{
+                **document,
+                "records": tuple(map(record_from_json, document["records"])),
+                "structures": tuple(document["structures"]),
+            }
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        if isinstance(error, SettingError):
+            raise
+        raise SettingError(
+            f"{path} must hold records as segtrust writes them, but {type(error).__name__}: {error}."
+        ) from error
+
+
+def record_to_json(record: CaseRecord) -> dict[str, Any]:
+    """One scan as plain numbers; a Dice that is not defined becomes null.
+
+    Args:
+        record: one scan.
+
+    Returns:
+        What :func:`record_from_json` reads back exactly.
+
+    Source:
+        ours.
+    """
+    scores = record.scores
+    return {
+        "id": record.id,
+        "subject": record.subject,
+        "dice": {name: [_or_none(v) for v in values.tolist()] for name, values in record.dice.items()},
+        "totals": {
+            name: {region: totals.to_json() for region, totals in regions.items()}
+            for name, regions in record.totals.items()
+        },
+        "errors": record.errors.to_json(),
+        "missed": list(record.missed),
+        "scores": None
+        if scores is None
+        else {**scores.to_json(), "structures": {str(k): v for k, v in scores.structures.items()}},
+    }
+
+
+def record_from_json(document: Mapping[str, Any]) -> CaseRecord:
+    """Read one scan.
+
+    Args:
+        document: what :func:`record_to_json` made.
+
+    Returns:
+        The record.
+
+    Source:
+        ours.
+    """
+    scores = document["scores"]
+    found, reference = document["missed"]
+    return CaseRecord(
+        id=document["id"],
+        subject=document["subject"],
+        dice={name: np.array(values, dtype=np.float64) for name, values in document["dice"].items()},
+        totals={
+            name: {region: VoxelTotals.from_json(totals) for region, totals in regions.items()}
+            for name, regions in document["totals"].items()
+        },
+        errors=ErrorHistogram.from_json(document["errors"]),
+        missed=(found, reference),
+        scores=None
+        if scores is None
+        else ScanScores(**{**scores, "structures": {int(k): v for k, v in scores["structures"].items()}}),
+    )
+
+
+def _or_none(value: float) -> float | None:
+    return value if math.isfinite(value) else None

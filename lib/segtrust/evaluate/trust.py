@@ -1,0 +1,279 @@
+"""The trust benchmark: calibrators compared, scores ranked, on clean scans and on each shift by itself."""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from segtrust.calibrators import (
+    CANDIDATES,
+    CalibrationVoxels,
+    Calibrator,
+    Choice,
+    choose_calibrator,
+    draw_voxels,
+)
+from segtrust.evaluate.card import make_card
+from segtrust.evaluate.cases import REGIONS, CaseRecord, evaluate_case
+from segtrust.evaluate.pools import mean_dice
+from segtrust.evaluate.protocol import Protocol
+from segtrust.evaluate.ranking import ranking_table
+from segtrust.evaluate.records import RecordSet, record_from_json, record_to_json, software_versions
+from segtrust.evaluate.shifts import SHIFT_SUITE, corrupt, shift_seed
+from segtrust.inference.predictor import Predictor
+from segtrust.inference.scan import Scan, fingerprint, read_scan
+from segtrust.metrics.voxels import pooled
+from segtrust.models import ModelVersion
+from segtrust.regions import distance_to
+from segtrust.training.cases import native_labels, read_subjects
+
+__all__ = ["CLEAN", "Condition", "TrustBenchmark", "shift_conditions"]
+
+Say = Callable[[str], None]
+_SCHEMA = 1
+_SERVED = "served"
+
+
+@dataclass(frozen=True)
+class Condition:
+    """Clean scans, or one corruption at one strength."""
+
+    shift: str | None = None
+    strength: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.shift}-{self.strength}" if self.shift else "clean"
+
+
+CLEAN = Condition()
+"""Scans as they are."""
+
+
+def shift_conditions() -> tuple[Condition, ...]:
+    """Every corruption of the suite at every strength."""
+    return tuple(Condition(name, strength) for name in SHIFT_SUITE for strength in (1, 2, 3))
+
+
+class TrustBenchmark:
+    """Measures one version of a model; stopped at any time, it goes on where it was.
+
+    Args:
+        version: the version.
+        protocol: the protocol that the data was checked against.
+        data: folder with images, labels and splits.
+        calibration: scans of ``val``, which calibrators are fitted to.
+        cache: folder for what was measured of each scan.
+        say: called with one plain line per scan.
+    """
+
+    def __init__(
+        self,
+        version: ModelVersion,
+        protocol: Protocol,
+        data: Path,
+        *,
+        calibration: Sequence[str],
+        cache: Path,
+        say: Say = lambda _line: None,
+    ) -> None:
+        self.version, self.protocol, self.data, self.cache, self.say = version, protocol, data, cache, say
+        self.calibration = tuple(calibration)
+        self.predictor = Predictor(version)
+        self._subjects = read_subjects(data)
+        cache.mkdir(parents=True, exist_ok=True)
+
+    @cached_property
+    def voxels(self) -> list[CalibrationVoxels]:
+        """Voxels of the calibration scans, uncalibrated."""
+        return [self._drawn(scan_id, index) for index, scan_id in enumerate(self.calibration)]
+
+    @cached_property
+    def choice(self) -> Choice:
+        """The comparison of calibrators on the calibration scans, one subject left out at a time."""
+        self.say(f"comparing calibrators on {len(self.calibration)} scans")
+        return choose_calibrator(self.voxels)
+
+    @cached_property
+    def calibrators(self) -> dict[str, Calibrator]:
+        """Every kind, fitted to all calibration scans."""
+        return {name: fit(self.voxels) for name, fit in CANDIDATES.items()}
+
+    def records(self, ids: Sequence[str], condition: Condition) -> tuple[CaseRecord, ...]:
+        """Measure scans under one condition.
+
+        Args:
+            ids: scans.
+            condition: clean, or a shift.
+
+        Returns:
+            One record per scan; systems are ``ensemble``, ``served`` and every kind of calibrator.
+        """
+        found = []
+        for index, scan_id in enumerate(ids, start=1):
+            path = self._path("record", scan_id, str(condition), self._calibration_digest)
+            known = path.is_file()
+            if known:
+                record = record_from_json(json.loads(path.read_text(encoding="utf-8")))
+            else:
+                record = self._measure(scan_id, condition)
+                _write(path, json.dumps(record_to_json(record), allow_nan=False))
+            dice = float(np.nanmean(record.dice[_SERVED]))
+            self.say(f"{condition} {index}/{len(ids)} {scan_id} Dice {dice:.3f}{' (known)' if known else ''}")
+            found.append(record)
+        return tuple(found)
+
+    def record_set(self, records: Sequence[CaseRecord], *, role: str, command: str) -> RecordSet:
+        """Clean records with their origin, as `segtrust compare` reads them."""
+        return RecordSet(
+            records=tuple(records),
+            structures=tuple(label.name for label in self.version.spec.labels),
+            main=_SERVED,
+            role=role,
+            condition=str(CLEAN),
+            **self._origin(command),
+        )
+
+    def result(
+        self,
+        clean: Sequence[CaseRecord],
+        shifted: Mapping[Condition, Sequence[CaseRecord]],
+        *,
+        role: str,
+        command: str,
+    ) -> dict[str, Any]:
+        """Figures of a run.
+
+        Args:
+            clean: records of clean scans.
+            shifted: records of each shift.
+            role: role of the scans in the splits.
+            command: how to do this again.
+
+        Returns:
+            JSON: the calibrator comparison (cross-fitted on ``val``, and as a card on the scans of ``role``),
+            the ranking on clean scans and on every shift by itself, plain figures of every shift.
+        """
+        structures = [label.name for label in self.version.spec.labels]
+        return {
+            **self._origin(command),
+            "role": role,
+            "in_sample": role == "val",
+            "scans": len(clean),
+            "calibrators": {
+                "cross_fitted_on_val": self.choice.to_json(),
+                "fitted_on_val": {name: c.to_json() for name, c in self.calibrators.items()},
+                "card": make_card(clean, structures, main=_SERVED),
+            },
+            "ranking": {
+                "clean": ranking_table(clean, _SERVED),
+                "shifts": {str(c): ranking_table(records, _SERVED) for c, records in shifted.items()},
+            },
+            "shifts": {str(c): _plain_figures(records) for c, records in shifted.items()},
+        }
+
+    def _origin(self, command: str) -> dict[str, Any]:
+        return {
+            "protocol": self.protocol.hash,
+            "model": {
+                "name": self.version.spec.name,
+                "version": self.version.id,
+                "digest": self.version.digest,
+            },
+            "software": software_versions(),
+            "command": command,
+        }
+
+    def _path(self, kind: str, scan_id: str, *more: str) -> Path:
+        image = self._image(scan_id)
+        parts = [_SCHEMA, self.protocol.hash, self.version.digest, kind, scan_id, fingerprint(image), *more]
+        digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+        return self.cache / f"{kind}-{scan_id}-{digest[:24]}.{'json' if kind == 'record' else 'npz'}"
+
+    @cached_property
+    def _calibration_digest(self) -> str:
+        fitted = {name: c.to_json() for name, c in self.calibrators.items()}
+        return hashlib.sha256(json.dumps(fitted, sort_keys=True).encode()).hexdigest()
+
+    def _image(self, scan_id: str) -> Path:
+        return self.data / "images" / f"{scan_id}.nii.gz"
+
+    def _labelled(self, scan_id: str) -> tuple[Scan, Tensor]:
+        spec = self.version.spec
+        scan = read_scan(self._image(scan_id), channels=len(spec.channels))
+        return scan, native_labels(self.data / "labels" / f"{scan_id}.nii.gz", scan, spec)
+
+    def _subject(self, scan_id: str) -> str:
+        return self._subjects.get(scan_id, scan_id)
+
+    def _drawn(self, scan_id: str, index: int) -> CalibrationVoxels:
+        path = self._path("voxels", scan_id, str(index))
+        subject = self._subject(scan_id)
+        if path.is_file():
+            with np.load(path) as stored:
+                return CalibrationVoxels(**{name: stored[name] for name in stored.files}, subject=subject)
+        scan, labels = self._labelled(scan_id)
+        prepared, statistics, _ = self.predictor.sample(scan)
+        distance = torch.from_numpy(distance_to(statistics.mean.argmax(dim=0).numpy() > 0, scan.spacing))
+        valid = torch.zeros(scan.shape, dtype=torch.bool)
+        valid[prepared.box] = True
+        drawn = draw_voxels(statistics.mean, labels, distance, subject=subject, seed=index, valid=valid)
+        partial = path.with_suffix(".partial.npz")
+        arrays = {name: value for name, value in vars(drawn).items() if name != "subject"}
+        np.savez_compressed(partial, **arrays)
+        partial.replace(path)
+        self.say(f"calibration {index + 1}/{len(self.calibration)} {scan_id} {len(drawn.weight)} voxels")
+        return drawn
+
+    def _measure(self, scan_id: str, condition: Condition) -> CaseRecord:
+        scan, labels = self._labelled(scan_id)
+        if condition.shift:
+            seed = shift_seed(self.protocol.shift_seed, scan_id, condition.shift)
+            values = corrupt(scan.data.numpy(), condition.shift, condition.strength, seed)
+            scan = Scan(torch.from_numpy(values), scan.affine, scan.spacing)
+        prepared, statistics, _ = self.predictor.sample(scan)
+        prediction = self.predictor.conclude(scan, prepared, statistics)
+        systems: dict[str, tuple[Tensor, Calibrator | None]] = {
+            "ensemble": (statistics.mean, None),
+            _SERVED: (statistics.mean, self.predictor.calibrator),
+            **{name: (statistics.mean, c) for name, c in self.calibrators.items()},
+        }
+        return evaluate_case(
+            scan_id,
+            self._subject(scan_id),
+            systems,
+            labels,
+            scan.spacing,
+            prediction.valid,
+            main=_SERVED,
+            scores=prediction.scores,
+        )
+
+
+def _plain_figures(records: Sequence[CaseRecord]) -> dict[str, Any]:
+    everyone = range(len(records))
+    return {
+        "dice": mean_dice(records, everyone, _SERVED, None),
+        **{
+            system: {
+                region: {
+                    name: value if np.isfinite(value) else None
+                    for name, value in pooled([r.totals[system][region] for r in records]).figures().items()
+                }
+                for region in REGIONS
+            }
+            for system in ("ensemble", _SERVED)
+        },
+    }
+
+
+def _write(path: Path, text: str) -> None:
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
