@@ -335,3 +335,9 @@ def test_a_file_written_by_us_is_read_back_the_same(tmp_path):
     again = read_scan(write_scan(scan, tmp_path / "a.nii.gz"))
     assert torch.equal(again.data, scan.data)
     np.testing.assert_allclose(again.affine, scan.affine, atol=1e-5)
+
+
+def test_vectors_on_the_fifth_axis_are_channels(tmp_path):
+    voxels = noise(3, 4, 5, 1, 2)
+    scan = read_scan(nifti(tmp_path / "vectors.nii", voxels), channels=2)
+    np.testing.assert_array_equal(scan.data, np.moveaxis(voxels[:, :, :, 0], -1, 0).astype(np.float32))

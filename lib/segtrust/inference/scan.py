@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import torch
-from monai.data import ITKReader, MetaTensor, NibabelReader
+from monai.data import ITKReader, MetaTensor
 from monai.transforms import Compose, Orientation, Spacing, Transform
 from numpy.typing import NDArray
 from torch import Tensor
@@ -125,7 +126,7 @@ def read_scan(path: Path, *, channels: int = 1) -> Scan:
             is not a volume, holds values that are not finite, or one value everywhere.
 
     Source:
-        ours; files are decoded by nibabel (NIfTI) and ITK (all others) through MONAI.
+        ours; files are decoded by nibabel (NIfTI) and by ITK through MONAI (all others).
     """
     data, affine = _read(path)
     return _checked(data, affine, path.name, channels)
@@ -160,11 +161,10 @@ def _read(path: Path) -> tuple[Tensor, NDArray[np.float64]]:
     if not path.exists():
         raise ScanError(f"the scan {path.name!r} does not exist.", "scan_missing")
     is_nifti = path.name.lower().endswith((".nii", ".nii.gz"))
-    reader = NibabelReader() if is_nifti else ITKReader()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            array, meta = reader.get_data(reader.read(path))
+            array, meta = _read_nifti(path) if is_nifti else _read_by_itk(path)
     except Exception as error:
         raise ScanError(
             f"the scan {path.name!r} cannot be read to its end "
@@ -173,6 +173,21 @@ def _read(path: Path) -> tuple[Tensor, NDArray[np.float64]]:
             "scan_unreadable",
         ) from error
     return _channel_first(array, meta), np.asarray(meta["affine"], dtype=np.float64)
+
+
+def _read_nifti(path: Path) -> tuple[NDArray[np.generic], Mapping[str, Any]]:
+    """Voxels and geometry: the sform wins over the qform, and both over bare voxel sizes, as NIfTI has it."""
+    image: Any = nib.load(path)
+    array = np.asarray(image.dataobj, dtype=np.float32)
+    if array.ndim == 5 and array.shape[3] == 1:  # vectors lie on the fifth axis, after time
+        array = array[:, :, :, 0]
+    return array, {"affine": image.affine, "original_channel_dim": -1 if array.ndim > 3 else "no_channel"}
+
+
+def _read_by_itk(path: Path) -> tuple[NDArray[np.generic], Mapping[str, Any]]:
+    reader = ITKReader()
+    array, meta = reader.get_data(reader.read(path))
+    return array, meta
 
 
 def _first_line(error: Exception) -> str:
