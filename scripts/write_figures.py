@@ -28,7 +28,8 @@ def readme(card: dict[str, Any]) -> str:
         f"{card_headline(card)}\n\nMedical Segmentation Decathlon Task04, split by subject; band = within "
         "5 mm of the prediction; ECE = top label, 15 bins. All figures with intervals:\n"
         "[the model's card](docs/reference/hippocampus.md);\n"
-        "[calibrators and ranking](docs/reference/hippocampus-trust.md). Again with `scripts/train-hippocampus`.\n"
+        "[calibrators and ranking](docs/reference/hippocampus-trust.md).\n"
+        "Again with `scripts/train-hippocampus`.\n"
     )
     return BLOCK.sub(lambda found: found[1] + text + found[2], README.read_text(encoding="utf-8"))
 
@@ -87,8 +88,8 @@ def trust_page(result: dict[str, Any]) -> str:
             f"\nChosen by NLL over the volume: `{choice['name']}`.\n",
             f"## Scores against logit Dice on {result['scans']} clean *test* scans\n",
             "`pairwise_dice` and `soft_dice_confidence` are high where the model is sure: there positive is",
-            "good, for all others negative is. Scans of this model differ little in Dice, and no score orders them",
-            "well; 95 % bootstrap over subjects.\n",
+            "good, for all others negative is. Scans of this model differ little in Dice, and no score orders",
+            "them well; 95 % bootstrap over subjects.\n",
             "| score | Pearson | Spearman |",
             "|---|---|---|",
             *ranking,
