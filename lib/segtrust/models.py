@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import re
 import shutil
 import uuid
@@ -11,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
 
+from segtrust._files import replace_text
 from segtrust.errors import ModelError, ModelNotFoundError
 
 __all__ = [
@@ -312,7 +312,7 @@ def publish_version(
         if ModelSpec.from_json(_read_json(model / "spec.json")).to_json() != spec.to_json():
             raise ModelError(f"{model / 'spec.json'} describes another model. Publish under a new name.")
     else:
-        _write_text(model / "spec.json", _dump(spec.to_json()))
+        replace_text(model / "spec.json", _dump(spec.to_json()))
     draft = model / "versions" / f".draft-{uuid.uuid4().hex}"
     try:
         _write_draft(draft, members, calibration, card)
@@ -332,9 +332,9 @@ def _write_draft(
     (draft / "members").mkdir(parents=True)
     for index, source in enumerate(members):
         shutil.copyfile(source, draft / "members" / f"{index}{source.suffix}")
-    _write_text(draft / "calibration.json", _dump(calibration))
+    replace_text(draft / "calibration.json", _dump(calibration))
     names = [p.relative_to(draft).as_posix() for p in sorted(draft.rglob("*")) if p.is_file()]
-    _write_text(draft / "card.json", _dump({**card, "files": {n: _sha256(draft / n) for n in names}}))
+    replace_text(draft / "card.json", _dump({**card, "files": {n: _sha256(draft / n) for n in names}}))
 
 
 def set_current(model: Path, version_id: str) -> None:
@@ -352,7 +352,7 @@ def set_current(model: Path, version_id: str) -> None:
         ours.
     """
     open_version(model, version_id)
-    _write_text(model / "current", version_id + "\n")
+    replace_text(model / "current", version_id + "\n")
 
 
 def _check_file(folder: Path, name: str, expected: str) -> None:
@@ -395,12 +395,3 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 def _dump(document: Mapping[str, Any]) -> str:
     return json.dumps(document, indent=1, sort_keys=True, allow_nan=False) + "\n"
-
-
-def _write_text(path: Path, text: str) -> None:
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    with part.open("w", encoding="utf-8", newline="\n") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)

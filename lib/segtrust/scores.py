@@ -93,11 +93,13 @@ def structure_entropy(
     Source:
         ours, after Mehrtash et al. 2020, who average over the predicted segment alone.
     """
-    segment = labels == value
-    if not segment.any():
-        return None
-    near = distance_to(segment, spacing) <= BAND_MM
-    return mean_in(entropy, near if valid is None else near & valid)
+    return mean_in(entropy, _near(labels == value, spacing, valid))
+
+
+def _near(segment: Mask, spacing: Spacing, valid: Mask | None) -> Mask:
+    """Voxels within 5 mm of a segment that are no padding; none for an empty segment."""
+    near: Mask = distance_to(segment, spacing) <= BAND_MM
+    return near if valid is None else near & valid
 
 
 def scan_entropy(structures: Mapping[int, float | None]) -> float | None:
@@ -261,7 +263,7 @@ def score_scan(  # noqa: PLR0913  # everything that one prediction knows
     first = probs.shape[0] - n_structures
     for value in range(1, n_structures + 1):
         segment = labels == value
-        near = (distance_to(segment, spacing) <= BAND_MM) & valid
+        near = _near(segment, spacing, valid)
         structures[value] = mean_in(entropy, near)
         between_structures[value] = mean_in(between, near)
         confidence[value] = soft_dice_confidence(probs[first + value - 1], segment, near)

@@ -1,6 +1,5 @@
 """A model card's figures: per region, with intervals over subjects."""
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -38,8 +37,7 @@ def make_card(records: Sequence[CaseRecord], structures: Sequence[str], *, main:
     subjects = [r.subject for r in records]
 
     def interval(statistic: Callable[[Sequence[int]], float]) -> dict[str, float | int | None]:
-        found = cluster_bootstrap(subjects, statistic).to_json()
-        return {k: (v if math.isfinite(v) else None) for k, v in found.items()}
+        return cluster_bootstrap(subjects, statistic).to_json()
 
     systems = list(records[0].totals)
     dice = {

@@ -8,8 +8,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from segtrust.calibrators import Calibrator, Identity
+from segtrust.calibrators import CalibrationVoxels, Calibrator, Identity, draw_voxels
 from segtrust.errors import ShapeError
+from segtrust.inference.predictor import Predictor
+from segtrust.inference.scan import Scan
 from segtrust.metrics.detection import ErrorHistogram
 from segtrust.metrics.overlap import dice_per_structure
 from segtrust.metrics.voxels import VoxelTotals, voxel_totals
@@ -17,7 +19,7 @@ from segtrust.regions import distance_to, make_regions, missed_voxels
 from segtrust.scores import ScanScores
 from segtrust.uncertainty import entropy
 
-__all__ = ["REGIONS", "CaseRecord", "evaluate_case"]
+__all__ = ["REGIONS", "CaseRecord", "draw_scan", "evaluate_case"]
 
 REGIONS = ("band", "outside", "volume")
 
@@ -100,4 +102,34 @@ def evaluate_case(
         errors=errors,
         missed=(count, int(np.count_nonzero(truth))),
         scores=scores,
+    )
+
+
+def draw_scan(
+    predictor: Predictor, scan: Scan, labels: Tensor, *, subject: str, seed: int
+) -> CalibrationVoxels:
+    """Predict a scan and draw the voxels that a calibrator is fitted to.
+
+    Args:
+        predictor: of the model; its calibrator plays no part.
+        scan: a labelled scan.
+        labels: its labels, ``(X, Y, Z)`` integers.
+        subject: whose scan it is.
+        seed: of the draw.
+
+    Returns:
+        Uncalibrated voxels, see :func:`segtrust.calibrators.draw_voxels`.
+
+    Source:
+        ours.
+    """
+    prepared, statistics, _ = predictor.sample(scan)
+    predicted = statistics.mean.argmax(dim=0).numpy() > 0
+    return draw_voxels(
+        statistics.mean,
+        labels,
+        torch.from_numpy(distance_to(predicted, scan.spacing)),
+        subject=subject,
+        seed=seed,
+        valid=torch.from_numpy(prepared.valid),
     )

@@ -1,6 +1,5 @@
 """Two sets of records over the same scans: differences with intervals, without running anything again."""
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +8,7 @@ from segtrust.errors import SettingError
 from segtrust.evaluate.cases import REGIONS
 from segtrust.evaluate.pools import FIGURES, Pool, mean_dice
 from segtrust.evaluate.records import RecordSet
-from segtrust.metrics.bootstrap import Interval, cluster_bootstrap
+from segtrust.metrics.bootstrap import Interval, cluster_bootstrap, finite_or_none
 
 __all__ = ["Comparison", "Difference", "compare_records", "comparison_table"]
 
@@ -48,9 +47,9 @@ class Comparison:
                 {
                     "figure": d.figure,
                     "where": d.where,
-                    "first": _or_none(d.first),
-                    "second": _or_none(d.second),
-                    "difference": {k: _or_none(v) for k, v in d.difference.to_json().items()},
+                    "first": finite_or_none(d.first),
+                    "second": finite_or_none(d.second),
+                    "difference": d.difference.to_json(),
                 }
                 for d in self.differences
             ],
@@ -192,7 +191,3 @@ def _shown(d: Difference) -> str:
     i = d.difference
     mark = "*" if i.low > 0 or i.high < 0 else ""
     return f"{i.value:+.4f} ({i.low:+.4f} to {i.high:+.4f}){mark}"
-
-
-def _or_none(value: float) -> float | None:
-    return value if math.isfinite(value) else None

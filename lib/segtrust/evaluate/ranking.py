@@ -1,6 +1,5 @@
 """Does a score put the scans in the order of their Dice? Correlations with intervals over subjects."""
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -112,5 +111,4 @@ def _interval(
     def drawn(rows: Sequence[int]) -> float:
         return correlation([values[i] for i in rows], [dice[i] for i in rows], kind=kind, of=of)
 
-    found = cluster_bootstrap(subjects, drawn).to_json()
-    return {name: value if math.isfinite(value) else None for name, value in found.items()}
+    return cluster_bootstrap(subjects, drawn).to_json()

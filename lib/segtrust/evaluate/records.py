@@ -1,7 +1,6 @@
 """What was measured, kept scan by scan as JSON, so that sets are pooled and compared without a network."""
 
 import json
-import math
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,8 +11,10 @@ from typing import Any
 import numpy as np
 
 import segtrust
+from segtrust._files import replace_text
 from segtrust.errors import SettingError
 from segtrust.evaluate.cases import CaseRecord
+from segtrust.metrics.bootstrap import finite_or_none
 from segtrust.metrics.detection import ErrorHistogram
 from segtrust.metrics.voxels import VoxelTotals
 from segtrust.scores import ScanScores
@@ -71,9 +72,7 @@ def write_records(path: Path, records: RecordSet) -> None:
         **{name: value for name, value in vars(records).items() if name != "records"},
         "records": [record_to_json(record) for record in records.records],
     }
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(document, allow_nan=False), encoding="utf-8")
-    partial.replace(path)
+    replace_text(path, json.dumps(document, allow_nan=False))
 
 
 def read_records(path: Path) -> RecordSet:
@@ -126,7 +125,7 @@ def record_to_json(record: CaseRecord) -> dict[str, Any]:
     return {
         "id": record.id,
         "subject": record.subject,
-        "dice": {name: [_or_none(v) for v in values.tolist()] for name, values in record.dice.items()},
+        "dice": {name: [finite_or_none(v) for v in values.tolist()] for name, values in record.dice.items()},
         "totals": {
             name: {region: totals.to_json() for region, totals in regions.items()}
             for name, regions in record.totals.items()
@@ -167,7 +166,3 @@ def record_from_json(document: Mapping[str, Any]) -> CaseRecord:
         if scores is None
         else ScanScores(**{**scores, "structures": {int(k): v for k, v in scores["structures"].items()}}),
     )
-
-
-def _or_none(value: float) -> float | None:
-    return value if math.isfinite(value) else None

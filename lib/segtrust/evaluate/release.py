@@ -3,32 +3,26 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from segtrust.calibrators import (
+    CalibrationVoxels,
     Calibrator,
     Identity,
-    calibrator_from_json,
-    draw_voxels,
     fit_distance_temperature,
     fit_pooled_temperature,
 )
-from segtrust.ensemble import SampleStatistics
 from segtrust.evaluate.card import make_card
-from segtrust.evaluate.cases import CaseRecord, evaluate_case
+from segtrust.evaluate.cases import CaseRecord, draw_scan, evaluate_case
 from segtrust.evaluate.records import software_versions
 from segtrust.inference.flags import brightness_asymmetry
 from segtrust.inference.members import load_member
 from segtrust.inference.predictor import Predictor
-from segtrust.inference.scan import PreparedScan, Scan, extent_mm, read_scan
+from segtrust.inference.scan import Scan, extent_mm, read_scan
 from segtrust.inference.sources import EnsembleSource
 from segtrust.models import ModelSpec, ModelVersion, publish_version
-from segtrust.regions import distance_to
-from segtrust.training.cases import native_labels, read_splits, read_subjects
+from segtrust.training.cases import read_labelled, read_splits, read_subjects
 from segtrust.training.loop import CODE
 from segtrust.training.run import Recipe
 
@@ -141,59 +135,36 @@ def _read(data: Path, scan_id: str, spec: ModelSpec) -> Scan:
     return read_scan(data / "images" / f"{scan_id}.nii.gz", channels=len(spec.channels))
 
 
-def _labelled(data: Path, ids: Sequence[str], spec: ModelSpec) -> Iterator[tuple[str, str, Scan, Tensor]]:
-    subjects = read_subjects(data)
-    for scan_id in ids:
-        scan = _read(data, scan_id, spec)
-        labels = native_labels(data / "labels" / f"{scan_id}.nii.gz", scan, spec)
-        yield scan_id, subjects.get(scan_id, scan_id), scan, labels
-
-
-def _distance(statistics: SampleStatistics, scan: Scan) -> Tensor:
-    return torch.from_numpy(distance_to(statistics.mean.argmax(dim=0).numpy() > 0, scan.spacing))
-
-
-def _valid(prepared: PreparedScan, scan: Scan) -> Tensor:
-    valid = torch.zeros(scan.shape, dtype=torch.bool)
-    valid[prepared.box] = True
-    return valid
-
-
 def _fit(
     ensemble: Predictor, single: Predictor, data: Path, ids: Sequence[str]
 ) -> tuple[Calibrator, Calibrator]:
-    drawn: dict[str, list[Any]] = {"ensemble": [], "single": []}
-    for index, (_, subject, scan, labels) in enumerate(_labelled(data, ids, ensemble.spec)):
-        for name, predictor in (("ensemble", ensemble), ("single", single)):
-            prepared, statistics, _ = predictor.sample(scan)
-            drawn[name].append(
-                draw_voxels(
-                    statistics.mean,
-                    labels,
-                    _distance(statistics, scan),
-                    subject=subject,
-                    seed=index,
-                    valid=_valid(prepared, scan),
-                )
-            )
-    return fit_distance_temperature(drawn["ensemble"]), fit_pooled_temperature(drawn["single"])
+    subjects = read_subjects(data)
+    drawn: tuple[list[CalibrationVoxels], list[CalibrationVoxels]] = ([], [])
+    for index, scan_id in enumerate(ids):
+        scan, labels = read_labelled(data, scan_id, ensemble.spec)
+        subject = subjects.get(scan_id, scan_id)
+        for voxels, predictor in zip(drawn, (ensemble, single), strict=True):
+            voxels.append(draw_scan(predictor, scan, labels, subject=subject, seed=index))
+    return fit_distance_temperature(drawn[0]), fit_pooled_temperature(drawn[1])
 
 
 def _measure(
     served: Predictor, single: Predictor, single_fit: Calibrator, data: Path, ids: Sequence[str], say: Say
 ) -> Iterator[CaseRecord]:
-    for index, (scan_id, subject, scan, labels) in enumerate(_labelled(data, ids, served.spec), start=1):
+    subjects = read_subjects(data)
+    for index, scan_id in enumerate(ids, start=1):
+        scan, labels = read_labelled(data, scan_id, served.spec)
         prepared, statistics, _ = served.sample(scan)
         alone = single.sample(scan)[1].mean
         prediction = served.conclude(scan, prepared, statistics)
         record = evaluate_case(
             scan_id,
-            subject,
+            subjects.get(scan_id, scan_id),
             {
                 "single": (alone, None),
                 "single_temperature": (alone, single_fit),
                 "ensemble": (statistics.mean, None),
-                "calibrated": (statistics.mean, calibrator_from_json(served.calibrator.to_json())),
+                "calibrated": (statistics.mean, served.calibrator),
             },
             labels,
             scan.spacing,

@@ -12,27 +12,27 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from segtrust._files import replace_text
 from segtrust.calibrators import (
     CANDIDATES,
     CalibrationVoxels,
     Calibrator,
     Choice,
     choose_calibrator,
-    draw_voxels,
 )
 from segtrust.evaluate.card import make_card
-from segtrust.evaluate.cases import REGIONS, CaseRecord, evaluate_case
+from segtrust.evaluate.cases import REGIONS, CaseRecord, draw_scan, evaluate_case
 from segtrust.evaluate.pools import mean_dice
 from segtrust.evaluate.protocol import Protocol
 from segtrust.evaluate.ranking import ranking_table
 from segtrust.evaluate.records import RecordSet, record_from_json, record_to_json, software_versions
 from segtrust.evaluate.shifts import SHIFT_SUITE, corrupt, shift_seed
 from segtrust.inference.predictor import Predictor
-from segtrust.inference.scan import Scan, fingerprint, read_scan
+from segtrust.inference.scan import Scan, fingerprint
+from segtrust.metrics.bootstrap import finite_or_none
 from segtrust.metrics.voxels import pooled
 from segtrust.models import ModelVersion
-from segtrust.regions import distance_to
-from segtrust.training.cases import native_labels, read_subjects
+from segtrust.training.cases import read_labelled, read_subjects
 
 __all__ = ["CLEAN", "Condition", "TrustBenchmark", "shift_conditions"]
 
@@ -123,7 +123,7 @@ class TrustBenchmark:
                 record = record_from_json(json.loads(path.read_text(encoding="utf-8")))
             else:
                 record = self._measure(scan_id, condition)
-                _write(path, json.dumps(record_to_json(record), allow_nan=False))
+                replace_text(path, json.dumps(record_to_json(record), allow_nan=False))
             dice = float(np.nanmean(record.dice[_SERVED]))
             self.say(f"{condition} {index}/{len(ids)} {scan_id} Dice {dice:.3f}{' (known)' if known else ''}")
             found.append(record)
@@ -204,11 +204,6 @@ class TrustBenchmark:
     def _image(self, scan_id: str) -> Path:
         return self.data / "images" / f"{scan_id}.nii.gz"
 
-    def _labelled(self, scan_id: str) -> tuple[Scan, Tensor]:
-        spec = self.version.spec
-        scan = read_scan(self._image(scan_id), channels=len(spec.channels))
-        return scan, native_labels(self.data / "labels" / f"{scan_id}.nii.gz", scan, spec)
-
     def _subject(self, scan_id: str) -> str:
         return self._subjects.get(scan_id, scan_id)
 
@@ -218,12 +213,8 @@ class TrustBenchmark:
         if path.is_file():
             with np.load(path) as stored:
                 return CalibrationVoxels(**{name: stored[name] for name in stored.files}, subject=subject)
-        scan, labels = self._labelled(scan_id)
-        prepared, statistics, _ = self.predictor.sample(scan)
-        distance = torch.from_numpy(distance_to(statistics.mean.argmax(dim=0).numpy() > 0, scan.spacing))
-        valid = torch.zeros(scan.shape, dtype=torch.bool)
-        valid[prepared.box] = True
-        drawn = draw_voxels(statistics.mean, labels, distance, subject=subject, seed=index, valid=valid)
+        scan, labels = read_labelled(self.data, scan_id, self.version.spec)
+        drawn = draw_scan(self.predictor, scan, labels, subject=subject, seed=index)
         partial = path.with_suffix(".partial.npz")
         arrays = {name: value for name, value in vars(drawn).items() if name != "subject"}
         np.savez_compressed(partial, **arrays)
@@ -232,7 +223,7 @@ class TrustBenchmark:
         return drawn
 
     def _measure(self, scan_id: str, condition: Condition) -> CaseRecord:
-        scan, labels = self._labelled(scan_id)
+        scan, labels = read_labelled(self.data, scan_id, self.version.spec)
         if condition.shift:
             seed = shift_seed(self.protocol.shift_seed, scan_id, condition.shift)
             values = corrupt(scan.data.numpy(), condition.shift, condition.strength, seed)
@@ -263,7 +254,7 @@ def _plain_figures(records: Sequence[CaseRecord]) -> dict[str, Any]:
         **{
             system: {
                 region: {
-                    name: value if np.isfinite(value) else None
+                    name: finite_or_none(value)
                     for name, value in pooled([r.totals[system][region] for r in records]).figures().items()
                 }
                 for region in REGIONS
@@ -271,9 +262,3 @@ def _plain_figures(records: Sequence[CaseRecord]) -> dict[str, Any]:
             for system in ("ensemble", _SERVED)
         },
     }
-
-
-def _write(path: Path, text: str) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)

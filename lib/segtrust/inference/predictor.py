@@ -202,8 +202,7 @@ class Predictor:
         ).numpy()
         distance = distance_to(mask > 0, scan.spacing)
         probs = self.calibrator.apply(statistics.mean, torch.from_numpy(distance), head=head)
-        valid = np.zeros(scan.shape, dtype=bool)
-        valid[prepared.box] = True
+        valid = prepared.valid
         unsure = _bounded(summarise_channels(entropy(probs[None], head=head, normalize=True), head=head)[0])
         wrong = _bounded(summarise_channels(chance_of_error(probs[None], head=head), head=head)[0])
         maps = {

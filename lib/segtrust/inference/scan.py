@@ -52,6 +52,13 @@ class PreparedScan:
     _chain: Compose
     _cropped: MetaTensor
 
+    @property
+    def valid(self) -> NDArray[np.bool_]:
+        """Which of the scan's own voxels are no padding, ``(X, Y, Z)``."""
+        inside = np.zeros(self.native_shape, dtype=bool)
+        inside[self.box] = True
+        return inside
+
     def to_native(self, probs: Tensor, *, background: int | None) -> Tensor:
         """Bring probabilities back onto the scan's own voxels.
 

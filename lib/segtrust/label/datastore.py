@@ -2,11 +2,9 @@
 
 import json
 import logging
-import os
 import re
 import stat
 import threading
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from monailabel.datastore.local import LocalDatastore
 from monailabel.interfaces.datastore import DefaultLabelTag
 from monailabel.interfaces.exception import ImageNotFoundException
 
+from segtrust._files import replace_text
 from segtrust.label.cleaning import Structures, cleaned_file
 from segtrust.label.failures import PathError
 
@@ -138,12 +137,7 @@ class SafeDatastore(LocalDatastore):
         """Write beside and rename: a kill leaves the old index or the new one, never half of it."""
         text = json.dumps(self._datastore.model_dump(exclude={"base_path"}), indent=2, default=str)
         target = Path(self._datastore_config_path)
-        part = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
-        with part.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(target)
+        replace_text(target, text)
         self._config_ts = target.stat().st_mtime
 
 

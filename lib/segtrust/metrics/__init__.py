@@ -1,6 +1,6 @@
 """Measures of a prediction against a reference: pure functions first, totals that can be added second."""
 
-from segtrust.metrics.bootstrap import Interval, cluster_bootstrap
+from segtrust.metrics.bootstrap import Interval, cluster_bootstrap, finite_or_none
 from segtrust.metrics.calibration import (
     bin_classes,
     classwise_calibration_error,
@@ -24,6 +24,7 @@ __all__ = [
     "dice_per_structure",
     "error_auroc",
     "expected_calibration_error",
+    "finite_or_none",
     "maximum_calibration_error",
     "nll_map",
     "voxel_totals",

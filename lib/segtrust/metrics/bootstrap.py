@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Interval", "cluster_bootstrap"]
+__all__ = ["Interval", "cluster_bootstrap", "finite_or_none"]
 
 
 @dataclass(frozen=True)
@@ -18,9 +18,28 @@ class Interval:
     high: float
     subjects: int
 
-    def to_json(self) -> dict[str, float | int]:
-        """Plain numbers."""
-        return dict(vars(self))
+    def to_json(self) -> dict[str, float | int | None]:
+        """Plain numbers; ``None`` where a figure is not defined."""
+        return {name: finite_or_none(value) for name, value in vars(self).items()}
+
+
+def finite_or_none(value: float) -> float | None:
+    """A number as JSON can hold it: ``None`` for NaN and infinity.
+
+    Args:
+        value: any number.
+
+    Returns:
+        The number, or ``None``.
+
+    Source:
+        ours.
+
+    Example:
+        >>> finite_or_none(math.nan) is None
+        True
+    """
+    return value if math.isfinite(value) else None
 
 
 def cluster_bootstrap(

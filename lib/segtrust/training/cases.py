@@ -16,7 +16,7 @@ from segtrust.errors import TrainingError
 from segtrust.inference.scan import PreparedScan, Scan, prepare, read_labels, read_scan, shifted, turn
 from segtrust.models import ModelSpec
 
-__all__ = ["Case", "load_cases", "native_labels", "read_splits", "read_subjects"]
+__all__ = ["Case", "load_cases", "native_labels", "read_labelled", "read_splits", "read_subjects"]
 
 
 @dataclass(frozen=True)
@@ -94,8 +94,7 @@ def load_cases(folder: Path, ids: Iterable[str], spec: ModelSpec) -> list[Case]:
     subjects = read_subjects(folder)
     cases = []
     for scan_id in ids:
-        scan = read_scan(folder / "images" / f"{scan_id}.nii.gz", channels=len(spec.channels))
-        labels = native_labels(folder / "labels" / f"{scan_id}.nii.gz", scan, spec)
+        scan, labels = read_labelled(folder, scan_id, spec)
         prepared = prepare(scan, spec)
         cases.append(
             Case(
@@ -106,6 +105,28 @@ def load_cases(folder: Path, ids: Iterable[str], spec: ModelSpec) -> list[Case]:
             )
         )
     return cases
+
+
+def read_labelled(folder: Path, scan_id: str, spec: ModelSpec) -> tuple[Scan, Tensor]:
+    """Read one scan of a data folder and its labels, both in the file's own voxel order.
+
+    Args:
+        folder: holds ``images/<id>.nii.gz`` and ``labels/<id>.nii.gz``.
+        scan_id: which scan.
+        spec: the model's specification.
+
+    Returns:
+        The scan, and its labels ``(X, Y, Z)`` int64, values 0..N.
+
+    Raises:
+        ScanError: if a file cannot be used.
+        TrainingError: if the label map has another size than its image, or unknown values.
+
+    Source:
+        ours.
+    """
+    scan = read_scan(folder / "images" / f"{scan_id}.nii.gz", channels=len(spec.channels))
+    return scan, native_labels(folder / "labels" / f"{scan_id}.nii.gz", scan, spec)
 
 
 def native_labels(path: Path, scan: Scan, spec: ModelSpec) -> Tensor:
