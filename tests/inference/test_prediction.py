@@ -116,3 +116,15 @@ def test_the_answer_says_what_it_rests_on_and_what_it_is_not_for():
 def test_a_prediction_knows_whether_it_is_calibrated():
     assert not prediction(EVEN).is_calibrated
     assert prediction(EVEN, calibration="distance_temperature").is_calibrated
+
+
+def test_the_combined_view_takes_unsure_voxels_from_the_structures():
+    # chances of error 0, .0625, .5 in structure 1, then 0 and .25 outside
+    own = np.array([1.0, 0.9375, 0.5])
+    probs = np.zeros((3, 5))
+    probs[1, :3], probs[0, :3] = own, 1 - own
+    probs[0, 3:], probs[1, 3:] = [1.0, 0.75], [0.0, 0.25]
+    mask = np.array([1, 1, 1, 0, 0], np.uint8).reshape(5, 1, 1)
+    got = prediction(probs, mask=mask).mask_with_bands((0.0625, 0.25, 0.4))
+    assert got.ravel().tolist() == [1, 3, 5, 0, 4]
+    assert got.dtype == np.uint8

@@ -23,6 +23,7 @@ from phantoms import (
 from segtrust.calibrators import DistanceTemperature, PooledTemperature
 from segtrust.errors import DeviceError, ModelError, ScanError
 from segtrust.inference import DropoutSource, FlipSource, Predictor
+from segtrust.inference.border import border_mm
 from segtrust.inference.members import build_network
 from segtrust.inference.scan import Scan
 from segtrust.models import Head, Intensity, open_version
@@ -295,3 +296,30 @@ def test_a_gpu_gives_what_the_cpu_gives(tiny_version, blob_scan):
     cpu, gpu = (Predictor(tiny_version, device=d).predict_scan(blob_scan) for d in ("cpu", "cuda"))
     assert np.abs(gpu.probs - cpu.probs).max() < 1e-3  # TF32 and another order of sums
     assert gpu.device == "cuda:0"
+
+
+def test_a_volume_has_the_range_of_its_members(blob_scan):
+    # brighter than 30, 50 and 70: three balls, each smaller than the one before
+    def at(threshold):
+        return Brightness(steepness=50.0, threshold=threshold / 100)
+
+    spec = spec_of(labels=BALL, intensity=Intensity("window", 0.0, 100.0))
+    source = NetworkSource(at(30), at(50), at(70))
+    (ball,) = Predictor(version_of(spec), source=source).predict_scan(blob_scan).structures
+    small, large = ((blob_scan.data > level).sum().item() / 1000 for level in (70, 30))
+    assert ball.volume_range_ml == pytest.approx((small, large))
+    assert small < ball.volume_ml < large
+    (alone,) = Predictor(version_of(spec), source=NetworkSource(at(50))).predict_scan(blob_scan).structures
+    assert alone.volume_range_ml is None
+
+
+def test_a_border_is_given_in_millimetres_once_chances_are_calibrated(blob_scan):
+    known = {"name": "pooled_temperature", "temperature": 1.0}
+    spec = spec_of(labels=BALL, intensity=Intensity("window", 0.0, 100.0))
+    source = NetworkSource(Brightness(steepness=4.0))
+    served = Predictor(version_of(spec, known), source=source).predict_scan(blob_scan)
+    (ball,) = served.structures
+    assert ball.border_mm == border_mm(served.mask == 1, served.probs[1], (1.0, 1.0, 1.0))
+    assert ball.border_mm > 0
+    uncalibrated = Predictor(version_of(spec), source=source).predict_scan(blob_scan)
+    assert uncalibrated.structures[0].border_mm is None

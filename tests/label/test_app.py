@@ -50,10 +50,16 @@ def test_monai_label_finds_the_class_of_the_app_and_not_the_mixin(app, name):
     assert found.__name__ == name
 
 
-def test_one_model_gives_two_tasks_and_bands_without_its_name(make_app, tiny_model):
+def test_one_model_gives_three_tasks_and_bands_without_its_name(make_app, tiny_model):
     app = make_app(tiny_model)
-    assert list(app._infers) == ["tiny", "tiny_uncertainty"]
-    assert app.info()["labels"][-3:] == ["chance of error above 1 in 3", "front", "back"]
+    assert list(app._infers) == ["tiny", "tiny_uncertainty", "tiny_with_uncertainty"]
+    assert app.info()["labels"][2:] == [
+        "chance of error above 1 in 3",
+        "front sure part - do not measure",
+        "back sure part - do not measure",
+        "front",
+        "back",
+    ]
     assert app.state_dir == Path(app.studies) / ".segtrust"
     assert app.info()["description"] == "A test. For annotation and research, not for diagnosis."
 
@@ -61,9 +67,9 @@ def test_one_model_gives_two_tasks_and_bands_without_its_name(make_app, tiny_mod
 def test_bands_of_two_models_have_different_names(make_app, tiny_model, make_model, tiny_spec):
     other = make_model(replace(tiny_spec, name="other", labels=(Label("top", 1, 1), Label("bottom", 2, 2))))
     labels = make_app(tiny_model, other).info()["labels"]
-    assert len(labels) == len(set(labels)) == 3 + 3 + 2 + 2
+    assert len(labels) == len(set(labels)) == 3 + 3 + 2 * (2 + 2)
     assert labels[0] == "chance of error 1 in 20 to 1 in 5 (tiny)"
-    assert labels[6:] == ["front", "back", "top", "bottom"]
+    assert labels[-4:] == ["front", "back", "top", "bottom"]
 
 
 def test_bands_follow_the_setting(make_app, tiny_model):
@@ -83,6 +89,21 @@ def test_bands_follow_the_setting(make_app, tiny_model):
 def test_a_bad_setting_stops_the_start(make_app, tiny_model, conf, words):
     with pytest.raises(SettingError, match=words):
         make_app(tiny_model, **conf)
+
+
+def test_options_are_of_types_that_both_viewers_send_back_unharmed(make_app, tiny_model):
+    # Slicer's lists must hold strings; OHIF turns 1.0 into 1 and 0.7 into 0, and takes parts of dictionaries
+    info = make_app(tiny_model).info()
+    tasks = {**info["models"], **info["strategies"], **info["scoring"], **info["trainers"]}
+    assert {"tiny", "tiny_uncertainty", "tiny_with_uncertainty", "entropy", "uniform", "random"} <= set(tasks)
+    for name, task in tasks.items():
+        for option, value in task.get("config", {}).items():
+            if isinstance(value, list):
+                assert value, (name, option)
+                assert all(isinstance(choice, str) for choice in value), (name, option)
+            else:
+                assert isinstance(value, str | bool | int | float), (name, option)
+                assert not isinstance(value, float) or not value.is_integer(), (name, option)
 
 
 def test_the_key_random_follows_the_setting(make_app, tiny_model):
@@ -110,6 +131,10 @@ def test_a_result_is_kept_under_the_tag_asked_for(make_app, tiny_model):
     assert app.datastore().get_label_info("ball", "version_1")["model"] == "tiny"
     with pytest.raises(LabelError, match="cannot be kept as a final label"):
         app.infer({"model": "tiny_uncertainty", "image": "ball", "save_label": True, "label_tag": "final"})
+    with pytest.raises(LabelError, match="cannot be kept as a final label"):
+        app.infer(
+            {"model": "tiny_with_uncertainty", "image": "ball", "save_label": True, "label_tag": "final"}
+        )
 
 
 def test_nothing_is_scored_unless_somebody_asks(make_app, tiny_model):

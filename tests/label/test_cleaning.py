@@ -189,3 +189,21 @@ def test_a_file_that_was_cut_off_is_refused(tmp_path):
 def test_a_file_of_another_type_is_refused(tmp_path):
     with pytest.raises(LabelError, match="must be one of"), cleaned_file(tmp_path / "x.xml", None, SPLEEN):
         pass
+
+
+SURE = "spleen sure part - do not measure"
+
+
+def test_a_structure_without_its_uncertain_voxels_is_refused():
+    masks = {**MASKS, SURE: ball(voxels=495)}
+    label, info = export([*BANDS, SURE], masks)
+    with pytest.raises(LabelError, match=r"spleen sure part - do not measure.*must not be kept"):
+        clean_label(label, info, SPLEEN)
+
+
+def test_an_empty_segment_with_such_a_name_does_not_matter():
+    # Slicer makes an empty segment for every name of the app, and the whole structure covers its sure part
+    masks = {**MASKS, SURE: ball(voxels=495)}
+    label, info = export([SURE, *BANDS, "spleen"], masks)
+    cleaned, _ = clean_label(label, info, SPLEEN)
+    assert (cleaned > 0).sum() == 3551

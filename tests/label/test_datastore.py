@@ -59,6 +59,13 @@ def test_a_label_that_is_refused_leaves_nothing_behind(datastore, tmp_path):
     assert not Path(datastore.get_label_uri("a", "final")).is_file()
 
 
+def test_what_the_combined_view_leaves_of_a_structure_is_not_kept(datastore, tmp_path):
+    names = named("front sure part - do not measure", BAND)
+    with pytest.raises(LabelError, match="without their uncertain voxels"):
+        datastore.save_label("a", label_file(tmp_path, [0, 1, 2]), "final", names)
+    assert datastore.get_labeled_images() == []
+
+
 def test_another_tag_without_names_is_kept_as_it_is(datastore, tmp_path):
     datastore.save_label("a", label_file(tmp_path, [0, 9]), "uncertainty", {})
     assert values_of(datastore, "a", "uncertainty") == [0, 9]

@@ -5,18 +5,25 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 
 from segtrust.errors import DeviceError, ScanError, SettingError
 from segtrust.inference import Predictor
-from segtrust.label.infer import MaskTask, UncertaintyTask
+from segtrust.label.infer import CombinedTask, MaskTask, UncertaintyTask
 from segtrust.label.names import band_labels
+from segtrust.metrics import ObservedErrors
+from segtrust.models import publish_version
 
 BANDS = band_labels((0.05, 0.2, 1 / 3))
 
 
 @pytest.fixture
 def run(served, tiny_scan):
-    tasks = {"mask": MaskTask(served), "uncertainty": UncertaintyTask(served, BANDS)}
+    tasks = {
+        "mask": MaskTask(served),
+        "uncertainty": UncertaintyTask(served, BANDS),
+        "combined": CombinedTask(served, BANDS),
+    }
 
     def call(task, **request):
         file, params = tasks[task]({"image": str(tiny_scan), **request})
@@ -88,11 +95,43 @@ def test_bad_requests_are_refused(run, request_, error):
         run("uncertainty", **request_)
 
 
+def test_the_combined_view_holds_bands_and_what_they_leave_of_the_mask(run):
+    _, mask, _ = run("mask")
+    _, bands, _ = run("uncertainty")
+    _, values, params = run("combined")
+    assert np.array_equal(values, np.where(bands > 0, bands + 2, mask))
+    assert list(params["label_names"].values()) == [1, 2, 3, 4, 5]
+    assert [band["value"] for band in params["segtrust"]["bands"]] == [3, 4, 5]
+
+
+def test_bands_say_how_often_they_were_wrong_if_the_version_knows(served, run):
+    assert all("observed" not in band for band in run("uncertainty")[2]["segtrust"]["bands"])
+    version = served.version()
+    counts = ObservedErrors.of(torch.tensor([0.1, 0.1, 0.1, 0.1, 0.5]), torch.tensor([1, 0, 0, 0, 1]))
+    calibration = {**version.calibration, "observed": counts.to_json()}
+    publish_version(served.folder, version.spec, version.members, calibration, {"note": "known"})
+    for task in ("uncertainty", "combined"):
+        bands = run(task)[2]["segtrust"]["bands"]
+        assert bands[0]["observed"] == {"rate": 0.25, "scans": 1}
+        assert "observed" not in bands[1]  # no voxel was in it
+        assert bands[2]["observed"] == {"rate": 1.0, "scans": 1}
+
+
+@pytest.mark.parametrize("kind", [UncertaintyTask, CombinedTask])
+def test_every_view_with_a_legend_says_what_it_cannot_show_and_what_it_is_not_for(served, run, kind):
+    task = "uncertainty" if kind is UncertaintyTask else "combined"
+    for text in (kind(served, BANDS).info()["description"], run(task)[2]["segtrust"]["limits"]):
+        assert "The map cannot show a structure or disease the model was never trained on." in text
+        assert "For annotation and research, not for diagnosis." in text
+
+
 def test_info_offers_the_device_only(served):
     info = UncertaintyTask(served, BANDS).info()
     assert set(info["config"]) == {"device"}
     assert info["config"]["device"][0] == "cpu"
     assert set(info["label_colors"]) == set(BANDS)
+    combined = CombinedTask(served, BANDS)
+    assert list(combined.info()["label_colors"]) == list(combined.labels)
 
 
 def test_both_tasks_share_one_computation(served, tiny_scan, monkeypatch):

@@ -2,7 +2,17 @@
 
 import pytest
 
-from segtrust.label.names import app_labels, band_colours, band_labels, band_texts, is_band
+from segtrust.errors import SettingError
+from segtrust.label.failures import LabelError
+from segtrust.label.names import (
+    app_labels,
+    band_colours,
+    band_labels,
+    band_texts,
+    combined_labels,
+    is_band,
+    refuse_partial,
+)
 
 EDGES = (0.05, 0.2, 1 / 3)
 
@@ -37,3 +47,30 @@ def test_bands_come_before_structures():
 def test_colours_get_darker_with_the_chance():
     light, middle, dark = (sum(rgb) for rgb in band_colours(band_labels(EDGES)).values())
     assert light > middle > dark
+
+
+STRUCTURES = {"front": 1, "back": 2}
+
+
+def test_values_of_the_combined_view_are_contiguous():
+    labels = combined_labels(STRUCTURES, band_labels(EDGES))
+    assert list(labels.values()) == [1, 2, 3, 4, 5]
+    assert [is_band(name) for name in labels] == [False, False, True, True, True]
+
+
+@pytest.mark.parametrize("write", [str, str.upper, "{}_1".format], ids=["as is", "upper case", "numbered"])
+def test_a_sure_part_is_refused_however_a_viewer_wrote_it(write):
+    sure = next(iter(combined_labels(STRUCTURES, {})))
+    with pytest.raises(LabelError, match=r"without their uncertain voxels.*Delete them"):
+        refuse_partial(["back", write(sure)])
+
+
+def test_structures_and_bands_are_no_sure_parts():
+    refuse_partial([*STRUCTURES, *band_labels(EDGES)])
+
+
+def test_more_labels_than_ohif_can_number_are_refused():
+    many = [{f"structure {k}": k for k in range(256)}]
+    assert len(app_labels([], [{f"structure {k}": k for k in range(255)}])) == 255
+    with pytest.raises(SettingError, match=r"may have 255 labels, got 256"):
+        app_labels([], many)

@@ -7,7 +7,13 @@ import pytest
 
 from conftest import publish_random_version
 from segtrust.errors import ModelNotFoundError, SettingError
-from segtrust.label.strategies import EntropyStrategy, OhifStrategy, UniformStrategy, chosen_model
+from segtrust.label.strategies import (
+    EntropyStrategy,
+    OhifStrategy,
+    UniformStrategy,
+    chosen_model,
+    telling_name,
+)
 
 
 @pytest.fixture
@@ -107,3 +113,16 @@ def test_the_first_model_is_asked_unless_another_is_named(two_models):
     assert chosen_model({"model": "other"}, two_models).name == "other"
     with pytest.raises(ModelNotFoundError, match="Served: tiny, other"):
         chosen_model({"model": "third"}, two_models)
+
+
+def test_the_name_of_a_served_scan_tells_its_rank_and_keeps_id_and_extension(
+    entropy, served, store, datastore
+):
+    put(store, served, datastore, {"a": 0.1, "b": 0.5})
+    found = entropy({}, datastore)
+    shown = telling_name({**found, **datastore.get_image_info("b")})
+    assert shown == "b (rank 1 of 3, entropy 0.500).nii.gz"
+
+
+def test_without_a_rank_the_name_stays():
+    assert telling_name({"id": "a", "name": "a.nrrd", "rank": None, "score": None}) == "a.nrrd"

@@ -118,7 +118,7 @@ def observe_bands(version: ModelVersion, data: Path) -> ModelVersion:
         data: folder with images, labels and splits; those that the version was calibrated on.
 
     Returns:
-        The new version, which is served: same weights, calibrator and card, and ``observed`` in its calibration.
+        The new version, which is served: same weights, calibrator and card; ``observed`` in its calibration.
 
     Raises:
         ModelError: if the scans do not give the version's calibrator again, or are of fewer than 5 subjects.
@@ -133,8 +133,8 @@ def observe_bands(version: ModelVersion, data: Path) -> ModelVersion:
         again[k] != known[k] if isinstance(known[k], str) else abs(again[k] - known[k]) > _SAME for k in known
     ):
         raise ModelError(
-            f"the scans in {data} must give the calibrator of version {version.id}, {known}, but give {again}. "
-            "Are they the scans that it was calibrated on?"
+            f"the scans in {data} must give the calibrator of version {version.id}, {known}, but give "
+            f"{again}. Are they the scans that it was calibrated on?"
         )
     if not (observed := _observed(drawn)):
         raise ModelError(f"the calibration scans in {data} must be of at least {MIN_SUBJECTS} subjects.")

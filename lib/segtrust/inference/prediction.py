@@ -35,7 +35,11 @@ class Flag:
 
 @dataclass(frozen=True)
 class StructureSummary:
-    """One structure of one scan; ``volume_ml`` is ``None`` if the spacing is unknown."""
+    """One structure of one scan; ``volume_ml`` is ``None`` if the spacing is unknown.
+
+    ``volume_range_ml`` holds the smallest and the largest volume that a single member found; ``None`` with
+    one member. ``border_mm``: see :func:`segtrust.inference.border.border_mm`; ``None`` without calibration.
+    """
 
     name: str
     value: int
@@ -43,6 +47,8 @@ class StructureSummary:
     volume_ml: float | None
     mean_entropy: float | None
     empty: bool
+    volume_range_ml: tuple[float, float] | None = None
+    border_mm: float | None = None
 
 
 @dataclass(frozen=True)
@@ -132,6 +138,19 @@ class Prediction:
             ``(X, Y, Z)`` uint8: 0 below the first edge, 1..len(edges) above.
         """
         return np.digitize(self.map("chance_of_error"), np.asarray(edges, dtype=np.float32)).astype(np.uint8)
+
+    def mask_with_bands(self, edges: Sequence[float]) -> NDArray[np.uint8]:
+        """Mask and bands in one label map; a band takes its voxels from the structures.
+
+        Args:
+            edges: as for :meth:`bands`.
+
+        Returns:
+            ``(X, Y, Z)`` uint8: 0, then the structures 1..N without their uncertain voxels, then the bands
+            N + 1..N + len(edges).
+        """
+        bands = self.bands(edges)
+        return np.where(bands > 0, bands + np.uint8(len(self.spec.labels)), self.mask)
 
     def params(self) -> dict[str, Any]:
         """Everything but the volumes, as JSON can hold it; what is not known is absent.

@@ -11,9 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from segtrust.calibrators import Calibrator, calibrator_from_json
+from segtrust.calibrators import Calibrator, Identity, calibrator_from_json
 from segtrust.ensemble import RunningTotals, SampleStatistics, labels_from_probs, unit_map
 from segtrust.errors import DeviceError
+from segtrust.inference.border import border_mm
 from segtrust.inference.flags import content_flags, input_flags, slices_to_open
 from segtrust.inference.members import check_device, load_member
 from segtrust.inference.prediction import Prediction, StructureSummary
@@ -237,7 +238,14 @@ class Predictor:
             precision=self.precision,
             device=str(self.device),
             scores=scores,
-            structures=_summaries(mask, scan, spec, scores.structures),
+            structures=_summaries(
+                mask,
+                scan,
+                spec,
+                scores.structures,
+                statistics.sample_voxels.numpy(),
+                probs.numpy() if self.calibrator.name != Identity.name else None,
+            ),
             flags=tuple(input_flags(scan, spec) + content_flags(mask, spec)),
             slices=tuple(slices_to_open(wrong, mask, near, spec)),
             steps=steps,
@@ -284,10 +292,26 @@ def _bounded(values: Tensor) -> NDArray[np.float32]:
 
 
 def _summaries(
-    mask: NDArray[np.uint8], scan: Scan, spec: ModelSpec, entropies: Mapping[int, float | None]
+    mask: NDArray[np.uint8],
+    scan: Scan,
+    spec: ModelSpec,
+    entropies: Mapping[int, float | None],
+    sample_voxels: NDArray[np.int64],
+    calibrated: NDArray[np.float32] | None,
 ) -> tuple[StructureSummary, ...]:
     counts = np.bincount(mask.reshape(-1), minlength=len(spec.labels) + 1)
     ml = abs(float(np.linalg.det(scan.affine[:3, :3]))) / 1000 if scan.spacing is not None else None
+    first = spec.head.kind == "softmax"  # whose channel 0 is the background
+
+    def volumes(value: int) -> tuple[float, float] | None:
+        each = sample_voxels[:, value - 1]
+        return (int(each.min()) * ml, int(each.max()) * ml) if ml is not None and len(each) > 1 else None
+
+    def border(value: int) -> float | None:
+        if calibrated is None or scan.spacing is None:
+            return None
+        return border_mm(mask == value, calibrated[value - 1 + first], scan.spacing)
+
     return tuple(
         StructureSummary(
             name=label.name,
@@ -296,6 +320,8 @@ def _summaries(
             volume_ml=int(counts[label.value]) * ml if ml is not None else None,
             mean_entropy=entropies[label.value],
             empty=not counts[label.value],
+            volume_range_ml=volumes(label.value),
+            border_mm=border(label.value),
         )
         for label in spec.labels
     )

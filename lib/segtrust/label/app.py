@@ -20,8 +20,8 @@ from segtrust import __version__
 from segtrust.errors import ModelNotFoundError, ScanError, SettingError
 from segtrust.label.datastore import SafeDatastore, tag_name
 from segtrust.label.failures import LabelError
-from segtrust.label.infer import MaskTask, UncertaintyTask
-from segtrust.label.names import RESEARCH_ONLY, app_labels, band_labels, structure_labels
+from segtrust.label.infer import CombinedTask, MaskTask, UncertaintyTask
+from segtrust.label.names import RESEARCH_ONLY, app_labels, band_labels, combined_labels, structure_labels
 from segtrust.label.routes import install_routes
 from segtrust.label.scoring import EntropyScoring
 from segtrust.label.served import serve_models
@@ -72,6 +72,7 @@ class SegtrustApp(_Host):
         self.structures = {model: structure_labels(m.spec) for model, m in self.served.items()}
         several = len(self.served) > 1
         self.bands = {m: band_labels(self.settings.band_edges, m if several else "") for m in self.served}
+        views = [combined_labels(self.structures[m], bands) for m, bands in self.bands.items()]
         super().__init__(
             app_dir=app_dir,
             studies=studies,
@@ -79,7 +80,7 @@ class SegtrustApp(_Host):
             name=name,
             description=f"{description} {RESEARCH_ONLY}",
             version=__version__,
-            labels=app_labels(self.bands.values(), self.structures.values()),
+            labels=app_labels([*self.bands.values(), *views], self.structures.values()),
         )
         self._auto_update_scoring = False
 
@@ -88,6 +89,7 @@ class SegtrustApp(_Host):
         for name, model in self.served.items():
             tasks[name] = MaskTask(model)
             tasks[f"{name}_uncertainty"] = UncertaintyTask(model, self.bands[name])
+            tasks[f"{name}_with_uncertainty"] = CombinedTask(model, self.bands[name])
         return tasks
 
     def init_strategies(self) -> dict[str, Strategy]:
@@ -124,7 +126,7 @@ class SegtrustApp(_Host):
         image, tag = request.get("image"), tag_name(request.get("label_tag") or DefaultLabelTag.ORIGINAL)
         path, owned = self._scan_path(image, store)
         keep = bool(request.get("save_label")) and owned
-        if keep and tag == DefaultLabelTag.FINAL.value and isinstance(task, UncertaintyTask):
+        if keep and tag == DefaultLabelTag.FINAL.value and not isinstance(task, MaskTask):
             raise LabelError(
                 "an uncertainty view cannot be kept as a final label. Choose another `label_tag`."
             )

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation
 
 from segtrust.label.failures import LabelError
-from segtrust.label.names import is_band
+from segtrust.label.names import is_band, refuse_partial
 
 __all__ = ["CleaningReport", "Structures", "clean_label", "cleaned_file"]
 
@@ -62,7 +62,8 @@ def clean_label(
 
     Raises:
         LabelError: if values are no labels, no name or value is known, names belong to several models, or a
-            band that lies over a structure in the viewer's order may have overwritten it.
+            band that lies over a structure in the viewer's order may have overwritten it, or a segment with
+            voxels is a structure without its uncertain part.
 
     Source:
         ours, after measurements of what 3D Slicer's plug-in submits.
@@ -80,6 +81,7 @@ def clean_label(
         raise LabelError(
             f"every value of the label must be in `label_info`, but {missing} are not; it lists {names}."
         )
+    refuse_partial(names[value] for value in present)
     report = _match_names({value: names[value] for value in present}, structures)
     _refuse_overwritten(label, names, report)
     table = np.zeros(max([0, *present]) + 1, dtype=np.uint8)

@@ -5,7 +5,6 @@ from abc import abstractmethod
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 from numpy.typing import NDArray
@@ -13,11 +12,19 @@ from numpy.typing import NDArray
 from segtrust.errors import ScanError
 from segtrust.inference import Prediction
 from segtrust.label.answer import AnswerForm
-from segtrust.label.names import BLIND_SPOT, RESEARCH_ONLY, band_colours, structure_labels
+from segtrust.label.names import (
+    BLIND_SPOT,
+    RESEARCH_ONLY,
+    band_colours,
+    combined_labels,
+    is_band,
+    structure_labels,
+)
 from segtrust.label.served import ServedModel
+from segtrust.metrics.observed import ObservedErrors
 from segtrust.settings import InferRequest
 
-__all__ = ["MaskTask", "UncertaintyTask"]
+__all__ = ["CombinedTask", "MaskTask", "UncertaintyTask"]
 
 
 class _ModelTask(InferTask):
@@ -95,14 +102,48 @@ class UncertaintyTask(_ModelTask):
         if request.float_map:
             return prediction.map(request.map), {"shows": request.map, "unit": "1, from 0 to 1"}
         edges = self.model.settings.band_edges
-        bands = [
-            {"name": name, "value": value, "from": low, "to": high}
-            for (name, value), low, high in zip(self.labels.items(), edges, (*edges[1:], 1.0), strict=True)
-        ]
-        return prediction.bands(edges).astype(np.uint8, copy=False), {"shows": "bands", "bands": bands}
+        return prediction.bands(edges), {"shows": "bands", "bands": _band_table(self, prediction)}
 
     def colours(self) -> dict[str, tuple[int, int, int]]:
         return band_colours(self.labels)
+
+
+class CombinedTask(_ModelTask):
+    """``<model>_with_uncertainty``: mask and bands in one volume, for viewers that show one at a time.
+
+    Args:
+        model: the model.
+        bands: name -> value of the bands as the uncertainty task has them.
+    """
+
+    def __init__(self, model: ServedModel, bands: dict[str, int]) -> None:
+        text = f"Mask and bands of {model.name} in one view: to look at, not to measure."
+        super().__init__(model, combined_labels(structure_labels(model.spec), bands), f"{text} {BLIND_SPOT}")
+
+    def render(self, prediction: Prediction, request: InferRequest) -> tuple[NDArray[Any], dict[str, Any]]:
+        view = prediction.mask_with_bands(self.model.settings.band_edges)
+        return view, {"shows": "mask and bands", "bands": _band_table(self, prediction)}
+
+    def colours(self) -> dict[str, tuple[int, int, int]]:
+        structures = [label.colour for label in self.model.spec.labels]
+        bands = band_colours(name for name in self.labels if is_band(name))
+        return dict(zip(self.labels, [*structures, *bands.values()], strict=True))
+
+
+def _band_table(task: _ModelTask, prediction: Prediction) -> list[dict[str, Any]]:
+    """Name, value and edges of each band, and how often it was wrong on the calibration scans, if known."""
+    version, edges = task.model.version(), task.model.settings.band_edges
+    known = version.calibration.get("observed") if version.digest == prediction.digest else None
+    observed = ObservedErrors.from_json(known) if known else None
+    table = []
+    names = [name for name in task.labels if is_band(name)]
+    for name, low, high in zip(names, edges, (*edges[1:], 1.0), strict=True):
+        band: dict[str, Any] = {"name": name, "value": task.labels[name], "from": low, "to": high}
+        rate = observed.rate(low, high) if observed else None
+        if observed and rate is not None:
+            band["observed"] = {"rate": rate, "scans": observed.scans}
+        table.append(band)
+    return table
 
 
 def _scan_of(request: dict[str, Any]) -> Path:

@@ -3,23 +3,33 @@
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 
+from segtrust.errors import SettingError
 from segtrust.inference.prediction import BLIND_SPOT, RESEARCH_ONLY
+from segtrust.label.failures import LabelError
 from segtrust.models import ModelSpec
 
 __all__ = [
     "BAND_PREFIX",
     "BLIND_SPOT",
+    "PARTIAL_SUFFIX",
     "RESEARCH_ONLY",
     "app_labels",
     "band_colours",
     "band_labels",
     "band_texts",
+    "combined_labels",
     "is_band",
+    "refuse_partial",
     "structure_labels",
 ]
 
 BAND_PREFIX = "chance of error"
 """Every band's name begins with it, so that bands can be told from structures in a label that comes back."""
+
+PARTIAL_SUFFIX = " sure part - do not measure"
+"""Ends the name of a structure from which the uncertain voxels were taken out."""
+
+_MOST_LABELS = 255
 
 # light to dark in even steps, readable without colour vision (matplotlib's `cividis`, reversed)
 _BAND_COLOURS = ((234, 211, 87), (142, 136, 119), (32, 60, 109))
@@ -82,17 +92,64 @@ def structure_labels(spec: ModelSpec) -> dict[str, int]:
     return {label.name: label.value for label in sorted(spec.labels, key=lambda label: label.value)}
 
 
-def app_labels(bands: Iterable[Mapping[str, int]], structures: Iterable[Mapping[str, int]]) -> list[str]:
-    """All names in the order in which 3D Slicer makes its segments.
-
-    Bands come first: where segments overlap, Slicer's export keeps the later one, and that must be the
-    structure.
+def combined_labels(structures: Mapping[str, int], bands: Mapping[str, int]) -> dict[str, int]:
+    """Names of the view that shows structures and bands in one volume, with their voxel values.
 
     Args:
-        bands: names of the bands of each model.
+        structures: names of a model's structures with the values 1..N.
+        bands: names of its bands with the values 1..B.
+
+    Returns:
+        Name -> value: the sure parts keep 1..N, the bands get N + 1..N + B.
+
+    Source:
+        ours; a viewer that replaces the whole label map (OHIF) cannot show mask and bands otherwise.
+
+    Example:
+        >>> combined_labels({"spleen": 1}, {"chance of error above 1 in 3": 1})
+        {'spleen sure part - do not measure': 1, 'chance of error above 1 in 3': 2}
+    """
+    sure = {f"{name}{PARTIAL_SUFFIX}": value for name, value in structures.items()}
+    return sure | {name: len(sure) + value for name, value in bands.items()}
+
+
+def refuse_partial(names: Iterable[str]) -> None:
+    """Refuse a label with structures from which the uncertain voxels were taken out.
+
+    Args:
+        names: names of the segments that hold voxels.
+
+    Raises:
+        LabelError: if one of them is a sure part.
+    """
+    if partial := [name for name in names if PARTIAL_SUFFIX.strip() in name.lower()]:
+        raise LabelError(
+            f"the segments {partial} are structures without their uncertain voxels: they are too small and "
+            "must not be kept or measured. Delete them, run the model's own task, and submit its mask."
+        )
+
+
+def app_labels(views: Iterable[Mapping[str, int]], structures: Iterable[Mapping[str, int]]) -> list[str]:
+    """All names in the order in which 3D Slicer makes its segments.
+
+    Bands and sure parts come first: where segments overlap, Slicer's export keeps the later one, and that
+    must be the structure.
+
+    Args:
+        views: names of the uncertainty views of each model.
         structures: names of the structures of each model.
 
     Returns:
         Names without repetition.
+
+    Raises:
+        SettingError: if there are more than 255: OHIF's plug-in numbers them in one byte, and shows wrong
+            structures beyond.
     """
-    return list(dict.fromkeys(name for labels in (*bands, *structures) for name in labels))
+    names = list(dict.fromkeys(name for labels in (*views, *structures) for name in labels))
+    if len(names) > _MOST_LABELS:
+        raise SettingError(
+            f"all models served together may have {_MOST_LABELS} labels, got {len(names)}. "
+            "Serve fewer: --conf models NAME,NAME"
+        )
+    return names

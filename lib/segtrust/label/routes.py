@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 from fastapi import BackgroundTasks, Depends, FastAPI, File, Form, HTTPException, UploadFile
 from monailabel.config import settings as platform
 from monailabel.datastore.dicom import DICOMWebDatastore
+from monailabel.datastore.local import LocalDatastore
 from monailabel.datastore.utils.convert import binary_to_image, nifti_to_dicom_seg
-from monailabel.endpoints import scoring
+from monailabel.endpoints import activelearning, scoring
 from monailabel.endpoints.infer import ResultType, send_response
 from monailabel.endpoints.user.auth import RBAC, User
 from monailabel.interfaces.exception import MONAILabelError, MONAILabelException
@@ -18,12 +19,13 @@ from monailabel.utils.others.generic import remove_file
 
 from segtrust.errors import ScanError, SettingError
 from segtrust.label.failures import HANDLERS, answer_failure
+from segtrust.label.strategies import telling_name
 from segtrust.label.uploads import receive
 
 if TYPE_CHECKING:
     from segtrust.label.app import SegtrustApp
 
-__all__ = ["install_routes", "run_inference", "run_scoring"]
+__all__ = ["install_routes", "next_scan", "run_inference", "run_scoring"]
 
 _SESSION = re.compile(r"[\w-]{1,64}")
 
@@ -38,7 +40,11 @@ def install_routes(server: FastAPI) -> None:
     before = len(routes)
     prefix = platform.MONAI_LABEL_API_STR
     # the documentation keeps showing MONAI Label's own entries for the same paths
-    for path, route in (("infer/{model}", run_inference), ("scoring/{method}", run_scoring)):
+    for path, route in (
+        ("infer/{model}", run_inference),
+        ("scoring/{method}", run_scoring),
+        ("activelearning/{strategy}", next_scan),
+    ):
         server.add_api_route(
             f"{prefix}/{path}", route, methods=["POST"], include_in_schema=False, response_model=None
         )
@@ -129,6 +135,19 @@ def _dicom_seg(host: "SegtrustApp", request: dict[str, Any], image: str, tasks: 
     seg = nifti_to_dicom_seg(series, result["file"], request["label_info"], use_itk=True)
     tasks.add_task(remove_file, seg)
     return send_response(store, {**result, "dicom_seg": seg}, ResultType.dicom_seg, tasks)
+
+
+def next_scan(
+    strategy: str,
+    user: Annotated[User, Depends(RBAC(platform.MONAI_LABEL_AUTH_ROLE_USER))],
+    params: dict[str, Any] | None = None,
+) -> object:
+    """The scan that a strategy picks; in a local folder its `name`, which 3D Slicer shows, tells why."""
+    # not `async`: a strategy reads the datastore, and other requests are answered meanwhile
+    found = activelearning.sample(strategy, params, user.username)
+    if found and isinstance(app_instance().datastore(), LocalDatastore):
+        found["name"] = telling_name(found)
+    return found
 
 
 def run_scoring(

@@ -14,7 +14,7 @@ from segtrust.label.served import ServedModel
 from segtrust.selection import rank_scans, uniform_order
 from segtrust.store import StateStore, StoredScore
 
-__all__ = ["EntropyStrategy", "OhifStrategy", "UniformStrategy", "chosen_model"]
+__all__ = ["EntropyStrategy", "OhifStrategy", "UniformStrategy", "chosen_model", "telling_name"]
 
 
 class EntropyStrategy(Strategy):
@@ -104,6 +104,34 @@ def chosen_model(request: Mapping[str, Any], models: Mapping[str, ServedModel]) 
     if name not in models:
         raise ModelNotFoundError(f"no model {name!r}. Served: {', '.join(models)}.")
     return models[name]
+
+
+def telling_name(sample: Mapping[str, Any]) -> str:
+    """File name of a served scan with rank and score put before its extension.
+
+    3D Slicer names the volume after it; nothing that identifies a patient is read or changed.
+
+    Args:
+        sample: what a strategy answered, with ``name`` from the datastore.
+
+    Returns:
+        The name with its extension; unchanged if the scan has no rank.
+
+    Source:
+        ours.
+
+    Example:
+        >>> scan = {"id": "a", "name": "a.nii.gz", "rank": 1, "of": 9, "score": 0.25, "strategy": "entropy"}
+        >>> telling_name(scan)
+        'a (rank 1 of 9, entropy 0.250).nii.gz'
+    """
+    scan_id = str(sample["id"])
+    name = str(sample.get("name") or scan_id)
+    rank, score = sample.get("rank"), sample.get("score")
+    if rank is None or score is None or not name.startswith(scan_id):
+        return name
+    told = f"(rank {rank} of {sample['of']}, {sample['strategy']} {score:.3f})"
+    return f"{scan_id} {told}{name.removeprefix(scan_id)}"
 
 
 def _seed(value: object) -> int:

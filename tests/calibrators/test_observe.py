@@ -1,0 +1,55 @@
+"""Errors observed on subjects that the fit did not see."""
+
+import numpy as np
+import pytest
+import torch
+
+from segtrust import calibrators as c
+from segtrust.errors import ShapeError
+from test_calibrators import cohort, constant
+
+
+@pytest.mark.parametrize(
+    ("fit", "honest"),
+    [(c.fit_pooled_temperature, True), (lambda *_, **__: c.Identity(), False)],
+    ids=["temperature", "over-confident"],
+)
+def test_a_calibrated_chance_is_the_rate_that_is_observed(fit, honest):
+    counts = c.cross_fitted_errors(cohort(constant(2.0), n=4000), fit)
+    middle = (np.arange(300) + 0.5) / 300
+    stated = (counts.voxels * middle)[15:].sum() / counts.voxels[15:].sum()
+    assert (abs(counts.rate(0.05, 1.0) - stated) < 0.02) == honest
+
+
+def test_every_subject_is_judged_without_it():
+    scans, seen = cohort(constant(2.0), n=200), []
+
+    def fit(inside, *, least):
+        seen.append(({scan.subject for scan in inside}, least))
+        return c.Identity()
+
+    counts = c.cross_fitted_errors(scans, fit)
+    everyone = {scan.subject for scan in scans}
+    assert sorted(len(everyone - inside) for inside, _ in seen) == [1] * len(everyone)
+    assert {least for _, least in seen} == {4}
+    assert counts.scans == len(scans)
+    assert counts.voxels.sum() == pytest.approx(sum(scan.weight.sum() for scan in scans))
+
+
+def test_a_voxel_is_wrong_if_the_class_ahead_is_not_the_label():
+    scans = cohort(constant(1.0), n=300)
+    counts = c.cross_fitted_errors(scans, lambda *_, **__: c.Identity())
+    wrong = sum(s.weight[s.logits.argmax(1) != s.labels].sum() for s in scans)
+    assert counts.errors.sum() == pytest.approx(wrong)
+
+
+def test_four_subjects_are_too_few():
+    scans = cohort(constant(2.0), subjects=4, n=50)
+    assert c.cross_fitted_errors(scans, c.fit_pooled_temperature) is None
+
+
+def test_a_sigmoid_head_is_refused():
+    flat = torch.zeros(2, 4).numpy()
+    voxels = c.CalibrationVoxels(flat.T, np.zeros((4, 2), int), np.zeros(4), np.ones(4), "a")
+    with pytest.raises(ShapeError, match="softmax head"):
+        c.cross_fitted_errors([voxels], c.fit_pooled_temperature)
