@@ -6,7 +6,8 @@ from monailabel.config import settings as platform
 from monailabel.endpoints.user.auth import DEFAULT_USER, User
 
 from segtrust.errors import SegtrustError, SettingError
-from segtrust.label.routes import _options, _require_annotator, install_routes, run_inference
+from segtrust.label import routes
+from segtrust.label.routes import _options, _require_annotator, install_routes, next_scan, run_inference
 
 
 @pytest.fixture
@@ -57,3 +58,34 @@ def test_params_may_be_absent(text):
 def test_params_must_be_an_object(text):
     with pytest.raises(SettingError, match="`params` must be"):
         _options(text)
+
+
+class _Host:
+    """As much of an app as the route of the next scan asks for."""
+
+    def __init__(self, store):
+        self._store = store
+
+    def datastore(self):
+        return self._store
+
+
+RANKED = {"id": "b", "rank": 1, "of": 3, "score": 0.5, "strategy": "entropy"}
+IDENTITY = {"PatientID": "P1", "StudyInstanceUID": "1.2", "SeriesInstanceUID": "b", "AccessionNumber": "7"}
+
+
+@pytest.mark.parametrize("local", [True, False], ids=["folder", "DICOMweb"])
+def test_the_name_of_the_next_scan_is_all_that_a_rank_changes(monkeypatch, datastore, local):
+    served = {**RANKED, **IDENTITY, "name": "b.nii.gz"}
+    monkeypatch.setattr(routes, "app_instance", lambda: _Host(datastore if local else object()))
+    monkeypatch.setattr(routes.activelearning, "sample", lambda *_: dict(served))
+    found = next_scan("entropy", DEFAULT_USER)
+    changed = {key for key in served if found[key] != served[key]}
+    assert changed == ({"name"} if local else set())
+    assert found.keys() == served.keys()
+
+
+def test_without_a_scan_left_the_answer_is_empty(monkeypatch, datastore):
+    monkeypatch.setattr(routes, "app_instance", lambda: _Host(datastore))
+    monkeypatch.setattr(routes.activelearning, "sample", lambda *_: {})
+    assert next_scan("entropy", DEFAULT_USER) == {}

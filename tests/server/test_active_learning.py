@@ -61,6 +61,7 @@ def test_2_scoring_runs_in_a_process_of_its_own_and_its_scores_arrive(server, ex
     found = next_sample(server, "entropy")
     assert found["id"] == next(iter(expected))
     assert found["score"] == pytest.approx(next(iter(expected.values())))
+    assert found["name"] == f"{found['id']} (rank 1 of 4, entropy {found['score']:.3f}).nii.gz"
 
 
 def test_3_scoring_again_skips_what_has_a_score(server, expected):
