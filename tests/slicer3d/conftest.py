@@ -1,4 +1,4 @@
-"""3D Slicer's own libraries in an environment of their own, and the stock plug-in from MONAI Label's wheel."""
+"""3D Slicer's libraries in an environment of their own, and the stock plug-in from MONAI Label's wheel."""
 
 import json
 import os
@@ -33,12 +33,12 @@ def stock_plugin() -> Path:
     return folder
 
 
-@pytest.fixture
-def in_slicer(slicer_python, tmp_path):
-    """``in_slicer(program, asked)`` runs a program of this folder there; what it prints comes back."""
+@pytest.fixture(scope="session")
+def run_in_slicer(slicer_python):
+    """``run_in_slicer(program, asked, folder)`` runs a program of this folder; what it prints comes back."""
 
-    def run(program, asked):
-        scratch = tmp_path / "slicer"  # the plug-in deletes its folder at the end
+    def run(program, asked, folder):
+        scratch = folder / "slicer"  # the plug-in deletes its folder at the end
         scratch.mkdir(exist_ok=True)
         environment = {**os.environ, "TMPDIR": str(scratch), "PYTHONWARNINGS": "ignore"}
         environment.pop("PYTHONPATH", None)

@@ -39,12 +39,12 @@ def expected(scans):
 
 
 @pytest.fixture
-def plugin(in_slicer, server, stock_plugin):
+def plugin(run_in_slicer, server, stock_plugin, tmp_path):
     """``plugin(step, ...)`` connects and does the steps; what the last one showed comes back."""
 
     def do(*steps):
         asked = {"plugin": str(stock_plugin), "server": server.url, "steps": [["connect", ""], *steps]}
-        found = in_slicer("stock_plugin.py", asked)
+        found = run_in_slicer("stock_plugin.py", asked, tmp_path)
         return found[1:]
 
     return do
