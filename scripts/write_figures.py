@@ -11,7 +11,10 @@ from typing import Any
 
 from segtrust.evaluate.cases import REGIONS
 from segtrust.evaluate.table import card_headline, card_tables
+from segtrust.label.names import band_texts
+from segtrust.metrics import ObservedErrors
 from segtrust.models import open_version
+from segtrust.settings import AppSettings
 
 ROOT = Path(__file__).parents[1]
 MODEL = ROOT / "lib" / "segtrust" / "shipped" / "hippocampus"
@@ -36,7 +39,7 @@ def readme(card: dict[str, Any]) -> str:
 
 def page(card: dict[str, Any]) -> str:
     """The model's card as a page."""
-    calibration = open_version(MODEL).calibration
+    calibration = dict(open_version(MODEL).calibration)
     numbers = ", ".join(
         f"{name} = {value:.4g}" if isinstance(value, float) else f"{name} = {value}"
         for name, value in calibration["calibrator"].items()
@@ -58,10 +61,33 @@ every file.
 {card["test_note"]}
 
 {card_tables(card)}
-
+{bands(calibration)}
 Known limit: a structure that the prediction misses by more than 5 mm lies outside the band, and there the
 model is sure of the background. The row "missed" counts such voxels.
 """
+
+
+def bands(calibration: dict[str, Any]) -> str:
+    """How often the voxels of each band were wrong; empty if the version does not know."""
+    if "observed" not in calibration:
+        return ""
+    observed = ObservedErrors.from_json(calibration["observed"])
+    edges = AppSettings().band_edges
+    rows = [
+        row(text, "none" if rate is None else f"{100 * rate:.1f} %")
+        for text, low, high in zip(band_texts(edges), edges, (*edges[1:], 1.0), strict=True)
+        for rate in (observed.rate(low, high),)
+    ]
+    return "\n".join(
+        [
+            "\n## Bands\n",
+            f"n = {observed.scans} *val* scans, each judged by a calibrator fitted without its subject.\n",
+            "| chance of a wrong label | voxels that were wrong |",
+            "|---|---|",
+            *rows,
+            "",
+        ]
+    )
 
 
 def trust_page(result: dict[str, Any]) -> str:

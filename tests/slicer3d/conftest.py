@@ -49,7 +49,7 @@ def run_in_slicer(slicer_python):
             text=True,
             env=environment,
             check=False,
-            timeout=240,
+            timeout=500,
         )
         assert done.returncode == 0, done.stderr[-3000:]
         return json.loads(done.stdout.splitlines()[-1])
