@@ -76,6 +76,9 @@ def main():
     view.set_background_volume_id(scan.GetID())
     legend = overlay.show_overlay(app.scene, chances, asked["threshold"])
     view.fit_view_to_content()
+    with_legend = picture(view)
+    legend.SetVisibility(False)
+    legend_pixels = int((np.abs(picture(view) - with_legend).sum(axis=-1) > 0).sum())
     node = view._view_node
     axis = overlay.stepping_axis(chances, node)
     slices = overlay.uncertain_slices(overlay.chances(chances), axis, asked["threshold"])
@@ -95,6 +98,7 @@ def main():
         "threshold": display.GetLowerThreshold(),
         "same_legend": overlay.show_overlay(app.scene, chances, asked["threshold"]).GetID() == legend.GetID(),
         "legend": legend.GetTitleText(),
+        "legend_pixels": legend_pixels,
         "colours": colours,
         "overlay": coloured(view, app.scene, legend, overlay, asked.get("picture")),
     }

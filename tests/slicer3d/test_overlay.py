@@ -80,6 +80,7 @@ class TestOverlay:
     def test_there_is_one_legend(self, done):
         assert done["legend"] == "Chance of a\nwrong label"
         assert done["same_legend"]
+        assert done["legend_pixels"] > 2000  # seen at once, without touching anything
 
     def test_the_scans_id_is_read_from_the_volumes_name(self, done):
         assert dict(zip(NAMES, done["scan_ids"], strict=True)) == NAMES

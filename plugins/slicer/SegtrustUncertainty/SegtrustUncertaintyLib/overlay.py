@@ -145,11 +145,11 @@ def _legend(scene, volume):
         if known.IsA("vtkMRMLColorLegendDisplayNode"):
             return known
     legend = scene.AddNode(slicer.vtkMRMLColorLegendDisplayNode())
+    volume.AddAndObserveDisplayNodeID(legend.GetID())
     legend.SetAndObserveColorNodeID(colour_table(scene).GetID())
     legend.SetTitleText(TITLE)
     legend.SetLabelFormat("%.2f")
     legend.SetNumberOfLabels(6)
-    volume.AddAndObserveDisplayNodeID(legend.GetID())
     return legend
 
 
