@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from segtrust.errors import TrainingError
+from segtrust.errors import SettingError, TrainingError
 from segtrust.inference.members import build_network, save_weights
-from segtrust.losses import LOSSES
+from segtrust.losses import parse_loss
 from segtrust.models import ModelSpec
 from segtrust.training.augment import Augmentation
 from segtrust.training.cases import Case
@@ -30,6 +30,7 @@ class Budget:
     """How long and how fast a member learns.
 
     ``average`` is the decay of the running average of the weights that is kept as the result; 0 turns it off.
+    ``loss`` is read by :func:`segtrust.losses.parse_loss`.
     """
 
     epochs: int = 60
@@ -78,8 +79,8 @@ def train_member(
         Path of ``member.safetensors``.
 
     Raises:
-        TrainingError: without cases, for an unknown loss, if the loss stops being finite, or if ``folder``
-            holds a run with other settings.
+        TrainingError: without cases, for a loss that cannot be read, if the loss stops being finite, or if
+            ``folder`` holds a run with other settings.
 
     Source:
         AdamW with linear warm-up and cosine decay; running average of weights after Izmailov et al. 2018 and
@@ -88,8 +89,10 @@ def train_member(
     result = folder / "member.safetensors"
     if not cases:
         raise TrainingError("training needs at least one labelled scan, got none.")
-    if budget.loss not in LOSSES:
-        raise TrainingError(f"`loss` must be one of {', '.join(LOSSES)}, got {budget.loss!r}.")
+    try:
+        parse_loss(budget.loss)
+    except SettingError as error:
+        raise TrainingError(str(error)) from error
     cases = sorted(cases, key=lambda case: case.id)
     folder.mkdir(parents=True, exist_ok=True)
     _same_run(
@@ -163,11 +166,11 @@ class _Run:
         self.layout = layout
         network = build_network(spec)
         self.network = network.to(device=device).to(memory_format=layout)
-        self.loss = LOSSES[budget.loss]
+        self.loss, self.head = parse_loss(budget.loss), spec.head.kind
         self.optimizer = torch.optim.AdamW(
             network.parameters(), lr=budget.learning_rate, weight_decay=budget.weight_decay
         )
-        total = budget.epochs * steps_per_epoch
+        self.total = total = budget.epochs * steps_per_epoch
         warm = max(1, int(budget.warm_up * total))
         self.schedule = torch.optim.lr_scheduler.LambdaLR(
             self.optimizer,
@@ -191,7 +194,8 @@ class _Run:
             self.optimizer.zero_grad(set_to_none=True)
             with torch.autocast(self.device.type, enabled=self.device.type == "cuda"):
                 logits = self.network(image.to(self.device, memory_format=self.layout))
-            loss = self.loss(logits.float(), labels.to(self.device))
+            done = self.schedule.last_epoch / self.total
+            loss = self.loss(logits.float(), labels.to(self.device), progress=done, head=self.head)
             if not torch.isfinite(loss):
                 raise TrainingError(
                     f"the loss must stay finite, got {loss.item()} in epoch {self.epoch + 1}."
