@@ -49,8 +49,8 @@ def svls_loss(
         ProbabilityError: if a label is outside the range.
 
     Source:
-        Islam & Glocker 2021, "Spatially varying label smoothing", equations 2 and 3 (sigma 1, side 3);
-        the treatment of ignored neighbours is ours.
+        Islam & Glocker 2021, "Spatially varying label smoothing: capturing uncertainty from expert
+        annotations" (sigma 1, side 3); the treatment of ignored neighbours is ours.
     """
     check_limits(sigma=sigma)
     voxels = voxels_of(logits, labels, head=head, ignore=ignore)

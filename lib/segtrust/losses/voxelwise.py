@@ -152,8 +152,8 @@ def margin_penalty(
         ProbabilityError: if a label is outside the range.
 
     Source:
-        Liu et al. 2022, "The devil is in the margin: margin-based label smoothing", equation 7 (published
-        weight 0.1 beside cross-entropy, margin 10).
+        Liu et al. 2022, "The devil is in the margin: margin-based label smoothing for network calibration";
+        Murugesan et al. 2023 for segmentation (weight 0.1 beside cross-entropy, margin 10, mean over classes).
     """
     check_limits(margin=margin)
     voxels = voxels_of(logits, labels, head=head, ignore=ignore)
