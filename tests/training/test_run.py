@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from phantoms import TINY_NETWORK, make_blob, spec_of, write_scan
-from segtrust.errors import TrainingError
+from segtrust.errors import SettingError, TrainingError
 from segtrust.inference.members import load_weights
 from segtrust.models import Label
 from segtrust.training.loop import Budget
@@ -41,6 +41,19 @@ def cohort(tmp_path):
 def test_a_recipe_is_read_from_a_file(recipe_file):
     recipe = Recipe.read(str(recipe_file))
     assert (recipe.spec, recipe.budget, recipe.seeds) == (SPEC, Budget(epochs=1), (1, 2))
+
+
+def test_the_loss_of_a_recipe_may_be_a_list(recipe_file):
+    terms = [{"name": "dice_ce"}, {"name": "mbls", "weight": 0.1, "margin": 5}]
+    recipe_file.write_text(json.dumps(json.loads(recipe_file.read_text()) | {"budget": {"loss": terms}}))
+    assert Recipe.read(str(recipe_file)).budget == Budget(loss="dice_ce + 0.1*mbls(margin=5)")
+
+
+def test_a_wrong_term_of_a_recipe_is_refused(recipe_file):
+    terms = {"budget": {"loss": [{"name": "focal", "gamma": 11}]}}
+    recipe_file.write_text(json.dumps(json.loads(recipe_file.read_text()) | terms))
+    with pytest.raises(SettingError, match=r"`gamma` must be a number from 0 to 10, got 11"):
+        Recipe.read(str(recipe_file))
 
 
 def test_an_unknown_recipe_is_refused_with_the_known_ones():

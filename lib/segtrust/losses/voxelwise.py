@@ -153,7 +153,7 @@ def margin_penalty(
 
     Source:
         Liu et al. 2022, "The devil is in the margin: margin-based label smoothing for network calibration";
-        Murugesan et al. 2023 for segmentation (weight 0.1 beside cross-entropy, margin 10, mean over classes).
+        Murugesan et al. 2023, segmentation (weight 0.1 beside cross-entropy, margin 10; mean over classes).
     """
     check_limits(margin=margin)
     voxels = voxels_of(logits, labels, head=head, ignore=ignore)

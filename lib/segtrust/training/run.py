@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from segtrust.errors import TrainingError
+from segtrust.losses import LossSum
 from segtrust.models import ModelSpec
 from segtrust.parallel import parallel_map
 from segtrust.training.cases import load_cases, read_splits
@@ -36,6 +37,7 @@ class Recipe:
 
         Raises:
             TrainingError: if there is no such recipe or a field is wrong; known names are listed.
+            SettingError: if the loss is given as a list and a term of it is wrong.
 
         Source:
             ours.
@@ -50,6 +52,8 @@ class Recipe:
         document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         try:
             budget = {**document["budget"], "flip_axes": tuple(document["budget"].get("flip_axes", ()))}
+            if isinstance(budget.get("loss"), list):
+                budget["loss"] = str(LossSum.from_json(budget["loss"]))
             return cls(ModelSpec.from_json(document["spec"]), Budget(**budget), tuple(document["seeds"]))
         except (KeyError, TypeError) as error:
             raise TrainingError(
