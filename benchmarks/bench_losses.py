@@ -3,7 +3,8 @@
     python benchmarks/bench_losses.py
 
 The batch is that of the hippocampus recipe. Losses take turns, so that a busy machine slows all alike; "kept"
-is what autograd keeps for the backward pass, in units of the logits.
+is what autograd keeps for the backward pass, in units of the logits. For comparison, the last line times the
+network of that recipe.
 """
 
 import argparse
@@ -15,9 +16,12 @@ from statistics import median
 import torch
 from torch import Tensor
 
+from segtrust.inference.members import build_network
 from segtrust.losses import LOSSES, parse_loss
+from segtrust.training.run import Recipe
 
 Timed = Callable[[Tensor, Tensor], Tensor]
+SHAPE = [2, 3, 40, 56, 40]
 SUM = "dice_ce + 0.3*hard_l1_ace"
 
 
@@ -27,17 +31,19 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--rounds", type=int, default=31, help="timings per loss (default: 31)")
-    parser.add_argument("--shape", type=int, nargs="+", default=[2, 3, 40, 56, 40], help="B C *spatial")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    logits, labels = batch(args.shape)
+    logits, labels = batch(SHAPE)
     losses: dict[str, Timed] = {**LOSSES, SUM: parse_loss(SUM)}
     times = measure(losses, logits, labels, args.rounds)
-    print(f"{'x'.join(map(str, args.shape))}, torch {torch.__version__}, {platform.machine()}, one thread\n")
-    print("| loss | median ms | times ce | kept |\n|---|---|---|---|")
+    step = network_time(SHAPE, rounds=5)
+    print(f"{'x'.join(map(str, SHAPE))}, torch {torch.__version__}, {platform.machine()}, one thread\n")
+    print("| loss | median ms | times `ce` | of the network | kept |\n|---|---|---|---|---|")
     for name, loss in losses.items():
         ratio = times[name] / times["ce"]
-        print(f"| `{name}` | {1e3 * times[name]:.1f} | {ratio:.1f} | {kept(loss, logits, labels):.1f} |")
+        share = f"{1e3 * times[name]:.1f} | {ratio:.1f} | {100 * times[name] / step:.1f} %"
+        print(f"| `{name}` | {share} | {kept(loss, logits, labels):.1f} |")
+    print(f"| the network | {1e3 * step:.0f} | {step / times['ce']:.0f} | 100 % | |")
 
 
 def batch(shape: list[int]) -> tuple[Tensor, Tensor]:
@@ -45,7 +51,8 @@ def batch(shape: list[int]) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(0)
     axes = torch.meshgrid(*(torch.linspace(-1, 1, n) for n in shape[2:]), indexing="ij")
     distance = torch.stack(axes).square().sum(dim=0).sqrt()
-    labels = ((1 - distance).clamp(0, 1) * shape[1]).long().clamp(max=shape[1] - 1).repeat(shape[0], 1, 1, 1)
+    ball = ((1 - distance).clamp(0, 1) * shape[1]).long().clamp(max=shape[1] - 1)
+    labels = ball.repeat(shape[0], 1, 1, 1)
     truth = torch.nn.functional.one_hot(labels, shape[1]).movedim(-1, 1)
     return 4 * truth + 2 * torch.randn(shape, generator=generator), labels
 
@@ -60,6 +67,18 @@ def measure(losses: dict[str, Timed], logits: Tensor, labels: Tensor, rounds: in
             loss(leaf, labels).backward()
             times[name].append(time.process_time() - start)
     return {name: median(values) for name, values in times.items()}
+
+
+def network_time(shape: list[int], *, rounds: int) -> float:
+    """Median seconds of forward and backward of the hippocampus network."""
+    network = build_network(Recipe.read("hippocampus").spec)
+    times = []
+    for _ in range(rounds):
+        image = torch.randn(shape[0], 1, *shape[2:])
+        start = time.process_time()
+        network(image).square().mean().backward()
+        times.append(time.process_time() - start)
+    return median(times)
 
 
 def kept(loss: Timed, logits: Tensor, labels: Tensor) -> float:

@@ -12,7 +12,7 @@ from segtrust.uncertainty import HeadKind
 
 __all__ = ["neighbour_penalty", "svls_loss"]
 
-_NO_NEIGHBOUR = 1e-4  # the least weight of one neighbour is 2e-3; what is smaller is rounding
+_NO_NEIGHBOUR = 1e-4  # the least weight of one neighbour is 1e-3; what is less is rounding
 
 
 @in_full_precision
@@ -57,8 +57,8 @@ def svls_loss(
     side = math.exp(-0.5 / sigma**2)
     taps = (1 / (1 + 2 * side), side / (1 + 2 * side))
     centre = taps[0] ** (logits.ndim - 2)
-    around, known = (_spread(t, *taps) - centre * t for t in _counted(voxels))
-    truth = voxels.one_hot()
+    truth, counts = _counted(voxels)
+    around, known = (_spread(t, *taps) - centre * t for t in (truth, counts))
     around = (around / known.clamp(min=_NO_NEIGHBOUR)).where(known > _NO_NEIGHBOUR, truth)
     target = (truth + around) / 2
     return voxels.mean(-(target * F.log_softmax(voxels.logits, dim=1)).sum(dim=1))
@@ -102,6 +102,7 @@ def neighbour_penalty(
 
 
 def _counted(voxels: Voxels) -> tuple[Tensor, Tensor]:
+    """Labels as zeros and ones, 0 in ignored voxels, and which voxels count."""
     truth = voxels.one_hot()
     if voxels.valid is None:
         return truth, truth.new_ones(()).expand(1, 1, *truth.shape[2:])
