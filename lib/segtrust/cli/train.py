@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--loss",
-        help="instead of the recipe's, such as 'dice_ce + 0.3*hard_l1_ace'; docs/reference/losses.md has the names",
+        help="instead of the recipe's, such as 'dice_ce + 0.3*hard_l1_ace'; names: docs/reference/losses.md",
     )
     parser.add_argument("--device", default="cpu", help="where to train (default: cpu)")
 
