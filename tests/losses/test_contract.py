@@ -123,6 +123,13 @@ def test_half_precision_logits_are_computed_in_single_precision(name, dtype):
 
 
 @names
+def test_a_network_that_diverged_is_not_hidden(name):
+    logits, labels = batch((4, 3))
+    logits[0, :, 1, 1] = torch.nan
+    assert loss_of(name, logits, labels).isnan()
+
+
+@names
 def test_autocast_changes_nothing(name):
     logits, labels = batch((4, 3, 2), scans=2, dtype=torch.float32)
     with torch.autocast("cpu", dtype=torch.bfloat16):

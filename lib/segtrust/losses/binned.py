@@ -140,7 +140,7 @@ def _mean_gap(
             truth = (labels[scan] == k)[counted]
             if truth.any():
                 p = known[scan, k][counted].double()
-                gap, change = _gap(p - truth.double(), bins, members(p, bins))
+                gap, change = _gap(p - truth.double(), bins, members(p.nan_to_num(), bins))
                 slope[scan, k][counted] = change.to(slope.dtype)
                 value, pairs = value + gap, pairs + 1
     return (value + (slope * (probs - known)).sum()) / max(1, pairs)
