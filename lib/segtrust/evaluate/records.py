@@ -28,7 +28,7 @@ __all__ = [
     "write_records",
 ]
 
-_SCHEMA = 1
+_SCHEMA = 2
 _PACKAGES = ("torch", "monai", "numpy", "scipy", "safetensors")
 
 
@@ -130,7 +130,7 @@ def record_to_json(record: CaseRecord) -> dict[str, Any]:
             name: {region: totals.to_json() for region, totals in regions.items()}
             for name, regions in record.totals.items()
         },
-        "errors": record.errors.to_json(),
+        "errors": {name: errors.to_json() for name, errors in record.errors.items()},
         "missed": list(record.missed),
         "scores": None
         if scores is None
@@ -160,7 +160,7 @@ def record_from_json(document: Mapping[str, Any]) -> CaseRecord:
             name: {region: VoxelTotals.from_json(totals) for region, totals in regions.items()}
             for name, regions in document["totals"].items()
         },
-        errors=ErrorHistogram.from_json(document["errors"]),
+        errors={name: ErrorHistogram.from_json(e) for name, e in document["errors"].items()},
         missed=(found, reference),
         scores=None
         if scores is None

@@ -37,7 +37,7 @@ from segtrust.training.cases import read_labelled, read_subjects
 __all__ = ["CLEAN", "Condition", "TrustBenchmark", "shift_conditions"]
 
 Say = Callable[[str], None]
-_SCHEMA = 1
+_SCHEMA = 2
 _SERVED = "served"
 
 
