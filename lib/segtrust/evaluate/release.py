@@ -3,16 +3,20 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from segtrust.calibrators import (
+    MIN_SUBJECTS,
     CalibrationVoxels,
     Calibrator,
     Identity,
+    cross_fitted_errors,
     fit_distance_temperature,
     fit_pooled_temperature,
 )
+from segtrust.errors import ModelError
 from segtrust.evaluate.card import make_card
 from segtrust.evaluate.cases import CaseRecord, draw_scan, evaluate_case
 from segtrust.evaluate.records import software_versions
@@ -26,9 +30,10 @@ from segtrust.training.cases import read_labelled, read_splits, read_subjects
 from segtrust.training.loop import CODE
 from segtrust.training.run import Recipe
 
-__all__ = ["release", "spec_as_trained"]
+__all__ = ["observe_bands", "release", "spec_as_trained"]
 
 Say = Callable[[str], None]
+_SAME = 1e-3
 
 
 def release(
@@ -76,7 +81,8 @@ def release(
     first = load_member(spec, members[0])
     single = Predictor(draft, source=EnsembleSource([lambda: first]))
     say(f"calibrating on {len(splits['val'])} scans")
-    ensemble_fit, single_fit = _fit(ensemble, single, data, splits["val"])
+    drawn = _draw((ensemble, single), data, splits["val"])
+    ensemble_fit, single_fit = fit_distance_temperature(drawn[0]), fit_pooled_temperature(drawn[1])
     say(f"measuring on {len(splits['test'])} scans")
     served = Predictor(draft, calibrator=ensemble_fit)
     records = list(_measure(served, single, single_fit, data, splits["test"], say))
@@ -99,8 +105,47 @@ def release(
         "calibrator": ensemble_fit.to_json(),
         "fitted_on": {"scans": len(splits["val"]), "role": "val"},
         "precision": "fp32",
+        **_observed(drawn[0]),
     }
     return publish_version(model, spec, members, calibration, card)
+
+
+def observe_bands(version: ModelVersion, data: Path) -> ModelVersion:
+    """Publish a version again, with the errors observed in its bands on the calibration scans.
+
+    Args:
+        version: a version with a distance temperature, as :func:`release` makes it.
+        data: folder with images, labels and splits; those that the version was calibrated on.
+
+    Returns:
+        The new version, which is served: same weights, calibrator and card, and ``observed`` in its calibration.
+
+    Raises:
+        ModelError: if the scans do not give the version's calibrator again, or are of fewer than 5 subjects.
+        ScanError: if a scan cannot be read.
+
+    Source:
+        ours; versions are immutable, so what is known later makes a new one.
+    """
+    (drawn,) = _draw((Predictor(version),), data, read_splits(data)["val"])
+    again, known = fit_distance_temperature(drawn).to_json(), dict(version.calibration["calibrator"])
+    if again.keys() != known.keys() or any(
+        again[k] != known[k] if isinstance(known[k], str) else abs(again[k] - known[k]) > _SAME for k in known
+    ):
+        raise ModelError(
+            f"the scans in {data} must give the calibrator of version {version.id}, {known}, but give {again}. "
+            "Are they the scans that it was calibrated on?"
+        )
+    if not (observed := _observed(drawn)):
+        raise ModelError(f"the calibration scans in {data} must be of at least {MIN_SUBJECTS} subjects.")
+    card = {name: value for name, value in version.card.items() if name != "files"}
+    return publish_version(
+        version.folder.parents[1],
+        version.spec,
+        version.members,
+        {**version.calibration, **observed},
+        {**card, "parent": version.id},
+    )
 
 
 def spec_as_trained(spec: ModelSpec, data: Path, ids: Sequence[str]) -> ModelSpec:
@@ -135,17 +180,27 @@ def _read(data: Path, scan_id: str, spec: ModelSpec) -> Scan:
     return read_scan(data / "images" / f"{scan_id}.nii.gz", channels=len(spec.channels))
 
 
-def _fit(
-    ensemble: Predictor, single: Predictor, data: Path, ids: Sequence[str]
-) -> tuple[Calibrator, Calibrator]:
+def _draw(
+    predictors: Sequence[Predictor], data: Path, ids: Sequence[str]
+) -> tuple[list[CalibrationVoxels], ...]:
+    """Voxels of the calibration scans as each of the predictors sees them."""
     subjects = read_subjects(data)
-    drawn: tuple[list[CalibrationVoxels], list[CalibrationVoxels]] = ([], [])
+    drawn: tuple[list[CalibrationVoxels], ...] = tuple([] for _ in predictors)
     for index, scan_id in enumerate(ids):
-        scan, labels = read_labelled(data, scan_id, ensemble.spec)
+        scan, labels = read_labelled(data, scan_id, predictors[0].spec)
         subject = subjects.get(scan_id, scan_id)
-        for voxels, predictor in zip(drawn, (ensemble, single), strict=True):
+        for voxels, predictor in zip(drawn, predictors, strict=True):
             voxels.append(draw_scan(predictor, scan, labels, subject=subject, seed=index))
-    return fit_distance_temperature(drawn[0]), fit_pooled_temperature(drawn[1])
+    return drawn
+
+
+def _observed(drawn: Sequence[CalibrationVoxels]) -> dict[str, Any]:
+    """What `calibration.json` says about observed errors; nothing with too few subjects."""
+    found = cross_fitted_errors(drawn, fit_distance_temperature)
+    if found is None:
+        return {}
+    subjects = len({voxels.subject for voxels in drawn})
+    return {"observed": {**found.to_json(), "subjects": subjects, "fitted": "without the subject"}}
 
 
 def _measure(
