@@ -29,7 +29,8 @@ class CaseRecord:
     """What is kept of one scan, so that sets can be pooled again without running a network.
 
     ``totals[system][region]`` are voxel totals; ``dice[system]`` has one value per structure;
-    ``errors[system]`` counts wrong and right voxels of the band by entropy.
+    ``errors[system]`` counts wrong and right voxels of the band by entropy; ``changed[system]`` counts voxels
+    whose most likely class calibration changed.
     """
 
     id: str
@@ -38,6 +39,7 @@ class CaseRecord:
     totals: Mapping[str, Mapping[str, VoxelTotals]]
     errors: Mapping[str, ErrorHistogram]
     missed: tuple[int, int]
+    changed: Mapping[str, int]
     scores: ScanScores | None = None
 
 
@@ -83,6 +85,7 @@ def evaluate_case(
     inside = torch.from_numpy(regions["band"])
     totals: dict[str, dict[str, VoxelTotals]] = {}
     errors: dict[str, ErrorHistogram] = {}
+    changed: dict[str, int] = {}
     for name, (probs, calibrator) in systems.items():
         distance = torch.from_numpy(distance_to(masks[name] > 0, spacing))
         calibrated = (calibrator or Identity()).apply(probs, distance)
@@ -90,6 +93,7 @@ def evaluate_case(
             region: voxel_totals(calibrated, reference, torch.from_numpy(regions[region]))
             for region in REGIONS
         }
+        changed[name] = int((calibrated.argmax(dim=0).numpy() != masks[name]).sum())
         unsure = entropy(calibrated[None, :, inside], normalize=True)[0].clamp(0, 1)
         errors[name] = ErrorHistogram.of(unsure, torch.from_numpy(masks[name] != truth)[inside])
     own = make_regions(masks[main], spacing, valid=valid).masks["outside"]
@@ -102,6 +106,7 @@ def evaluate_case(
         totals=totals,
         errors=errors,
         missed=(count, int(np.count_nonzero(truth))),
+        changed=changed,
         scores=scores,
     )
 

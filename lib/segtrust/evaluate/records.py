@@ -132,6 +132,7 @@ def record_to_json(record: CaseRecord) -> dict[str, Any]:
         },
         "errors": {name: errors.to_json() for name, errors in record.errors.items()},
         "missed": list(record.missed),
+        "changed": dict(record.changed),
         "scores": None
         if scores is None
         else {**scores.to_json(), "structures": {str(k): v for k, v in scores.structures.items()}},
@@ -162,6 +163,7 @@ def record_from_json(document: Mapping[str, Any]) -> CaseRecord:
         },
         errors={name: ErrorHistogram.from_json(e) for name, e in document["errors"].items()},
         missed=(found, reference),
+        changed=document["changed"],
         scores=None
         if scores is None
         else ScanScores(**{**scores, "structures": {int(k): v for k, v in scores["structures"].items()}}),

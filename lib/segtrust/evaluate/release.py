@@ -24,6 +24,7 @@ from segtrust.inference.predictor import Predictor
 from segtrust.inference.scan import Scan, extent_mm, read_scan
 from segtrust.inference.sources import EnsembleSource
 from segtrust.models import ModelSpec, ModelVersion, publish_version
+from segtrust.training.cache import spent_seconds
 from segtrust.training.cases import read_labelled, read_splits, read_subjects
 from segtrust.training.loop import CODE
 from segtrust.training.run import Recipe
@@ -88,6 +89,7 @@ def release(
         "parent": None,
         "recipe": {"loss": recipe.budget.loss, "epochs": recipe.budget.epochs, "seeds": list(recipe.seeds)},
         "training_code": CODE,
+        "training_seconds": spent_seconds(members),
         "data": {role: len(ids) for role, ids in splits.items()},
         "data_subjects": {
             role: len({read_subjects(data).get(i, i) for i in ids}) for role, ids in splits.items()
