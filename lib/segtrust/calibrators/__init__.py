@@ -7,6 +7,7 @@ included, and the order of all classes up to rounding.
 from segtrust.calibrators.choice import CANDIDATES, LEAST_GAIN, Choice, Fit, choose_calibrator
 from segtrust.calibrators.identity import Calibrator, Identity
 from segtrust.calibrators.isotonic import TopLabelIsotonic, fit_top_label_isotonic
+from segtrust.calibrators.observe import cross_fitted_errors
 from segtrust.calibrators.stored import calibrator_from_json
 from segtrust.calibrators.temperature import (
     DistanceTemperature,
@@ -32,6 +33,7 @@ __all__ = [
     "TopLabelIsotonic",
     "calibrator_from_json",
     "choose_calibrator",
+    "cross_fitted_errors",
     "draw_voxels",
     "fit_distance_temperature",
     "fit_pooled_temperature",

@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
         recipe = replace(recipe, budget=replace(recipe.budget, loss=args.loss))
     name = recipe.spec.name
     members = train_ensemble(
-        recipe, args.data, args.runs / name, workers=args.workers, device=args.device, say=_say
+        recipe, args.data, args.runs / "members", workers=args.workers, device=args.device, say=_say
     )
     version = release(
         recipe,

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from segtrust.calibrators import (
     CalibrationVoxels,
     Calibrator,
     Identity,
+    cross_fitted_errors,
     fit_distance_temperature,
     fit_pooled_temperature,
 )
@@ -22,6 +24,7 @@ from segtrust.inference.predictor import Predictor
 from segtrust.inference.scan import Scan, extent_mm, read_scan
 from segtrust.inference.sources import EnsembleSource
 from segtrust.models import ModelSpec, ModelVersion, publish_version
+from segtrust.training.cache import spent_seconds
 from segtrust.training.cases import read_labelled, read_splits, read_subjects
 from segtrust.training.loop import CODE
 from segtrust.training.run import Recipe
@@ -76,7 +79,8 @@ def release(
     first = load_member(spec, members[0])
     single = Predictor(draft, source=EnsembleSource([lambda: first]))
     say(f"calibrating on {len(splits['val'])} scans")
-    ensemble_fit, single_fit = _fit(ensemble, single, data, splits["val"])
+    drawn = _draw((ensemble, single), data, splits["val"])
+    ensemble_fit, single_fit = fit_distance_temperature(drawn[0]), fit_pooled_temperature(drawn[1])
     say(f"measuring on {len(splits['test'])} scans")
     served = Predictor(draft, calibrator=ensemble_fit)
     records = list(_measure(served, single, single_fit, data, splits["test"], say))
@@ -85,6 +89,7 @@ def release(
         "parent": None,
         "recipe": {"loss": recipe.budget.loss, "epochs": recipe.budget.epochs, "seeds": list(recipe.seeds)},
         "training_code": CODE,
+        "training_seconds": spent_seconds(members),
         "data": {role: len(ids) for role, ids in splits.items()},
         "data_subjects": {
             role: len({read_subjects(data).get(i, i) for i in ids}) for role, ids in splits.items()
@@ -99,6 +104,7 @@ def release(
         "calibrator": ensemble_fit.to_json(),
         "fitted_on": {"scans": len(splits["val"]), "role": "val"},
         "precision": "fp32",
+        **_observed(drawn[0]),
     }
     return publish_version(model, spec, members, calibration, card)
 
@@ -135,17 +141,27 @@ def _read(data: Path, scan_id: str, spec: ModelSpec) -> Scan:
     return read_scan(data / "images" / f"{scan_id}.nii.gz", channels=len(spec.channels))
 
 
-def _fit(
-    ensemble: Predictor, single: Predictor, data: Path, ids: Sequence[str]
-) -> tuple[Calibrator, Calibrator]:
+def _draw(
+    predictors: Sequence[Predictor], data: Path, ids: Sequence[str]
+) -> tuple[list[CalibrationVoxels], ...]:
+    """Voxels of the calibration scans as each of the predictors sees them."""
     subjects = read_subjects(data)
-    drawn: tuple[list[CalibrationVoxels], list[CalibrationVoxels]] = ([], [])
+    drawn: tuple[list[CalibrationVoxels], ...] = tuple([] for _ in predictors)
     for index, scan_id in enumerate(ids):
-        scan, labels = read_labelled(data, scan_id, ensemble.spec)
+        scan, labels = read_labelled(data, scan_id, predictors[0].spec)
         subject = subjects.get(scan_id, scan_id)
-        for voxels, predictor in zip(drawn, (ensemble, single), strict=True):
+        for voxels, predictor in zip(drawn, predictors, strict=True):
             voxels.append(draw_scan(predictor, scan, labels, subject=subject, seed=index))
-    return fit_distance_temperature(drawn[0]), fit_pooled_temperature(drawn[1])
+    return drawn
+
+
+def _observed(drawn: Sequence[CalibrationVoxels]) -> dict[str, Any]:
+    """What `calibration.json` says about observed errors; nothing with too few subjects."""
+    found = cross_fitted_errors(drawn, fit_distance_temperature)
+    if found is None:
+        return {}
+    subjects = len({voxels.subject for voxels in drawn})
+    return {"observed": {**found.to_json(), "subjects": subjects, "fitted": "without the subject"}}
 
 
 def _measure(

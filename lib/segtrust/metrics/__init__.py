@@ -9,12 +9,14 @@ from segtrust.metrics.calibration import (
     maximum_calibration_error,
 )
 from segtrust.metrics.detection import ErrorHistogram, error_auroc
+from segtrust.metrics.observed import ObservedErrors
 from segtrust.metrics.overlap import dice_per_structure
 from segtrust.metrics.voxels import VoxelTotals, brier_map, nll_map, voxel_totals
 
 __all__ = [
     "ErrorHistogram",
     "Interval",
+    "ObservedErrors",
     "VoxelTotals",
     "bin_classes",
     "brier_map",

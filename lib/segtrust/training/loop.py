@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from segtrust.models import ModelSpec
 from segtrust.training.augment import Augmentation
 from segtrust.training.cases import Case
 
-__all__ = ["CODE", "Budget", "EpochReport", "data_digest", "train_member"]
+__all__ = ["CODE", "Budget", "EpochReport", "data_digest", "run_settings", "train_member"]
 
 CODE = 1
 """Raise this when a change of the code changes what a run computes; older runs are not resumed then."""
@@ -30,6 +31,7 @@ class Budget:
     """How long and how fast a member learns.
 
     ``average`` is the decay of the running average of the weights that is kept as the result; 0 turns it off.
+    ``augment`` is ``full``, or ``light`` for flips and crops alone.
     ``loss`` is read by :func:`segtrust.losses.parse_loss`.
     """
 
@@ -41,6 +43,7 @@ class Budget:
     average: float = 0.995
     loss: str = "dice_ce"
     flip_axes: tuple[int, ...] = ()
+    augment: str = "full"
 
 
 @dataclass(frozen=True)
@@ -95,23 +98,13 @@ def train_member(
         raise TrainingError(str(error)) from error
     cases = sorted(cases, key=lambda case: case.id)
     folder.mkdir(parents=True, exist_ok=True)
-    _same_run(
-        folder / "run.json",
-        {
-            "spec": spec.to_json(),
-            "budget": asdict(budget),
-            "seed": seed,
-            "code": CODE,
-            "cases": [case.id for case in cases],
-            "data": data_digest(cases),
-        },
-    )
+    _same_run(folder / "run.json", run_settings(spec, cases, budget, seed=seed))
     if result.is_file():
         return result
     torch.manual_seed(seed)
     run = _Run(spec, budget, torch.device(device), math.ceil(len(cases) / budget.batch))
     run.resume(folder / "checkpoint.pt")
-    draw = Augmentation(spec, flip_axes=budget.flip_axes)
+    draw = Augmentation(spec, flip_axes=budget.flip_axes, kind=budget.augment)
     start, first = time.monotonic(), run.epoch
     for epoch in range(first, budget.epochs):
         began = time.monotonic()
@@ -125,6 +118,32 @@ def train_member(
     save_weights(run.average, result)
     (folder / "checkpoint.pt").unlink(missing_ok=True)
     return result
+
+
+def run_settings(spec: ModelSpec, cases: Sequence[Case], budget: Budget, *, seed: int) -> dict[str, Any]:
+    """Everything that a trained member follows from, as JSON can hold it; equal settings, equal weights.
+
+    Args:
+        spec: the model's specification.
+        cases: training cases.
+        budget: how long and how fast.
+        seed: of the member.
+
+    Returns:
+        What ``run.json`` holds; words about the model, and how many members it has, are left out.
+
+    Source:
+        ours.
+    """
+    words = ("name", "description", "members")
+    return {
+        "spec": {name: value for name, value in spec.to_json().items() if name not in words},
+        "budget": asdict(budget),
+        "seed": seed,
+        "code": CODE,
+        "cases": sorted(case.id for case in cases),
+        "data": data_digest(cases),
+    }
 
 
 def data_digest(cases: Sequence[Case]) -> str:

@@ -1,0 +1,50 @@
+"""The error rate behind a stated chance: each subject is judged by a calibrator that never saw it."""
+
+from collections.abc import Sequence
+from functools import reduce
+from operator import add
+
+import torch
+
+from segtrust.calibrators.choice import Fit
+from segtrust.calibrators.voxels import MIN_SUBJECTS, CalibrationVoxels
+from segtrust.errors import ShapeError
+from segtrust.metrics.observed import ObservedErrors
+
+__all__ = ["cross_fitted_errors"]
+
+
+def cross_fitted_errors(scans: Sequence[CalibrationVoxels], fit: Fit) -> ObservedErrors | None:
+    """Count voxels and errors per stated chance, leaving out one subject at a time.
+
+    Args:
+        scans: voxels of calibration scans of a softmax model.
+        fit: fits the kind of calibrator that is served.
+
+    Returns:
+        Counts over all scans; ``None`` with fewer than five subjects, for which nothing is fitted.
+
+    Raises:
+        ShapeError: for voxels of a sigmoid head.
+
+    Source:
+        ours; leave-one-group-out cross-validation (Stone 1974).
+    """
+    if any(scan.labels.ndim == 2 for scan in scans):
+        raise ShapeError("errors are observed for a softmax head, got sigmoid voxels.")
+    subjects = sorted({scan.subject for scan in scans})
+    if len(subjects) < MIN_SUBJECTS:
+        return None
+    counts = []
+    for subject in subjects:
+        calibrator = fit([scan for scan in scans if scan.subject != subject], least=MIN_SUBJECTS - 1)
+        for scan in (scan for scan in scans if scan.subject == subject):
+            p = torch.from_numpy(scan.logits).double().exp().T
+            q = calibrator.apply((p / p.sum(dim=0)).float(), torch.from_numpy(scan.distance))
+            wrong = torch.from_numpy(scan.logits.argmax(axis=1) != scan.labels)
+            counts.append(
+                ObservedErrors.of(
+                    (1 - q.amax(dim=0).double()).clamp(0, 1), wrong, torch.from_numpy(scan.weight)
+                )
+            )
+    return reduce(add, counts)
