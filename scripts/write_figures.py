@@ -1,4 +1,4 @@
-"""Writes what was measured on the shipped model into README.md and two pages of docs/reference.
+"""Writes what was measured on the shipped model and inside train into README.md and pages of docs/reference.
 
 `--check` writes nothing and fails if one of them is out of date.
 """
@@ -22,6 +22,8 @@ README = ROOT / "README.md"
 PAGE = ROOT / "docs" / "reference" / "hippocampus.md"
 RESULT = ROOT / "benchmarks" / "results" / "hippocampus-test-trust.json"
 TRUST_PAGE = ROOT / "docs" / "reference" / "hippocampus-trust.md"
+EXPERIMENTS = ROOT / "benchmarks" / "experiments.json"
+EXPERIMENT_PAGE = ROOT / "docs" / "reference" / "hippocampus-experiments.md"
 BLOCK = re.compile(r"(<!-- measured: begin -->\n).*?(<!-- measured: end -->)", re.DOTALL)
 
 
@@ -91,7 +93,7 @@ def bands(calibration: dict[str, Any]) -> str:
 
 
 def trust_page(result: dict[str, Any]) -> str:
-    """The calibrator comparison and the ranking of clean scans as a page."""
+    """Endpoints, calibrators, ranking of clean scans and every shift as a page."""
     choice = result["calibrators"]["cross_fitted_on_val"]
     calibrators = [
         row(name, *(f"{found[f][r]:.4f}" for f in ("nll", "ece") for r in REGIONS))
@@ -103,25 +105,141 @@ def trust_page(result: dict[str, Any]) -> str:
     ]
     return "\n".join(
         [
-            f"# Calibrators and ranking, hippocampus version {result['model']['version']}\n",
+            f"# How far hippocampus version {result['model']['version']} can be trusted\n",
             f"Made by `python scripts/write_figures.py` from `benchmarks/results/{RESULT.name}`.\n",
             f"- Command: `{result['command']}`",
-            f"- Protocol `benchmarks/protocol.json`, hash `{result['protocol'][:16]}`\n",
-            f"## Calibrators on *val*, one of {choice['subjects']} subjects left out at a time\n",
+            f"- Protocol `benchmarks/protocol.json`, hash `{result['protocol'][:16]}`",
+            f"- Software: {', '.join(f'{k} {v}' for k, v in result['software'].items())}",
+            "- Every interval: 95 % bootstrap over subjects.\n",
+            f"## Endpoints, {result['scans']} clean *{result['role']}* scans\n",
+            "| endpoint | measured | limit | met | aim | reached |",
+            "|---|---|---|---|---|---|",
+            *map(endpoint, result["endpoints"]),
+            f"\n## Calibrators on *val*, one of {choice['subjects']} subjects left out at a time\n",
             "| calibrator | NLL band | NLL outside | NLL volume | ECE band | ECE outside | ECE volume |",
             "|---|---|---|---|---|---|---|",
             *calibrators,
             f"\nChosen by NLL over the volume: `{choice['name']}`.\n",
-            f"## Scores against logit Dice on {result['scans']} clean *test* scans\n",
+            f"## Scores against logit Dice on {result['scans']} clean *{result['role']}* scans\n",
             "`pairwise_dice` and `soft_dice_confidence` are high where the model is sure: there positive is",
             "good, for all others negative is. Scans of this model differ little in Dice, and no score",
-            "orders them well; 95 % bootstrap over subjects.\n",
+            "orders them well.\n",
             "| score | Pearson | Spearman |",
             "|---|---|---|",
             *ranking,
             "",
+            *(shift_tables(result) if result["shifts"] else ()),
         ]
     )
+
+
+def endpoint(entry: dict[str, Any]) -> str:
+    """One endpoint as a row."""
+    limit = " and ".join(f"at {side} {entry[side]:g}" for side in ("least", "most") if side in entry)
+    value = "see below" if entry["value"] is None else f"{entry['value']:.4g}"
+    met, reached = ({True: "yes", False: "**no**"}.get(entry.get(k), "") for k in ("met", "aim_met"))
+    return row(entry["words"], value, limit, met, f"{entry['aim']:g}" if "aim" in entry else "", reached)
+
+
+def shift_tables(result: dict[str, Any]) -> list[str]:
+    """Every corruption and strength by itself: accuracy, calibration, and how scores follow Dice."""
+    plain, ranking = result["shifts"], result["ranking"]["shifts"]
+    scores = ("entropy", "between_member", "pairwise_dice", "soft_dice_confidence", "global_mean")
+    return [
+        "## The same scans under each shift\n",
+        "Shift suite v1 of the protocol; strengths 1 to 3. No condition is pooled with another. Missed:",
+        "share of the reference's voxels more than 5 mm from the prediction, where the model is sure of the",
+        "background.\n",
+        "![Dice and calibration under shift](../images/hippocampus-shifts.png)\n",
+        "| shift | Dice | band NLL raw | band NLL served | band ECE raw | band ECE served | missed |",
+        "|---|---|---|---|---|---|---|",
+        *(
+            row(
+                name,
+                f"{found['dice']:.3f}",
+                *(f"{found[s]['band'][f]:.3f}" for f in ("nll", "ece") for s in ("ensemble", "served")),
+                f"{100 * found['missed']['share']:.2f} %",
+            )
+            for name, found in plain.items()
+        ),
+        "\n### Pearson correlation of scores with logit Dice under each shift\n",
+        f"| shift | {' | '.join(scores)} |",
+        f"|---|{'---|' * len(scores)}",
+        *(
+            row(name, *(interval(found[s]["logit_dice"]["pearson"]) for s in scores))
+            for name, found in ranking.items()
+        ),
+        "",
+    ]
+
+
+def experiment_page() -> str:
+    """What was measured inside train: choices, facts, scores and calibrators."""
+    content = json.loads(EXPERIMENTS.read_text(encoding="utf-8"))
+    parts = ["# Choices and facts, measured inside *train*\n"]
+    parts.append(
+        "Made by `python scripts/write_figures.py` from `benchmarks/results`. Folds by subject, every scan\n"
+        "judged by members and calibrators that never saw it; band = within 5 mm of any compared\n"
+        "prediction. T(d) is the distance temperature. In brackets: the smallest and largest fold.\n"
+    )
+    for name in ("choices", "facts"):
+        path = ROOT / "benchmarks" / "results" / f"hippocampus-{name}.json"
+        if path.is_file():
+            parts += experiment_tables(name, content[name]["about"], json.loads(path.read_text("utf-8")))
+    return "\n".join(parts)
+
+
+_SHOWN = ("band NLL", "band ECE", "error AUROC")
+
+
+def experiment_tables(name: str, about: str, result: dict[str, Any]) -> list[str]:
+    """Tables of one experiment."""
+    figures = ("dice", "nll_band", "ece_band", "error_auroc_band")
+    systems = result["systems"]
+    lines = [
+        f"## {name.capitalize()}\n",
+        f"{about}\n",
+        f"n = {result['scans']} scans of {result['subjects']} subjects. `{result['command']}`, protocol",
+        f"`{result['protocol'][:16]}`, experiments `{result['experiments'][:16]}`.\n",
+        row("cell, members", "Dice", *(f"{f} {k}" for f in _SHOWN for k in ("raw", "T(d)"))),
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for system in systems:
+        cell, size, kind = system.split(" | ")
+        if kind == "raw":
+            calibrated = systems[f"{cell} | {size} | distance_temperature"]
+            pairs = [(systems[system][f], calibrated[f]) for f in figures]
+            lines.append(
+                row(f"{cell}; {size}", spread(pairs[0][0], 3), *(spread(v, 3) for p in pairs[1:] for v in p))
+            )
+    lines += [
+        f"\nPaired differences from `{result['differences']['base']}`, 95 % bootstrap over subjects:\n",
+        "| system | Dice | band NLL | band ECE | error AUROC |",
+        "|---|---|---|---|---|",
+        *(
+            row(system, *(interval(found[f], 4) for f in figures))
+            for system, found in result["differences"]["systems"].items()
+        ),
+        "",
+    ]
+    if result["scores"]:
+        lines += [
+            "### Scores against logit Dice within each fold, Pearson\n",
+            "| score | mean | per fold |",
+            "|---|---|---|",
+            *(
+                row(score, f"{found['mean']:.2f}", ", ".join(f"{v:.2f}" for v in found["folds"]))
+                for score, found in result["scores"].items()
+            ),
+            "",
+        ]
+    return lines
+
+
+def spread(found: dict[str, Any], digits: int) -> str:
+    """A figure with its smallest and largest value over the folds."""
+    low, high = min(found["folds"]), max(found["folds"])
+    return f"{found['value']:.{digits}f} ({low:.{digits}f}-{high:.{digits}f})"
 
 
 def row(*cells: str) -> str:
@@ -129,9 +247,13 @@ def row(*cells: str) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def interval(found: dict[str, Any]) -> str:
-    """A correlation with its interval."""
-    return f"{found['value']:.2f} ({found['low']:.2f} to {found['high']:.2f})"
+def interval(found: dict[str, Any], digits: int = 2) -> str:
+    """A figure with its interval; a dash where it is not defined."""
+    if found["value"] is None:
+        return "-"
+    return " ".join(
+        (f"{found['value']:.{digits}f}", f"({found['low']:.{digits}f} to {found['high']:.{digits}f})")
+    )
 
 
 def main() -> int:
@@ -139,7 +261,12 @@ def main() -> int:
     card = dict(open_version(MODEL).card)
     stale = []
     trust = trust_page(json.loads(RESULT.read_text(encoding="utf-8")))
-    for path, text in ((README, readme(card)), (PAGE, page(card)), (TRUST_PAGE, trust)):
+    for path, text in (
+        (README, readme(card)),
+        (PAGE, page(card)),
+        (TRUST_PAGE, trust),
+        (EXPERIMENT_PAGE, experiment_page()),
+    ):
         if path.is_file() and path.read_text(encoding="utf-8") == text:
             continue
         stale.append(path.relative_to(ROOT).as_posix())

@@ -71,7 +71,7 @@ def test_missed_voxels_are_those_of_the_reference_outside_the_main_band():
 
 def test_errors_are_counted_inside_the_band_only():
     # wrong: voxel 3 (in the band); voxel 19 is wrong too, but outside
-    errors = evaluate({"a": (line((2, 0.8)), None)}, labels(2, 3, 19)).errors
+    errors = evaluate({"a": (line((2, 0.8)), None)}, labels(2, 3, 19)).errors["a"]
     assert (int(errors.wrong.sum()), int(errors.right.sum())) == (1, 7)
 
 

@@ -29,7 +29,7 @@ def test_totals_scores_and_origin_come_back(stored):
     for a, b in zip(written.records, read.records, strict=True):
         assert (a.id, a.subject, a.missed, a.scores) == (b.id, b.subject, b.missed, b.scores)
         assert a.totals["ensemble"]["band"].to_json() == b.totals["ensemble"]["band"].to_json()
-        assert np.array_equal(a.errors.wrong, b.errors.wrong)
+        assert np.array_equal(a.errors["ensemble"].wrong, b.errors["ensemble"].wrong)
     assert (written.protocol, written.model, written.command) == (read.protocol, read.model, read.command)
 
 

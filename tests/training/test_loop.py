@@ -10,8 +10,9 @@ from phantoms import TINY_NETWORK, make_blob, spec_of
 from segtrust.errors import TrainingError
 from segtrust.inference.members import load_member, load_weights
 from segtrust.inference.scan import prepare
-from segtrust.models import Label
-from segtrust.training import Budget, Case, train_member
+from segtrust.losses import LOSSES, parse_loss
+from segtrust.models import Head, Label
+from segtrust.training import Budget, Case, loop, train_member
 from segtrust.training.loop import data_digest
 
 SPEC = spec_of(
@@ -138,8 +139,41 @@ def test_without_scans_there_is_no_training(tmp_path):
 
 
 def test_an_unknown_loss_is_refused_with_the_known_ones(cases, tmp_path):
-    with pytest.raises(TrainingError, match=r"`loss` must be one of ce, dice, dice_ce.*, got 'focal'"):
-        train_member(SPEC, cases, Budget(loss="focal"), seed=0, folder=tmp_path)
+    with pytest.raises(TrainingError, match=r"`loss` must be one of ce, dice, dice_ce.*, got 'tversky'"):
+        train_member(SPEC, cases, Budget(loss="tversky"), seed=0, folder=tmp_path)
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_named_loss_trains_as_its_function_does(cases, straight, tmp_path, monkeypatch):
+    # members that were trained before losses could be summed stay what they are
+    monkeypatch.setattr(
+        loop, "parse_loss", lambda text: lambda logits, labels, **_: LOSSES[text](logits, labels)
+    )
+    assert same(straight, weights(train_member(SPEC, cases, BUDGET, seed=1, folder=tmp_path)))
+
+
+def test_the_warm_up_of_a_loss_follows_the_steps_of_the_whole_run(cases, tmp_path, monkeypatch):
+    seen = []
+
+    def watched(text):
+        loss = parse_loss(text)
+        return lambda *batch, progress, head: seen.append((progress, head)) or loss(*batch, progress=progress)
+
+    monkeypatch.setattr(loop, "parse_loss", watched)
+    with pytest.raises(InterruptedRunError):  # 3 cases in batches of 2: two steps an epoch, three epochs
+        train_member(SPEC, cases, BUDGET, seed=1, folder=tmp_path, progress=stop_after(2))
+    train_member(SPEC, cases, BUDGET, seed=1, folder=tmp_path)
+    assert seen == [(pytest.approx(step / 6), "softmax") for step in range(6)]
+
+
+def test_a_model_with_a_sigmoid_head_learns(cases, tmp_path):
+    spec = dataclasses.replace(
+        SPEC, head=Head("sigmoid", priority=(1,)), network={**TINY_NETWORK, "out_channels": 1}
+    )
+    losses = []
+    budget = Budget(epochs=6, batch=3, learning_rate=1e-2, average=0.0)
+    train_member(spec, cases, budget, seed=0, folder=tmp_path, progress=lambda r: losses.append(r.loss))
+    assert losses[-1] < 0.9 * losses[0]
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(cases, tmp_path):

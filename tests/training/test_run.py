@@ -1,7 +1,7 @@
 """Recipes, and runs of several members."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import nibabel as nib
 import numpy as np
@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from phantoms import TINY_NETWORK, make_blob, spec_of, write_scan
-from segtrust.errors import TrainingError
+from segtrust.errors import SettingError, TrainingError
 from segtrust.inference.members import load_weights
 from segtrust.models import Label
+from segtrust.training.cache import _cases
 from segtrust.training.loop import Budget
 from segtrust.training.run import Recipe, train_ensemble
 
@@ -43,6 +44,19 @@ def test_a_recipe_is_read_from_a_file(recipe_file):
     assert (recipe.spec, recipe.budget, recipe.seeds) == (SPEC, Budget(epochs=1), (1, 2))
 
 
+def test_the_loss_of_a_recipe_may_be_a_list(recipe_file):
+    terms = [{"name": "dice_ce"}, {"name": "mbls", "weight": 0.1, "margin": 5}]
+    recipe_file.write_text(json.dumps(json.loads(recipe_file.read_text()) | {"budget": {"loss": terms}}))
+    assert Recipe.read(str(recipe_file)).budget == Budget(loss="dice_ce + 0.1*mbls(margin=5)")
+
+
+def test_a_wrong_term_of_a_recipe_is_refused(recipe_file):
+    terms = {"budget": {"loss": [{"name": "focal", "gamma": 11}]}}
+    recipe_file.write_text(json.dumps(json.loads(recipe_file.read_text()) | terms))
+    with pytest.raises(SettingError, match=r"`gamma` must be a number from 0 to 10, got 11"):
+        Recipe.read(str(recipe_file))
+
+
 def test_an_unknown_recipe_is_refused_with_the_known_ones():
     with pytest.raises(TrainingError, match=r"no recipe 'liver'. Known: .*hippocampus"):
         Recipe.read("liver")
@@ -70,14 +84,43 @@ def test_every_seed_gives_one_member_of_its_own(recipe_file, cohort):
     lines = []
     members = train_ensemble(Recipe.read(str(recipe_file)), cohort, cohort / "out", say=lines.append)
     first, second = (load_weights(path) for path in members)
-    assert [path.parent.name for path in members] == ["member-1", "member-2"]
+    assert [settings(path)["seed"] for path in members] == [1, 2]
     assert any(not torch.equal(first[name], second[name]) for name in first)
     assert len(lines) == 2
-    assert lines[0].startswith("member 1 epoch 1/1 loss ")
+    assert lines[0].startswith("tiny seed 1 epoch 1/1 loss ")
 
 
 def test_only_scans_of_the_training_split_are_used(recipe_file, cohort):
-    train_ensemble(Recipe.read(str(recipe_file)), cohort, cohort / "out")
-    run = json.loads((cohort / "out" / "member-1" / "run.json").read_text())
-    assert run["cases"] == ["a"]
-    assert run["budget"] == json.loads(json.dumps(asdict(Budget(epochs=1))))
+    members = train_ensemble(Recipe.read(str(recipe_file)), cohort, cohort / "out")
+    assert settings(members[0])["cases"] == ["a"]
+    assert settings(members[0])["budget"] == json.loads(json.dumps(asdict(Budget(epochs=1))))
+
+
+def test_what_was_trained_once_is_never_trained_again(recipe_file, cohort):
+    recipe, lines = Recipe.read(str(recipe_file)), []
+    members = train_ensemble(recipe, cohort, cohort / "out")
+    renamed = replace(recipe, spec=replace(recipe.spec, name="other", description="the same network"))
+    assert train_ensemble(renamed, cohort, cohort / "out", say=lines.append) == members
+    assert not lines
+
+
+@pytest.mark.parametrize("change", ["seed", "loss", "budget", "scans", "voxels"])
+def test_whatever_weights_follow_from_makes_another_member(recipe_file, cohort, change):
+    recipe = replace(Recipe.read(str(recipe_file)), seeds=(1,))
+    before = train_ensemble(recipe, cohort, cohort / "out")
+    if change == "seed":
+        recipe = replace(recipe, seeds=(3,))
+    elif change in ("loss", "budget"):
+        other = {"loss": {"loss": "ce"}, "budget": {"learning_rate": 1e-3}}[change]
+        recipe = replace(recipe, budget=replace(recipe.budget, **other))
+    elif change == "scans":
+        splits = {"splits": {"train": ["a", "b"], "val": [], "test": []}}
+        (cohort / "splits.json").write_text(json.dumps(splits))
+    else:
+        write_scan(make_blob((10, 9, 8), radius=3.0, seed=7), cohort / "images" / "a.nii.gz")
+        _cases.cache_clear()  # a process reads a data folder once
+    assert train_ensemble(recipe, cohort, cohort / "out") != before
+
+
+def settings(member):
+    return json.loads((member.parent / "run.json").read_text())

@@ -3,6 +3,7 @@
 import argparse
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from segtrust.evaluate.release import release
@@ -30,6 +31,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--workers", type=int, default=1, help="members trained at the same time (default: 1)"
     )
+    parser.add_argument(
+        "--loss",
+        help="instead of the recipe's, such as 'dice_ce + 0.3*hard_l1_ace'; names: docs/reference/losses.md",
+    )
     parser.add_argument("--device", default="cpu", help="where to train (default: cpu)")
 
 
@@ -43,9 +48,11 @@ def run(args: argparse.Namespace) -> int:
         The exit status.
     """
     recipe = Recipe.read(args.recipe)
+    if args.loss:
+        recipe = replace(recipe, budget=replace(recipe.budget, loss=args.loss))
     name = recipe.spec.name
     members = train_ensemble(
-        recipe, args.data, args.runs / name, workers=args.workers, device=args.device, say=_say
+        recipe, args.data, args.runs / "members", workers=args.workers, device=args.device, say=_say
     )
     version = release(
         recipe,

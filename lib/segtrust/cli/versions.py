@@ -5,7 +5,6 @@ import json
 from pathlib import Path
 
 from segtrust.errors import ModelError, ModelNotFoundError
-from segtrust.evaluate.release import observe_bands
 from segtrust.evaluate.table import card_tables
 from segtrust.models import find_models, list_versions, open_version, shipped_models_dir
 
@@ -22,17 +21,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     show.add_argument("model")
     show.add_argument("--tables", action="store_true", help="print the measured figures as Markdown tables")
     show.add_argument("version", nargs="?", help="id of the version (default: the one that is served)")
-    observe = actions.add_parser(
-        "observe", parents=[where], help="publish a version again, with the errors observed in its bands"
-    )
-    observe.add_argument("model")
-    observe.add_argument(
-        "--data", type=Path, required=True, help="the scans, labels and splits that it was calibrated on"
-    )
 
 
 def run(args: argparse.Namespace) -> int:
-    """List models, print one version's card as JSON or as tables, or add what was observed in its bands.
+    """List models, or print one version's card as JSON or as tables.
 
     Args:
         args: options of :func:`add_arguments`.
@@ -45,10 +37,6 @@ def run(args: argparse.Namespace) -> int:
         return max((_list_one(name, folder) for name, folder in models.items()), default=0)
     if args.model not in models:
         raise ModelNotFoundError(f"no model {args.model!r}. Known: {', '.join(models) or 'none'}.")
-    if args.action == "observe":
-        made = observe_bands(open_version(models[args.model]), args.data)
-        print(f"published {args.model} {made.id} in {models[args.model]}")
-        return 0
     version = open_version(models[args.model], args.version)
     if args.tables:
         print(card_tables(version.card))

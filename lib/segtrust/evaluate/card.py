@@ -5,10 +5,9 @@ from typing import Any
 
 from segtrust.errors import ShapeError
 from segtrust.evaluate.cases import REGIONS, CaseRecord
-from segtrust.evaluate.pools import FIGURES, Pool, mean_dice
+from segtrust.evaluate.pools import FIGURES, ErrorPool, Pool, mean_dice
 from segtrust.evaluate.ranking import correlation
 from segtrust.metrics.bootstrap import cluster_bootstrap
-from segtrust.metrics.detection import error_auroc
 
 __all__ = ["make_card", "score_correlation"]
 
@@ -67,7 +66,7 @@ def make_card(records: Sequence[CaseRecord], structures: Sequence[str], *, main:
         "subjects": len(set(subjects)),
         "systems": {"dice": dice, "calibration": calibration},
         "main": main,
-        "error_auroc_band": interval(lambda rows: _auroc(records, rows)),
+        "error_auroc_band": interval(ErrorPool([r.errors[main] for r in records]).auroc),
         "missed": {"voxels": missed, "share": missed / reference if reference else 0.0},
         "score_vs_logit_dice": {
             name: {
@@ -79,13 +78,6 @@ def make_card(records: Sequence[CaseRecord], structures: Sequence[str], *, main:
         if all(r.scores is not None for r in records)
         else {},
     }
-
-
-def _auroc(records: Sequence[CaseRecord], rows: Sequence[int]) -> float:
-    whole = records[rows[0]].errors
-    for i in rows[1:]:
-        whole = whole + records[i].errors
-    return error_auroc(whole)
 
 
 def score_correlation(

@@ -28,15 +28,18 @@ REGIONS = ("band", "outside", "volume")
 class CaseRecord:
     """What is kept of one scan, so that sets can be pooled again without running a network.
 
-    ``totals[system][region]`` are voxel totals; ``dice[system]`` has one value per structure.
+    ``totals[system][region]`` are voxel totals; ``dice[system]`` has one value per structure;
+    ``errors[system]`` counts wrong and right voxels of the band by entropy; ``changed[system]`` counts voxels
+    whose most likely class calibration changed.
     """
 
     id: str
     subject: str
     dice: Mapping[str, NDArray[np.float64]]
     totals: Mapping[str, Mapping[str, VoxelTotals]]
-    errors: ErrorHistogram
+    errors: Mapping[str, ErrorHistogram]
     missed: tuple[int, int]
+    changed: Mapping[str, int]
     scores: ScanScores | None = None
 
 
@@ -61,7 +64,7 @@ def evaluate_case(
         reference: labels, ``(X, Y, Z)`` integers.
         spacing: millimetres per voxel.
         valid: voxels that are no padding.
-        main: the system whose error detection and missed voxels are kept.
+        main: the system whose missed voxels are kept.
         scores: scores of the main system, kept beside the totals.
 
     Raises:
@@ -79,7 +82,10 @@ def evaluate_case(
     union = np.maximum.reduce([(mask > 0).astype(np.uint8) for mask in masks.values()])
     regions = make_regions(union, spacing, valid=valid).masks
     truth = reference.numpy()
+    inside = torch.from_numpy(regions["band"])
     totals: dict[str, dict[str, VoxelTotals]] = {}
+    errors: dict[str, ErrorHistogram] = {}
+    changed: dict[str, int] = {}
     for name, (probs, calibrator) in systems.items():
         distance = torch.from_numpy(distance_to(masks[name] > 0, spacing))
         calibrated = (calibrator or Identity()).apply(probs, distance)
@@ -87,10 +93,9 @@ def evaluate_case(
             region: voxel_totals(calibrated, reference, torch.from_numpy(regions[region]))
             for region in REGIONS
         }
-        if name == main:
-            unsure = entropy(calibrated[None], normalize=True)[0].clamp(0, 1)
-    inside = torch.from_numpy(regions["band"])
-    errors = ErrorHistogram.of(unsure[inside], torch.from_numpy(masks[main] != truth)[inside])
+        changed[name] = int((calibrated.argmax(dim=0).numpy() != masks[name]).sum())
+        unsure = entropy(calibrated[None, :, inside], normalize=True)[0].clamp(0, 1)
+        errors[name] = ErrorHistogram.of(unsure, torch.from_numpy(masks[name] != truth)[inside])
     own = make_regions(masks[main], spacing, valid=valid).masks["outside"]
     count, _ = missed_voxels(truth, own)
     n_structures = next(iter(systems.values()))[0].shape[0] - 1
@@ -101,6 +106,7 @@ def evaluate_case(
         totals=totals,
         errors=errors,
         missed=(count, int(np.count_nonzero(truth))),
+        changed=changed,
         scores=scores,
     )
 

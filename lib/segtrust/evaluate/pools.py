@@ -6,9 +6,11 @@ import numpy as np
 
 from segtrust._binning import Bins
 from segtrust.evaluate.cases import CaseRecord
+from segtrust.metrics.calibration import expected_calibration_error
+from segtrust.metrics.detection import ErrorHistogram, error_auroc
 from segtrust.metrics.voxels import VoxelTotals
 
-__all__ = ["FIGURES", "Pool", "mean_dice"]
+__all__ = ["FIGURES", "ErrorPool", "Pool", "mean_dice"]
 
 FIGURES = ("nll", "brier", "ece")
 """Figures that a pool knows."""
@@ -41,15 +43,30 @@ class Pool:
 
     def __init__(self, totals: Sequence[VoxelTotals]) -> None:
         self._n = np.array([t.n for t in totals], dtype=np.int64)
-        self._sums = np.array([(t.nll, t.brier) for t in totals], dtype=np.float64)
+        self._sums = {name: np.array([getattr(t, name) for t in totals]) for name in ("nll", "brier")}
         bins = [t.bins.coarsen(15) for t in totals]
         self._counts = np.stack([b.counts for b in bins])
         self._confidence = np.stack([b.confidence for b in bins])
         self._hits = np.stack([b.hits for b in bins])
 
     def figure(self, rows: Sequence[int], name: str) -> float:
-        """One of :data:`FIGURES` over the voxels of some scans, repeats allowed."""
+        """One of :data:`FIGURES` over the voxels of some scans, repeats allowed; NaN without voxels."""
         picked = np.asarray(rows)
-        nll, brier = self._sums[picked].sum(axis=0)
-        bins = Bins(*(a[picked].sum(axis=0) for a in (self._counts, self._confidence, self._hits)))
-        return VoxelTotals(int(self._n[picked].sum()), float(nll), float(brier), bins).figures()[name]
+        if name == "ece":
+            parts = (self._counts, self._confidence, self._hits)
+            return expected_calibration_error(Bins(*(part[picked].sum(axis=0) for part in parts)))
+        voxels = int(self._n[picked].sum())
+        return float(self._sums[name][picked].sum()) / voxels if voxels else float("nan")
+
+
+class ErrorPool:
+    """Error histograms of one system as arrays; see :class:`Pool`."""
+
+    def __init__(self, errors: Sequence[ErrorHistogram]) -> None:
+        self._wrong = np.stack([e.wrong for e in errors])
+        self._right = np.stack([e.right for e in errors])
+
+    def auroc(self, rows: Sequence[int]) -> float:
+        """Error AUROC over the voxels of some scans, repeats allowed."""
+        times = np.bincount(np.asarray(rows), minlength=len(self._wrong))
+        return error_auroc(ErrorHistogram(times @ self._wrong, times @ self._right))

@@ -58,19 +58,28 @@ def correlation(
             f"kind must be one of {', '.join(_KINDS)} and target one of {', '.join(_TARGETS)}, "
             f"got {kind!r} and {of!r}."
         )
-    pairs = [
-        (value, float(np.nanmean(d)))
-        for value, d in zip(scores, dice, strict=True)
-        if value is not None and np.isfinite(d).any()
-    ]
-    a, b = np.array(pairs, dtype=np.float64).reshape(-1, 2).T
+    return _correlation(*_paired(scores, dice, of), kind)
+
+
+def _paired(
+    scores: Sequence[float | None], dice: Sequence[NDArray[np.float64]], of: str
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Score and target of every scan, NaN where one is not defined."""
+    values = np.array([np.nan if value is None else value for value in scores], dtype=np.float64)
+    target = np.array([np.nanmean(d) if np.isfinite(d).any() else np.nan for d in dice], dtype=np.float64)
     if of == "logit_dice":
-        b = np.clip(b, _EDGE, 1 - _EDGE)
-        b = np.log(b / (1 - b))
-    if kind == "spearman":
-        a, b = stats.rankdata(a), stats.rankdata(b)
+        target = np.clip(target, _EDGE, 1 - _EDGE)
+        target = np.log(target / (1 - target))
+    return values, target
+
+
+def _correlation(values: NDArray[np.float64], target: NDArray[np.float64], kind: str) -> float:
+    known = np.isfinite(values) & np.isfinite(target)
+    a, b = values[known], target[known]
     if len(a) < 3 or np.ptp(a) == 0 or np.ptp(b) == 0:
         return float("nan")
+    if kind == "spearman":
+        a, b = stats.rankdata(a), stats.rankdata(b)
     return float(np.corrcoef(a, b)[0, 1])
 
 
@@ -108,7 +117,10 @@ def _interval(
     kind: str,
     of: str,
 ) -> dict[str, float | int | None]:
+    score, target = _paired(values, dice, of)
+
     def drawn(rows: Sequence[int]) -> float:
-        return correlation([values[i] for i in rows], [dice[i] for i in rows], kind=kind, of=of)
+        picked = np.asarray(rows)
+        return _correlation(score[picked], target[picked], kind)
 
     return cluster_bootstrap(subjects, drawn).to_json()

@@ -28,7 +28,7 @@ __all__ = [
     "write_records",
 ]
 
-_SCHEMA = 1
+_SCHEMA = 2
 _PACKAGES = ("torch", "monai", "numpy", "scipy", "safetensors")
 
 
@@ -130,8 +130,9 @@ def record_to_json(record: CaseRecord) -> dict[str, Any]:
             name: {region: totals.to_json() for region, totals in regions.items()}
             for name, regions in record.totals.items()
         },
-        "errors": record.errors.to_json(),
+        "errors": {name: errors.to_json() for name, errors in record.errors.items()},
         "missed": list(record.missed),
+        "changed": dict(record.changed),
         "scores": None
         if scores is None
         else {**scores.to_json(), "structures": {str(k): v for k, v in scores.structures.items()}},
@@ -160,8 +161,9 @@ def record_from_json(document: Mapping[str, Any]) -> CaseRecord:
             name: {region: VoxelTotals.from_json(totals) for region, totals in regions.items()}
             for name, regions in document["totals"].items()
         },
-        errors=ErrorHistogram.from_json(document["errors"]),
+        errors={name: ErrorHistogram.from_json(e) for name, e in document["errors"].items()},
         missed=(found, reference),
+        changed=document["changed"],
         scores=None
         if scores is None
         else ScanScores(**{**scores, "structures": {int(k): v for k, v in scores["structures"].items()}}),

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from segtrust.calibrators import (
-    MIN_SUBJECTS,
     CalibrationVoxels,
     Calibrator,
     Identity,
@@ -16,7 +15,6 @@ from segtrust.calibrators import (
     fit_distance_temperature,
     fit_pooled_temperature,
 )
-from segtrust.errors import ModelError
 from segtrust.evaluate.card import make_card
 from segtrust.evaluate.cases import CaseRecord, draw_scan, evaluate_case
 from segtrust.evaluate.records import software_versions
@@ -26,14 +24,14 @@ from segtrust.inference.predictor import Predictor
 from segtrust.inference.scan import Scan, extent_mm, read_scan
 from segtrust.inference.sources import EnsembleSource
 from segtrust.models import ModelSpec, ModelVersion, publish_version
+from segtrust.training.cache import spent_seconds
 from segtrust.training.cases import read_labelled, read_splits, read_subjects
 from segtrust.training.loop import CODE
 from segtrust.training.run import Recipe
 
-__all__ = ["observe_bands", "release", "spec_as_trained"]
+__all__ = ["release", "spec_as_trained"]
 
 Say = Callable[[str], None]
-_SAME = 1e-3
 
 
 def release(
@@ -91,6 +89,7 @@ def release(
         "parent": None,
         "recipe": {"loss": recipe.budget.loss, "epochs": recipe.budget.epochs, "seeds": list(recipe.seeds)},
         "training_code": CODE,
+        "training_seconds": spent_seconds(members),
         "data": {role: len(ids) for role, ids in splits.items()},
         "data_subjects": {
             role: len({read_subjects(data).get(i, i) for i in ids}) for role, ids in splits.items()
@@ -108,44 +107,6 @@ def release(
         **_observed(drawn[0]),
     }
     return publish_version(model, spec, members, calibration, card)
-
-
-def observe_bands(version: ModelVersion, data: Path) -> ModelVersion:
-    """Publish a version again, with the errors observed in its bands on the calibration scans.
-
-    Args:
-        version: a version with a distance temperature, as :func:`release` makes it.
-        data: folder with images, labels and splits; those that the version was calibrated on.
-
-    Returns:
-        The new version, which is served: same weights, calibrator and card; ``observed`` in its calibration.
-
-    Raises:
-        ModelError: if the scans do not give the version's calibrator again, or are of fewer than 5 subjects.
-        ScanError: if a scan cannot be read.
-
-    Source:
-        ours; versions are immutable, so what is known later makes a new one.
-    """
-    (drawn,) = _draw((Predictor(version),), data, read_splits(data)["val"])
-    again, known = fit_distance_temperature(drawn).to_json(), dict(version.calibration["calibrator"])
-    if again.keys() != known.keys() or any(
-        again[k] != known[k] if isinstance(known[k], str) else abs(again[k] - known[k]) > _SAME for k in known
-    ):
-        raise ModelError(
-            f"the scans in {data} must give the calibrator of version {version.id}, {known}, but give "
-            f"{again}. Are they the scans that it was calibrated on?"
-        )
-    if not (observed := _observed(drawn)):
-        raise ModelError(f"the calibration scans in {data} must be of at least {MIN_SUBJECTS} subjects.")
-    card = {name: value for name, value in version.card.items() if name != "files"}
-    return publish_version(
-        version.folder.parents[1],
-        version.spec,
-        version.members,
-        {**version.calibration, **observed},
-        {**card, "parent": version.id},
-    )
 
 
 def spec_as_trained(spec: ModelSpec, data: Path, ids: Sequence[str]) -> ModelSpec:

@@ -22,6 +22,7 @@ from segtrust.calibrators import (
 )
 from segtrust.evaluate.card import make_card
 from segtrust.evaluate.cases import REGIONS, CaseRecord, draw_scan, evaluate_case
+from segtrust.evaluate.endpoints import Measured, check_endpoints
 from segtrust.evaluate.pools import mean_dice
 from segtrust.evaluate.protocol import Protocol
 from segtrust.evaluate.ranking import ranking_table
@@ -37,7 +38,7 @@ from segtrust.training.cases import read_labelled, read_subjects
 __all__ = ["CLEAN", "Condition", "TrustBenchmark", "shift_conditions"]
 
 Say = Callable[[str], None]
-_SCHEMA = 1
+_SCHEMA = 2
 _SERVED = "served"
 
 
@@ -113,7 +114,8 @@ class TrustBenchmark:
             condition: clean, or a shift.
 
         Returns:
-            One record per scan; systems are ``ensemble``, ``served`` and every kind of calibrator.
+            One record per scan; systems are ``ensemble``, ``served`` and, on clean scans, every kind of
+            calibrator.
         """
         found = []
         for index, scan_id in enumerate(ids, start=1):
@@ -158,18 +160,21 @@ class TrustBenchmark:
 
         Returns:
             JSON: the calibrator comparison (cross-fitted on ``val``, and as a card on the scans of ``role``),
-            the ranking on clean scans and on every shift by itself, plain figures of every shift.
+            the ranking on clean scans and on every shift by itself, plain figures of every shift
+            and its share of missed voxels.
         """
         structures = [label.name for label in self.version.spec.labels]
+        card = make_card(clean, structures, main=_SERVED)
         return {
             **self._origin(command),
             "role": role,
             "in_sample": role == "val",
             "scans": len(clean),
+            "endpoints": check_endpoints(self.protocol, Measured(card, clean, _SERVED, self.version)),
             "calibrators": {
                 "cross_fitted_on_val": self.choice.to_json(),
                 "fitted_on_val": {name: c.to_json() for name, c in self.calibrators.items()},
-                "card": make_card(clean, structures, main=_SERVED),
+                "card": card,
             },
             "ranking": {
                 "clean": ranking_table(clean, _SERVED),
@@ -233,8 +238,9 @@ class TrustBenchmark:
         systems: dict[str, tuple[Tensor, Calibrator | None]] = {
             "ensemble": (statistics.mean, None),
             _SERVED: (statistics.mean, self.predictor.calibrator),
-            **{name: (statistics.mean, c) for name, c in self.calibrators.items()},
         }
+        if condition == CLEAN:  # calibrators are compared on clean scans only
+            systems |= {name: (statistics.mean, c) for name, c in self.calibrators.items()}
         return evaluate_case(
             scan_id,
             self._subject(scan_id),
@@ -249,8 +255,13 @@ class TrustBenchmark:
 
 def _plain_figures(records: Sequence[CaseRecord]) -> dict[str, Any]:
     everyone = range(len(records))
+    worst = max(records, key=lambda record: record.missed[0] / max(1, record.missed[1]))
     return {
         "dice": mean_dice(records, everyone, _SERVED, None),
+        "missed": {
+            "share": sum(r.missed[0] for r in records) / max(1, sum(r.missed[1] for r in records)),
+            "worst": {"scan": worst.id, "voxels": worst.missed[0], "of": worst.missed[1]},
+        },
         **{
             system: {
                 region: {

@@ -17,10 +17,13 @@ from monai.transforms import (
 )
 from torch import Tensor
 
+from segtrust.errors import TrainingError
 from segtrust.models import ModelSpec
 from segtrust.training.cases import Case
 
 __all__ = ["Augmentation"]
+
+_KINDS = ("full", "light")
 
 
 class Augmentation:
@@ -29,17 +32,25 @@ class Augmentation:
     Args:
         spec: patch size and dimensions.
         flip_axes: axes along which a mirrored scan is as likely as the scan itself.
+        kind: ``full``, or ``light`` for flips and crops alone.
+
+    Raises:
+        TrainingError: for another kind.
 
     Source:
         the set of nnU-Net's augmentations that MONAI has, weaker rotation and scaling, plus a bias field.
     """
 
-    def __init__(self, spec: ModelSpec, *, flip_axes: tuple[int, ...] = ()) -> None:
+    def __init__(self, spec: ModelSpec, *, flip_axes: tuple[int, ...] = (), kind: str = "full") -> None:
+        if kind not in _KINDS:
+            raise TrainingError(f"`augment` must be one of {', '.join(_KINDS)}, got {kind!r}.")
         both, image = ["image", "labels"], ["image"]
         turn, blur = np.deg2rad(12), (0.4, 1.0)
-        self._steps = Compose([
-            SpatialPadd(keys=both, spatial_size=spec.patch),
-            *(RandFlipd(keys=both, prob=0.5, spatial_axis=axis) for axis in flip_axes),
+        flips = [RandFlipd(keys=both, prob=0.5, spatial_axis=axis) for axis in flip_axes]
+        start = [SpatialPadd(keys=both, spatial_size=spec.patch), *flips]
+        crop = RandSpatialCropd(keys=both, roi_size=spec.patch, random_size=False)
+        self._steps = Compose([*start, crop]) if kind == "light" else Compose([
+            *start,
             RandAffined(
                 keys=both,
                 prob=0.6,
@@ -50,7 +61,7 @@ class Augmentation:
                 mode=("bilinear", "nearest"),
                 padding_mode=("border", "zeros"),
             ),
-            RandSpatialCropd(keys=both, roi_size=spec.patch, random_size=False),
+            crop,
             RandBiasFieldd(keys=image, prob=0.2, coeff_range=(-0.3, 0.3)),
             RandAdjustContrastd(keys=image, prob=0.3, gamma=(0.7, 1.5), retain_stats=True),
             RandScaleIntensityd(keys=image, factors=0.25, prob=0.3),

@@ -7,19 +7,20 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from segtrust.errors import TrainingError
+from segtrust.errors import SettingError, TrainingError
 from segtrust.inference.members import build_network, save_weights
-from segtrust.losses import LOSSES
+from segtrust.losses import parse_loss
 from segtrust.models import ModelSpec
 from segtrust.training.augment import Augmentation
 from segtrust.training.cases import Case
 
-__all__ = ["CODE", "Budget", "EpochReport", "data_digest", "train_member"]
+__all__ = ["CODE", "Budget", "EpochReport", "data_digest", "run_settings", "train_member"]
 
 CODE = 1
 """Raise this when a change of the code changes what a run computes; older runs are not resumed then."""
@@ -30,6 +31,8 @@ class Budget:
     """How long and how fast a member learns.
 
     ``average`` is the decay of the running average of the weights that is kept as the result; 0 turns it off.
+    ``augment`` is ``full``, or ``light`` for flips and crops alone.
+    ``loss`` is read by :func:`segtrust.losses.parse_loss`.
     """
 
     epochs: int = 60
@@ -40,6 +43,7 @@ class Budget:
     average: float = 0.995
     loss: str = "dice_ce"
     flip_axes: tuple[int, ...] = ()
+    augment: str = "full"
 
 
 @dataclass(frozen=True)
@@ -78,8 +82,8 @@ def train_member(
         Path of ``member.safetensors``.
 
     Raises:
-        TrainingError: without cases, for an unknown loss, if the loss stops being finite, or if ``folder``
-            holds a run with other settings.
+        TrainingError: without cases, for a loss that cannot be read, if the loss stops being finite, or if
+            ``folder`` holds a run with other settings.
 
     Source:
         AdamW with linear warm-up and cosine decay; running average of weights after Izmailov et al. 2018 and
@@ -88,27 +92,19 @@ def train_member(
     result = folder / "member.safetensors"
     if not cases:
         raise TrainingError("training needs at least one labelled scan, got none.")
-    if budget.loss not in LOSSES:
-        raise TrainingError(f"`loss` must be one of {', '.join(LOSSES)}, got {budget.loss!r}.")
+    try:
+        parse_loss(budget.loss)
+    except SettingError as error:
+        raise TrainingError(str(error)) from error
     cases = sorted(cases, key=lambda case: case.id)
     folder.mkdir(parents=True, exist_ok=True)
-    _same_run(
-        folder / "run.json",
-        {
-            "spec": spec.to_json(),
-            "budget": asdict(budget),
-            "seed": seed,
-            "code": CODE,
-            "cases": [case.id for case in cases],
-            "data": data_digest(cases),
-        },
-    )
+    _same_run(folder / "run.json", run_settings(spec, cases, budget, seed=seed))
     if result.is_file():
         return result
     torch.manual_seed(seed)
     run = _Run(spec, budget, torch.device(device), math.ceil(len(cases) / budget.batch))
     run.resume(folder / "checkpoint.pt")
-    draw = Augmentation(spec, flip_axes=budget.flip_axes)
+    draw = Augmentation(spec, flip_axes=budget.flip_axes, kind=budget.augment)
     start, first = time.monotonic(), run.epoch
     for epoch in range(first, budget.epochs):
         began = time.monotonic()
@@ -122,6 +118,32 @@ def train_member(
     save_weights(run.average, result)
     (folder / "checkpoint.pt").unlink(missing_ok=True)
     return result
+
+
+def run_settings(spec: ModelSpec, cases: Sequence[Case], budget: Budget, *, seed: int) -> dict[str, Any]:
+    """Everything that a trained member follows from, as JSON can hold it; equal settings, equal weights.
+
+    Args:
+        spec: the model's specification.
+        cases: training cases.
+        budget: how long and how fast.
+        seed: of the member.
+
+    Returns:
+        What ``run.json`` holds; words about the model, and how many members it has, are left out.
+
+    Source:
+        ours.
+    """
+    words = ("name", "description", "members")
+    return {
+        "spec": {name: value for name, value in spec.to_json().items() if name not in words},
+        "budget": asdict(budget),
+        "seed": seed,
+        "code": CODE,
+        "cases": sorted(case.id for case in cases),
+        "data": data_digest(cases),
+    }
 
 
 def data_digest(cases: Sequence[Case]) -> str:
@@ -163,11 +185,11 @@ class _Run:
         self.layout = layout
         network = build_network(spec)
         self.network = network.to(device=device).to(memory_format=layout)
-        self.loss = LOSSES[budget.loss]
+        self.loss, self.head = parse_loss(budget.loss), spec.head.kind
         self.optimizer = torch.optim.AdamW(
             network.parameters(), lr=budget.learning_rate, weight_decay=budget.weight_decay
         )
-        total = budget.epochs * steps_per_epoch
+        self.total = total = budget.epochs * steps_per_epoch
         warm = max(1, int(budget.warm_up * total))
         self.schedule = torch.optim.lr_scheduler.LambdaLR(
             self.optimizer,
@@ -191,7 +213,8 @@ class _Run:
             self.optimizer.zero_grad(set_to_none=True)
             with torch.autocast(self.device.type, enabled=self.device.type == "cuda"):
                 logits = self.network(image.to(self.device, memory_format=self.layout))
-            loss = self.loss(logits.float(), labels.to(self.device))
+            done = self.schedule.last_epoch / self.total
+            loss = self.loss(logits.float(), labels.to(self.device), progress=done, head=self.head)
             if not torch.isfinite(loss):
                 raise TrainingError(
                     f"the loss must stay finite, got {loss.item()} in epoch {self.epoch + 1}."

@@ -3,15 +3,15 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 from segtrust.errors import TrainingError
+from segtrust.losses import LossSum
 from segtrust.models import ModelSpec
-from segtrust.parallel import parallel_map
-from segtrust.training.cases import load_cases, read_splits
-from segtrust.training.loop import Budget, EpochReport, train_member
+from segtrust.training.cache import MemberRun, train_members
+from segtrust.training.cases import read_splits
+from segtrust.training.loop import Budget
 
 __all__ = ["Recipe", "train_ensemble"]
 
@@ -36,6 +36,7 @@ class Recipe:
 
         Raises:
             TrainingError: if there is no such recipe or a field is wrong; known names are listed.
+            SettingError: if the loss is given as a list and a term of it is wrong.
 
         Source:
             ours.
@@ -50,6 +51,8 @@ class Recipe:
         document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         try:
             budget = {**document["budget"], "flip_axes": tuple(document["budget"].get("flip_axes", ()))}
+            if isinstance(budget.get("loss"), list):
+                budget["loss"] = str(LossSum.from_json(budget["loss"]))
             return cls(ModelSpec.from_json(document["spec"]), Budget(**budget), tuple(document["seeds"]))
         except (KeyError, TypeError) as error:
             raise TrainingError(
@@ -60,7 +63,7 @@ class Recipe:
 def train_ensemble(
     recipe: Recipe,
     data: Path,
-    folder: Path,
+    cache: Path,
     *,
     workers: int = 1,
     device: str = "cpu",
@@ -71,7 +74,7 @@ def train_ensemble(
     Args:
         recipe: what to train.
         data: folder with ``images``, ``labels`` and ``splits.json``.
-        folder: gets one folder per member.
+        cache: of members, see :func:`segtrust.training.cache.train_members`.
         workers: members trained at the same time, each in a process with one thread.
         device: where to train.
         say: called with one plain line per member and epoch; for one worker only.
@@ -85,24 +88,9 @@ def train_ensemble(
     Source:
         ours.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    jobs = [(recipe, data, folder / f"member-{seed}", seed, device) for seed in recipe.seeds]
-    train = partial(_train_one, say=say) if workers == 1 else _train_one
-    return parallel_map(train, jobs, workers=workers)
-
-
-def _train_one(job: tuple[Recipe, Path, Path, int, str], say: Callable[[str], None] | None = None) -> Path:
-    recipe, data, folder, seed, device = job
-    cases = load_cases(data, read_splits(data)["train"], recipe.spec)
-
-    def report(r: EpochReport) -> None:
-        where = f"member {seed} epoch {r.epoch}/{r.epochs}"
-        line = f"{where} loss {r.loss:.4f} {r.seconds:.0f} s, {r.left / 60:.0f} min left"
-        with (folder / "progress.txt").open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
-        if say:
-            say(line)
-
-    return train_member(
-        recipe.spec, cases, recipe.budget, seed=seed, folder=folder, device=device, progress=report
-    )
+    scans = tuple(read_splits(data)["train"])
+    runs = [
+        MemberRun(recipe.spec, recipe.budget, seed, data, scans, recipe.spec.name, device)
+        for seed in recipe.seeds
+    ]
+    return train_members(runs, cache, workers=workers, say=say)

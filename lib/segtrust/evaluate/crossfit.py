@@ -1,0 +1,204 @@
+"""Judging the cells of an experiment: each fold by members, and by calibrators, that have not seen it."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from segtrust.calibrators import CANDIDATES, CalibrationVoxels, Calibrator, draw_voxels
+from segtrust.ensemble import RunningTotals, SampleStatistics, unit_map
+from segtrust.evaluate.cases import CaseRecord, evaluate_case
+from segtrust.evaluate.experiments import Cell, Experiment, Folds
+from segtrust.evaluate.probabilities import KeptSource
+from segtrust.inference.scan import PreparedScan, Scan, prepare
+from segtrust.inference.windows import slide
+from segtrust.regions import distance_to
+from segtrust.scores import ScanScores, mean_in, score_scan
+from segtrust.training.cases import read_labelled, read_subjects
+from segtrust.uncertainty import entropy
+
+__all__ = ["CALIBRATOR", "CrossFit", "Judged", "system_name"]
+
+CALIBRATOR = "distance_temperature"
+"""Kind of calibrator that every system gets."""
+
+Say = Callable[[str], None]
+
+
+def system_name(cell: str, size: int, calibrator: str | None = None) -> str:
+    """Name of what is compared: so many members of a cell, raw or behind a kind of calibrator.
+
+    Args:
+        cell: name of the cell.
+        size: number of members.
+        calibrator: kind of calibrator; ``None`` for the raw mean.
+
+    Returns:
+        The name.
+
+    Source:
+        ours.
+
+    Example:
+        >>> system_name("ce, batch", 5, "pooled_temperature")
+        'ce, batch | 5 | pooled_temperature'
+    """
+    return f"{cell} | {size} | {calibrator or 'raw'}"
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One held-out scan: its fold, totals of every system, and entropy scores of the scored system.
+
+    ``entropies``: ``mean <d> mm`` is the default score with another distance; ``sum <d> mm`` the entropy
+    summed within the distance of a structure over the structure's own voxels, mean over structures.
+    """
+
+    fold: int
+    record: CaseRecord
+    entropies: Mapping[str, float | None]
+
+
+@dataclass(frozen=True)
+class _Case:
+    id: str
+    subject: str
+    scan: Scan
+    labels: Tensor
+    prepared: PreparedScan
+
+
+@dataclass(frozen=True)
+class CrossFit:
+    """Judges an experiment whose members are trained.
+
+    Args:
+        experiment: the cells; they differ in network, patch and budget alone.
+        folds: which scans are held out when.
+        members: (cell, fold) -> weights.
+        cache: folder for probabilities.
+        say: called with one plain line per step.
+    """
+
+    experiment: Experiment
+    folds: Folds
+    members: Mapping[tuple[str, int], Sequence[Path]]
+    cache: Path
+    say: Say = lambda _line: None
+
+    def judged(self) -> Iterator[Judged]:
+        """Measure every held-out scan; all systems of a scan share one band."""
+        calibrators = {cell.name: self._calibrators(cell) for cell in self.experiment.cells}
+        for fold in self.experiment.folds:
+            for scan_id in self.folds.held_out(fold):
+                yield self._judge(self._open(scan_id), fold, {n: by[fold] for n, by in calibrators.items()})
+                self.say(f"judged fold {fold} {scan_id}")
+
+    def kinds(self, cell: str, size: int) -> tuple[str, ...]:
+        """Kinds of calibrators that a system gets: all for the system that is scored, else one."""
+        return tuple(CANDIDATES) if self.experiment.is_scored(cell, size) else (CALIBRATOR,)
+
+    def _open(self, scan_id: str) -> _Case:
+        spec, data = self.experiment.cells[0].spec, self.folds.data
+        scan, labels = read_labelled(data, scan_id, spec)
+        return _Case(scan_id, read_subjects(data).get(scan_id, scan_id), scan, labels, prepare(scan, spec))
+
+    def _statistics(self, case: _Case, cell: Cell, fold: int) -> Iterator[tuple[int, SampleStatistics]]:
+        """Totals of the first members, for every size of the experiment."""
+        source = KeptSource(cell.spec, self.members[cell.name, fold], self.cache)
+        totals = RunningTotals()
+        for sample in source.samples(case.prepared.image, partial(slide, spec=cell.spec)):
+            totals.add(case.prepared.to_native(sample, background=0))
+            if totals.n_samples in self.experiment.sizes:
+                yield totals.n_samples, totals.finish()
+
+    def _calibrators(self, cell: Cell) -> dict[int, dict[tuple[int, str], Calibrator]]:
+        """Fold -> (size, kind) -> calibrator fitted to the other folds' held-out scans."""
+        drawn: dict[tuple[int, int], list[CalibrationVoxels]] = {}
+        for fold in self.experiment.folds:
+            for index, scan_id in enumerate(self.folds.held_out(fold)):
+                case = self._open(scan_id)
+                for size, statistics in self._statistics(case, cell, fold):
+                    drawn.setdefault((size, fold), []).append(_draw(case, statistics.mean, seed=index))
+            self.say(f"drew voxels of {cell.name}, fold {fold}")
+        wanted = [(size, kind) for size in self.experiment.sizes for kind in self.kinds(cell.name, size)]
+        return {
+            fold: {
+                (size, kind): CANDIDATES[kind](
+                    [voxels for f in self.experiment.folds if f != fold for voxels in drawn[size, f]]
+                )
+                for size, kind in wanted
+            }
+            for fold in self.experiment.folds
+        }
+
+    def _judge(
+        self, case: _Case, fold: int, calibrators: Mapping[str, Mapping[tuple[int, str], Calibrator]]
+    ) -> Judged:
+        systems: dict[str, tuple[Tensor, Calibrator | None]] = {}
+        scores: ScanScores | None = None
+        entropies: dict[str, float | None] = {}
+        first = self.experiment.cells[0].name
+        main = system_name(first, self.experiment.sizes[0])
+        for cell in self.experiment.cells:
+            for size, statistics in self._statistics(case, cell, fold):
+                systems[system_name(cell.name, size)] = (statistics.mean, None)
+                for kind in self.kinds(cell.name, size):
+                    calibrator = calibrators[cell.name][size, kind]
+                    systems[system_name(cell.name, size, kind)] = (statistics.mean, calibrator)
+                if self.experiment.is_scored(cell.name, size):
+                    main = system_name(cell.name, size, CALIBRATOR)
+                    calibrator = calibrators[cell.name][size, CALIBRATOR]
+                    scores, entropies = _scored(
+                        case, statistics, calibrator, cell, self.experiment.distances_mm
+                    )
+        valid, spacing = case.prepared.valid, case.scan.spacing
+        record = evaluate_case(
+            case.id, case.subject, systems, case.labels, spacing, valid, main=main, scores=scores
+        )
+        return Judged(fold, record, entropies)
+
+
+def _distance(case: _Case, mean: Tensor) -> Tensor:
+    return torch.from_numpy(distance_to(mean.argmax(dim=0).numpy() > 0, case.scan.spacing))
+
+
+def _draw(case: _Case, mean: Tensor, *, seed: int) -> CalibrationVoxels:
+    valid = torch.from_numpy(case.prepared.valid)
+    return draw_voxels(mean, case.labels, _distance(case, mean), subject=case.subject, seed=seed, valid=valid)
+
+
+def _scored(
+    case: _Case, statistics: SampleStatistics, calibrator: Calibrator, cell: Cell, distances: Sequence[float]
+) -> tuple[ScanScores, dict[str, float | None]]:
+    probs = calibrator.apply(statistics.mean, _distance(case, statistics.mean))
+    unsure = entropy(probs[None], normalize=True)[0].clamp(0, 1).numpy()
+    mask = statistics.mean.argmax(dim=0).numpy().astype(np.uint8)
+    valid, values = case.prepared.valid, [label.value for label in cell.spec.labels]
+    scores = score_scan(
+        entropy=unsure,
+        between=unit_map(statistics, "between").numpy(),
+        probs=probs.numpy(),
+        labels=mask,
+        spacing=case.scan.spacing,
+        n_structures=len(values),
+        sample_voxels=statistics.sample_voxels.numpy(),
+        pairwise_dice=statistics.pairwise_dice.numpy(),
+        valid=valid,
+    )
+    entropies: dict[str, float | None] = {}
+    segments = [mask == value for value in values if (mask == value).any()]
+    away = [distance_to(segment, case.scan.spacing) for segment in segments]
+    for mm in distances:
+        near = [(d <= mm) & valid for d in away]
+        means = [mean_in(unsure, n) or 0.0 for n in near]
+        sums = [
+            float(unsure[n].sum(dtype=np.float64)) / int(s.sum()) for n, s in zip(near, segments, strict=True)
+        ]
+        entropies[f"mean {mm:g} mm"] = sum(means) / len(means) if means else None
+        entropies[f"sum {mm:g} mm"] = sum(sums) / len(sums) if sums else None
+    return scores, entropies

@@ -1,0 +1,98 @@
+"""What an experiment found: a row per system, differences from the first cell, scores against Dice."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from segtrust.evaluate.cases import CaseRecord
+from segtrust.evaluate.crossfit import CALIBRATOR, Judged, system_name
+from segtrust.evaluate.experiments import Experiment
+from segtrust.evaluate.pools import ErrorPool, Pool, mean_dice
+from segtrust.evaluate.ranking import SCORES, correlation
+from segtrust.metrics.bootstrap import cluster_bootstrap, finite_or_none
+
+__all__ = ["findings"]
+
+Statistic = Callable[[Sequence[int]], float]
+
+
+def findings(experiment: Experiment, judged: Sequence[Judged]) -> dict[str, Any]:
+    """Figures of an experiment.
+
+    Args:
+        experiment: what was run.
+        judged: every held-out scan.
+
+    Returns:
+        ``systems``: per cell, size and kind of calibrator Dice, NLL of band and volume, ECE of the band, and
+        AUROC of wrong voxels of the band by entropy, over all scans with a 95 % bootstrap over subjects and
+        per fold; ``differences``: the largest size, calibrated, less the same of the first cell, paired;
+        ``scores``: Pearson correlation with logit Dice within each fold, and their mean.
+
+    Source:
+        ours.
+    """
+    records = [j.record for j in judged]
+    folds = {fold: [i for i, j in enumerate(judged) if j.fold == fold] for fold in experiment.folds}
+    figures = {name: _figures(records, name) for name in records[0].totals}
+    subjects = [record.subject for record in records]
+
+    def summary(of: Statistic) -> dict[str, Any]:
+        return {
+            **cluster_bootstrap(subjects, of).to_json(),
+            "folds": [finite_or_none(of(rows)) for rows in folds.values()],
+        }
+
+    def less(name: str, base: str, figure: str) -> dict[str, Any]:
+        one, two = figures[name][figure], figures[base][figure]
+        return cluster_bootstrap(subjects, lambda rows: one(rows) - two(rows)).to_json()
+
+    last = experiment.sizes[-1]
+    base, *others = (system_name(cell.name, last, CALIBRATOR) for cell in experiment.cells)
+    return {
+        "scans": len(records),
+        "subjects": len(set(subjects)),
+        "systems": {name: {figure: summary(of) for figure, of in by.items()} for name, by in figures.items()},
+        "differences": {
+            "base": base,
+            "systems": {name: {f: less(name, base, f) for f in figures[name]} for name in others},
+        },
+        "scores": _scores(judged, folds.values(), system_name(*experiment.scored, CALIBRATOR))
+        if experiment.scored
+        else {},
+    }
+
+
+def _figures(records: Sequence[CaseRecord], name: str) -> dict[str, Statistic]:
+    band, volume = (Pool([r.totals[name][region] for r in records]) for region in ("band", "volume"))
+    errors = ErrorPool([r.errors[name] for r in records])
+    return {
+        "dice": lambda rows: mean_dice(records, rows, name, None),
+        "nll_band": lambda rows: band.figure(rows, "nll"),
+        "ece_band": lambda rows: band.figure(rows, "ece"),
+        "nll_volume": lambda rows: volume.figure(rows, "nll"),
+        "error_auroc_band": errors.auroc,
+    }
+
+
+def _scores(judged: Sequence[Judged], folds: Any, system: str) -> dict[str, Any]:  # noqa: ANN401
+    def within(values: Sequence[float | None]) -> dict[str, Any]:
+        found = [
+            correlation(
+                [values[i] for i in rows],
+                [judged[i].record.dice[system] for i in rows],
+                kind="pearson",
+                of="logit_dice",
+            )
+            for rows in folds
+        ]
+        return {"mean": finite_or_none(float(np.mean(found))), "folds": [finite_or_none(f) for f in found]}
+
+    table = {
+        score: within([None if j.record.scores is None else getattr(j.record.scores, score) for j in judged])
+        for score in SCORES
+    }
+    return table | {
+        f"entropy, {name}": within([j.entropies[name] for j in judged]) for name in judged[0].entropies
+    }
