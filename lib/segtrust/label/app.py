@@ -18,6 +18,7 @@ from monailabel.interfaces.tasks.strategy import Strategy
 
 from segtrust import __version__
 from segtrust.errors import ModelNotFoundError, ScanError, SettingError
+from segtrust.inference import Prediction
 from segtrust.label.datastore import SafeDatastore, tag_name
 from segtrust.label.failures import LabelError
 from segtrust.label.infer import MaskTask, UncertaintyTask
@@ -133,6 +134,25 @@ class SegtrustApp(_Host):
         info = {"model": model, "params": params}
         label = store.save_label(image, file, tag, info) if keep else file
         return {"label": label, "tag": DefaultLabelTag.ORIGINAL.value, "file": file, "params": params}
+
+    def prediction(self, model: str, image: str) -> Prediction:
+        """What a model says about a scan of the datastore; its infer tasks share the same computation.
+
+        Args:
+            model: name of a served model.
+            image: id of the scan.
+
+        Returns:
+            The prediction.
+
+        Raises:
+            ModelNotFoundError: if no such model is served.
+            ScanError: if the scan is missing or cannot be used.
+        """
+        if model not in self.served:
+            raise ModelNotFoundError(f"no model {model!r}. Served: {', '.join(self.served)}.")
+        path, _ = self._scan_path(image, self.datastore())
+        return self.served[model].predict(path)
 
     def _scan_path(self, image: object, store: Datastore) -> tuple[Path, bool]:
         """Where a scan lies, and whether the datastore has it."""

@@ -18,6 +18,7 @@ from monailabel.utils.others.generic import remove_file
 
 from segtrust.errors import ScanError, SettingError
 from segtrust.label.failures import HANDLERS, answer_failure
+from segtrust.label.ohif import routers_for
 from segtrust.label.uploads import receive
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ def install_routes(server: FastAPI) -> None:
         server.add_api_route(
             f"{prefix}/{path}", route, methods=["POST"], include_in_schema=False, response_model=None
         )
+    for router in routers_for(platform.MONAI_LABEL_STUDIES):
+        server.include_router(router, prefix=prefix)
     ours = routes[before:]
     del routes[before:]
     routes[0:0] = ours

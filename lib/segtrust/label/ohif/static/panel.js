@@ -1,0 +1,262 @@
+// The panel `Uncertainty`: where not to trust the mask of the scan that is shown.
+
+import { cividisGradient, drawMap, hideMap, isDrawn, jumpTo, setLook, shownSeries } from './overlay.js';
+import { shownLabel } from './label.js';
+import { readNrrd } from './nrrd.js';
+import { connect } from './server.js';
+
+const PAGE = `
+  <section class="segtrust" aria-label="Uncertainty">
+    <p class="scan" data-part="scan"></p>
+    <label>Model <select data-part="model"></select></label>
+    <label>Measure <select data-part="measure" aria-describedby="segtrust-meaning"></select></label>
+    <p id="segtrust-meaning" class="quiet" data-part="meaning"></p>
+    <div class="buttons">
+      <button type="button" class="main" data-part="show">Show uncertainty</button>
+      <button type="button" data-part="hide" disabled>Hide map</button>
+    </div>
+    <p class="status" role="status" data-part="status"></p>
+    <figure>
+      <div class="bar" role="img" data-part="bar"><span class="cut" data-part="cut"></span></div>
+      <div class="ticks" aria-hidden="true" data-part="ticks"></div>
+      <figcaption data-part="caption"></figcaption>
+    </figure>
+    <label class="slider">Opacity <output data-part="opacityText"></output>
+      <input type="range" min="0" max="100" step="5" data-part="opacity"></label>
+    <label class="slider">Hide below <output data-part="thresholdText"></output>
+      <input type="range" min="0" max="100" step="1" data-part="threshold"></label>
+    <div class="notices" data-part="notices"></div>
+    <div data-part="findings" hidden>
+      <div class="flags" data-part="flagsBox"><h3>Look closer</h3><ul data-part="flags"></ul></div>
+      <h3>Structures</h3>
+      <table>
+        <thead><tr><th scope="col">Volume</th><th scope="col">Border</th><th scope="col">Dice</th></tr></thead>
+        <tbody data-part="structures"></tbody>
+      </table>
+      <h3>Most uncertain slices</h3>
+      <ol data-part="slices"></ol>
+    </div>
+    <h3>Label</h3>
+    <button type="button" data-part="save">Save label</button>
+    <p class="status" role="status" data-part="saved"></p>
+  </section>`;
+
+const ABSENT = 'not available for this model';
+
+// outlives the panel, which the viewer builds anew each time its tab is opened
+const session = { known: null, model: '', measure: '', opacity: 60, thresholds: {}, series: null, findings: null };
+
+/** Fill `node`; returns what takes the panel away again. */
+export function mountPanel(node, { services, server }) {
+  addStyle();
+  node.innerHTML = PAGE;
+  const part = Object.fromEntries([...node.querySelectorAll('[data-part]')].map(e => [e.dataset.part, e]));
+  const api = connect(server, services.userAuthenticationService);
+  const model = () => session.known.models.find(({ name }) => name === session.model);
+  const measure = () => model().measures.find(({ name }) => name === session.measure);
+  const threshold = () => session.thresholds[session.measure] ?? measure().top / 10;
+  const look = () => ({ opacity: session.opacity / 100, threshold: threshold(), top: measure().top });
+
+  async function start() {
+    session.known ??= await api.models();
+    const { models, notices } = session.known;
+    session.model ||= models[0].name;
+    part.model.replaceChildren(...models.map(({ name }) => new Option(name, name, false, name === session.model)));
+    part.notices.replaceChildren(...notices.map(text => made('p', text)));
+    listMeasures();
+    followScan();
+    part.show.onclick = () => told(part.status, show);
+    part.hide.onclick = () => {
+      hideMap();
+      followScan();
+    };
+    part.save.onclick = () => told(part.saved, save);
+    part.model.onchange = () => {
+      session.model = part.model.value;
+      listMeasures();
+      forget();
+    };
+    part.measure.onchange = () => {
+      session.measure = part.measure.value;
+      showScale();
+      if (isDrawn()) told(part.status, show);
+    };
+    part.opacity.oninput = () => {
+      session.opacity = Number(part.opacity.value);
+      showLook();
+    };
+    part.threshold.oninput = () => {
+      session.thresholds[session.measure] = (Number(part.threshold.value) / 100) * measure().top;
+      showLook();
+    };
+  }
+
+  function listMeasures() {
+    const { measures } = model();
+    if (!measures.some(({ name }) => name === session.measure)) session.measure = measures[0].name;
+    part.measure.replaceChildren(
+      ...measures.map(({ name, title }) => new Option(title, name, false, name === session.measure))
+    );
+    showScale();
+  }
+
+  function showScale() {
+    const { title, meaning, unit, scale, top } = measure();
+    const percent = unit === '%';
+    part.meaning.textContent = meaning;
+    part.caption.textContent = percent ? `${title} (%)` : `${title} (${unit})`;
+    part.bar.style.backgroundImage = cividisGradient();
+    part.bar.setAttribute('aria-label', `Colours from dark blue, 0, to yellow, ${number(top * scale)}${percent ? ' %' : ''} and more`);
+    const ticks = [0, 0.25, 0.5, 0.75, 1].map(share => number(share * top * scale));
+    part.ticks.replaceChildren(...ticks.map((text, n) => made('span', n === 4 && top < 1 ? `≥ ${text}` : text)));
+    showLook();
+  }
+
+  function showLook() {
+    const { scale, unit, top } = measure();
+    part.opacity.value = session.opacity;
+    part.opacityText.textContent = `${session.opacity} %`;
+    part.threshold.value = Math.round((threshold() / top) * 100);
+    part.thresholdText.textContent = `${number(threshold() * scale)}${unit === '%' ? ' %' : ''}`;
+    part.threshold.setAttribute('aria-valuetext', part.thresholdText.textContent);
+    part.cut.style.width = `${(threshold() / top) * 100}%`;
+    setLook(look());
+  }
+
+  async function show() {
+    const series = shownSeries(services);
+    if (!series) throw new Error('open a series of slices first.');
+    const image = series.SeriesInstanceUID;
+    part.status.textContent = 'Computing …';
+    if (session.series !== image) session.findings = null;
+    session.findings ??= await api.findings(session.model, image);
+    session.series = image;
+    const map = await readNrrd(await api.map(session.model, image, session.measure));
+    if (shownSeries(services)?.SeriesInstanceUID !== image) throw new Error('another scan was opened meanwhile. Try again.');
+    await drawMap(services, series, map, look());
+    followScan();
+    return 'The map is shown over the scan.';
+  }
+
+  async function save() {
+    const series = shownSeries(services);
+    if (!series) throw new Error('open a series of slices first.');
+    const structures = session.known.models.flatMap(entry => Object.keys(entry.structures));
+    const { file, segments, voxels } = shownLabel(services, series, structures);
+    if (!segments.length && !window.confirm('The segmentation is empty. Save that there is nothing in this scan?')) {
+      return 'Not saved.';
+    }
+    part.saved.textContent = 'Saving …';
+    await api.saveLabel(series.SeriesInstanceUID, file, segments);
+    const counts = Object.entries(voxels).map(([name, count]) => `${name} ${count} voxels`);
+    return `Saved as final label: ${counts.join(', ') || 'empty'}.`;
+  }
+
+  /** What is said belongs to the scan on the screen, or is not said. */
+  function followScan() {
+    const series = shownSeries(services);
+    part.scan.textContent = series ? [series.SeriesDescription, dateText(series.SeriesDate)].filter(Boolean).join(', ') : 'No scan is open.';
+    if (session.findings && series?.SeriesInstanceUID !== session.series) {
+      forget();
+      return;
+    }
+    part.hide.disabled = !isDrawn();
+    part.findings.hidden = !session.findings;
+    if (session.findings) showFindings(series);
+  }
+
+  function forget() {
+    session.findings = null;
+    hideMap();
+    part.status.textContent = '';
+    part.saved.textContent = '';
+    followScan();
+  }
+
+  function showFindings(series) {
+    const { flags, structures, slices } = session.findings;
+    part.flagsBox.hidden = !flags.length;
+    part.flags.replaceChildren(...flags.map(({ text }) => made('li', text)));
+    part.structures.replaceChildren(...structures.flatMap(structureRows));
+    part.slices.replaceChildren(
+      ...slices.map(({ structure, share, reason, position }) => {
+        const button = made('button', `${structure}: ${Math.round(share * 100)} % of the expected error`);
+        button.type = 'button';
+        button.title = reason;
+        button.onclick = () => jumpTo(series, position);
+        const item = document.createElement('li');
+        item.append(button);
+        return item;
+      })
+    );
+  }
+
+  const subscriptions = ['GRID_STATE_CHANGED', 'ACTIVE_VIEWPORT_ID_CHANGED']
+    .map(name => services.viewportGridService.EVENTS[name])
+    .map(event => services.viewportGridService.subscribe(event, () => session.known && followScan()));
+  told(part.status, start);
+  return () => subscriptions.forEach(({ unsubscribe }) => unsubscribe());
+}
+
+function structureRows({ name, empty, volume_ml, volume_range_ml, border_mm, predicted_dice, verdict }) {
+  const head = made('th', name);
+  head.scope = 'rowgroup';
+  head.colSpan = 3;
+  const judged = empty ? 'not found' : verdict;
+  const badge = value(judged, 'span', judged);
+  badge.className = judged === 'probably fine' ? 'fine' : judged ? 'look' : 'quiet';
+  head.append(badge);
+  const range = volume_range_ml && `${number(volume_range_ml[0])} to ${number(volume_range_ml[1])} ml`;
+  const volume = value(volume_ml, 'td', `${number(volume_ml)} ml`);
+  volume.append(value(range, 'small', range));
+  return [
+    row(head),
+    row(volume, value(border_mm, 'td', `± ${number(border_mm)} mm`), value(predicted_dice, 'td', number(predicted_dice))),
+  ];
+}
+
+/** An element that holds `text`, or a dash with its reason where the value is absent. */
+function value(given, tag, text) {
+  const element = made(tag, given === undefined || given === null ? '–' : text);
+  if (element.textContent === '–') element.title = ABSENT;
+  return element;
+}
+
+async function told(place, action) {
+  place.classList.remove('failed');
+  try {
+    place.textContent = (await action()) ?? '';
+  } catch (error) {
+    place.classList.add('failed');
+    place.textContent = `Not done: ${error.message}`;
+  }
+}
+
+function made(tag, text) {
+  const element = document.createElement(tag);
+  element.textContent = text;
+  return element;
+}
+
+function row(...cells) {
+  const element = document.createElement('tr');
+  element.append(...cells);
+  return element;
+}
+
+function number(value) {
+  return value === undefined ? '' : String(Number(value.toPrecision(3)));
+}
+
+function dateText(dicom) {
+  return /^\d{8}$/.test(dicom ?? '') ? `${dicom.slice(0, 4)}-${dicom.slice(4, 6)}-${dicom.slice(6)}` : '';
+}
+
+function addStyle() {
+  if (document.getElementById('segtrust-style')) return;
+  const link = document.createElement('link');
+  link.id = 'segtrust-style';
+  link.rel = 'stylesheet';
+  link.href = new URL('panel.css', import.meta.url);
+  document.head.append(link);
+}
