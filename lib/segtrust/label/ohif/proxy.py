@@ -111,7 +111,8 @@ async def forward(request: Request, path: str) -> StreamingResponse:
     outgoing = _client().build_request(
         request.method,
         address,
-        headers=_only(request.headers, _REQUEST_HEADERS),
+        # else httpx would ask for an encoding that this client may not know
+        headers={"accept-encoding": "identity"} | _only(request.headers, _REQUEST_HEADERS),
         content=request.stream() if request.method == "POST" else None,
     )
     try:

@@ -34,7 +34,7 @@
       return [
         {
           name: 'uncertainty',
-          iconName: 'tab-4d',
+          iconName: 'tool-fusion-color',
           iconLabel: 'Uncertainty',
           label: 'Uncertainty',
           secondaryLabel: 'Uncertainty',

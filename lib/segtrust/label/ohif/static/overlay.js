@@ -6,16 +6,16 @@ import { gridOf, placedOn } from './nrrd.js';
 const VOLUME = 'segtrust-map';
 const FACTOR = 100; // the library sets windows in whole numbers, so a map of [0, 1] is drawn as [0, 100]
 
-/** cividis by Nunez, Anderton and Renslow (matplotlib): even in lightness, also without colour vision. */
-export const CIVIDIS = [
-  [0.0, 0.135, 0.305], [0.0, 0.179, 0.415], [0.103, 0.22, 0.436], [0.195, 0.264, 0.426], [0.264, 0.308, 0.423],
-  [0.324, 0.351, 0.426], [0.381, 0.395, 0.436], [0.435, 0.44, 0.451], [0.489, 0.485, 0.471], [0.548, 0.532, 0.472],
-  [0.609, 0.58, 0.464], [0.672, 0.629, 0.448], [0.736, 0.681, 0.424], [0.803, 0.734, 0.39], [0.871, 0.79, 0.343],
-  [0.941, 0.848, 0.276], [0.996, 0.909, 0.218],
+/** viridis by van der Walt and Smith (matplotlib): even in lightness, also without colour vision, never grey. */
+export const VIRIDIS = [
+  [0.267, 0.00487, 0.329], [0.282, 0.095, 0.417], [0.279, 0.175, 0.483], [0.259, 0.252, 0.525], [0.23, 0.322, 0.546],
+  [0.199, 0.388, 0.555], [0.173, 0.449, 0.558], [0.149, 0.508, 0.557], [0.128, 0.567, 0.551], [0.121, 0.626, 0.533],
+  [0.158, 0.684, 0.502], [0.246, 0.739, 0.452], [0.369, 0.789, 0.383], [0.516, 0.831, 0.294], [0.678, 0.864, 0.19],
+  [0.846, 0.887, 0.0997], [0.993, 0.906, 0.144],
 ];
 
-export function cividisGradient() {
-  const stops = CIVIDIS.map(rgb => `rgb(${rgb.map(v => Math.round(v * 255)).join(' ')})`);
+export function viridisGradient() {
+  const stops = VIRIDIS.map(rgb => `rgb(${rgb.map(v => Math.round(v * 255)).join(' ')})`);
   return `linear-gradient(to right, ${stops.join(', ')})`;
 }
 
@@ -38,7 +38,7 @@ export async function drawMap(services, series, map, look) {
   utilities.colormap.registerColormap({
     Name: VOLUME,
     ColorSpace: 'RGB',
-    RGBPoints: CIVIDIS.flatMap((rgb, n) => [n / (CIVIDIS.length - 1), ...rgb]),
+    RGBPoints: VIRIDIS.flatMap((rgb, n) => [n / (VIRIDIS.length - 1), ...rgb]),
   });
   if (cache.getVolume(VOLUME)) cache.removeVolumeLoadObject(VOLUME);
   const options = { volumeId: VOLUME, targetBuffer: { type: 'Float32Array' } };
@@ -46,7 +46,9 @@ export async function drawMap(services, series, map, look) {
   volume.voxelManager.setCompleteScalarDataArray(values);
   volume.loadStatus = { loaded: true };
   for (const viewport of viewports) {
-    await viewport.addVolumes([{ volumeId: VOLUME, visibility: true }], true);
+    // the largest value within the slice: opacity then is that of the slider, whatever the slice's thickness
+    const blendMode = window.cornerstone.Enums.BlendModes.MAXIMUM_INTENSITY_BLEND;
+    await viewport.addVolumes([{ volumeId: VOLUME, visibility: true, blendMode }], true);
   }
   setLook(look);
   volume.invalidate();

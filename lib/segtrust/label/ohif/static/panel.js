@@ -1,6 +1,6 @@
 // The panel `Uncertainty`: where not to trust the mask of the scan that is shown.
 
-import { cividisGradient, drawMap, hideMap, isDrawn, jumpTo, setLook, shownSeries } from './overlay.js';
+import { viridisGradient, drawMap, hideMap, isDrawn, jumpTo, setLook, shownSeries } from './overlay.js';
 import { shownLabel } from './label.js';
 import { readNrrd } from './nrrd.js';
 import { connect } from './server.js';
@@ -30,7 +30,9 @@ const PAGE = `
       <div class="flags" data-part="flagsBox"><h3>Look closer</h3><ul data-part="flags"></ul></div>
       <h3>Structures</h3>
       <table>
-        <thead><tr><th scope="col">Volume</th><th scope="col">Border</th><th scope="col">Dice</th></tr></thead>
+        <thead>
+          <tr><th scope="col">Volume</th><th scope="col">Border</th><th scope="col">Dice</th><th scope="col">Verdict</th></tr>
+        </thead>
         <tbody data-part="structures"></tbody>
       </table>
       <h3>Most uncertain slices</h3>
@@ -48,7 +50,7 @@ const session = { known: null, model: '', measure: '', opacity: 60, thresholds: 
 
 /** Fill `node`; returns what takes the panel away again. */
 export function mountPanel(node, { services, server }) {
-  addStyle();
+  loadStyle();
   node.innerHTML = PAGE;
   const part = Object.fromEntries([...node.querySelectorAll('[data-part]')].map(e => [e.dataset.part, e]));
   const api = connect(server, services.userAuthenticationService);
@@ -105,10 +107,10 @@ export function mountPanel(node, { services, server }) {
     const percent = unit === '%';
     part.meaning.textContent = meaning;
     part.caption.textContent = percent ? `${title} (%)` : `${title} (${unit})`;
-    part.bar.style.backgroundImage = cividisGradient();
-    part.bar.setAttribute('aria-label', `Colours from dark blue, 0, to yellow, ${number(top * scale)}${percent ? ' %' : ''} and more`);
-    const ticks = [0, 0.25, 0.5, 0.75, 1].map(share => number(share * top * scale));
-    part.ticks.replaceChildren(...ticks.map((text, n) => made('span', n === 4 && top < 1 ? `≥ ${text}` : text)));
+    part.bar.style.backgroundImage = viridisGradient();
+    part.bar.setAttribute('aria-label', `Colours from dark violet, 0, to yellow, ${number(top * scale)}${percent ? ' %' : ''} and more`);
+    const ticks = [0, 0.2, 0.4, 0.6, 0.8, 1].map(share => number(share * top * scale));
+    part.ticks.replaceChildren(...ticks.map((text, n) => made('span', n === 5 && top < 1 ? `≥ ${text}` : text)));
     showLook();
   }
 
@@ -179,10 +181,10 @@ export function mountPanel(node, { services, server }) {
     part.flags.replaceChildren(...flags.map(({ text }) => made('li', text)));
     part.structures.replaceChildren(...structures.flatMap(structureRows));
     part.slices.replaceChildren(
-      ...slices.map(({ structure, share, reason, position }) => {
-        const button = made('button', `${structure}: ${Math.round(share * 100)} % of the expected error`);
+      ...slices.map(({ structure, reason, position }) => {
+        const button = made('button', structure);
         button.type = 'button';
-        button.title = reason;
+        button.append(made('small', reason));
         button.onclick = () => jumpTo(series, position);
         const item = document.createElement('li');
         item.append(button);
@@ -201,24 +203,23 @@ export function mountPanel(node, { services, server }) {
 function structureRows({ name, empty, volume_ml, volume_range_ml, border_mm, predicted_dice, verdict }) {
   const head = made('th', name);
   head.scope = 'rowgroup';
-  head.colSpan = 3;
-  const judged = empty ? 'not found' : verdict;
-  const badge = value(judged, 'span', judged);
-  badge.className = judged === 'probably fine' ? 'fine' : judged ? 'look' : 'quiet';
-  head.append(badge);
-  const range = volume_range_ml && `${number(volume_range_ml[0])} to ${number(volume_range_ml[1])} ml`;
-  const volume = value(volume_ml, 'td', `${number(volume_ml)} ml`);
-  volume.append(value(range, 'small', range));
-  return [
-    row(head),
-    row(volume, value(border_mm, 'td', `± ${number(border_mm)} mm`), value(predicted_dice, 'td', number(predicted_dice))),
-  ];
+  head.colSpan = 4;
+  const volume = cell(volume_ml, value => `${number(value)} ml`);
+  volume.append(absentOr('small', volume_range_ml, ([low, high]) => `${number(low)} to ${number(high)}`));
+  const judged = cell(empty ? 'not found' : verdict, text => text);
+  if (judged.textContent !== 'probably fine' && !judged.title) judged.className = 'look';
+  return [row(head), row(volume, cell(border_mm, value => `± ${number(value)} mm`), cell(predicted_dice, number), judged)];
 }
 
-/** An element that holds `text`, or a dash with its reason where the value is absent. */
-function value(given, tag, text) {
-  const element = made(tag, given === undefined || given === null ? '–' : text);
-  if (element.textContent === '–') element.title = ABSENT;
+function cell(given, text) {
+  return absentOr('td', given, text);
+}
+
+/** An element that says `given`, or a dash with its reason where it is absent. */
+function absentOr(tag, given, text) {
+  const absent = given === undefined || given === null;
+  const element = made(tag, absent ? '–' : text(given));
+  if (absent) element.title = ABSENT;
   return element;
 }
 
@@ -245,14 +246,14 @@ function row(...cells) {
 }
 
 function number(value) {
-  return value === undefined ? '' : String(Number(value.toPrecision(3)));
+  return String(Number(value.toPrecision(3)));
 }
 
 function dateText(dicom) {
   return /^\d{8}$/.test(dicom ?? '') ? `${dicom.slice(0, 4)}-${dicom.slice(4, 6)}-${dicom.slice(6)}` : '';
 }
 
-function addStyle() {
+function loadStyle() {
   if (document.getElementById('segtrust-style')) return;
   const link = document.createElement('link');
   link.id = 'segtrust-style';
