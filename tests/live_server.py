@@ -66,7 +66,7 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def running_server(  # noqa: PLR0913
+def running_server(
     folder: Path,
     studies: Path | str,
     *,
