@@ -34,7 +34,7 @@
       return [
         {
           name: 'uncertainty',
-          iconName: 'tool-fusion-color',
+          iconName: 'StatusWarning',
           iconLabel: 'Uncertainty',
           label: 'Uncertainty',
           secondaryLabel: 'Uncertainty',

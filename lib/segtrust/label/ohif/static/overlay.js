@@ -75,7 +75,8 @@ export function setLook({ opacity, threshold, top }) {
 
 export function hideMap() {
   for (const viewport of drawnIn()) {
-    viewport.removeVolumeActors([VOLUME], true);
+    const ours = viewport.getActors().filter(({ referencedId }) => referencedId === VOLUME);
+    viewport.removeVolumeActors(ours.map(({ uid }) => uid), true);
   }
 }
 

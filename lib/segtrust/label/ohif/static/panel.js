@@ -21,10 +21,12 @@ const PAGE = `
       <div class="ticks" aria-hidden="true" data-part="ticks"></div>
       <figcaption data-part="caption"></figcaption>
     </figure>
-    <label class="slider">Opacity <output data-part="opacityText"></output>
-      <input type="range" min="0" max="100" step="5" data-part="opacity"></label>
-    <label class="slider">Hide below <output data-part="thresholdText"></output>
-      <input type="range" min="0" max="100" step="1" data-part="threshold"></label>
+    <div class="slider">
+      <label for="segtrust-opacity">Opacity</label><output for="segtrust-opacity" data-part="opacityText"></output>
+      <input type="range" id="segtrust-opacity" min="0" max="100" step="5" data-part="opacity">
+      <label for="segtrust-threshold">Hide below</label><output for="segtrust-threshold" data-part="thresholdText"></output>
+      <input type="range" id="segtrust-threshold" min="0" max="100" step="1" data-part="threshold">
+    </div>
     <div class="notices" data-part="notices"></div>
     <div data-part="findings" hidden>
       <div class="flags" data-part="flagsBox"><h3>Look closer</h3><ul data-part="flags"></ul></div>
@@ -120,6 +122,7 @@ export function mountPanel(node, { services, server }) {
     part.opacityText.textContent = `${session.opacity} %`;
     part.threshold.value = Math.round((threshold() / top) * 100);
     part.thresholdText.textContent = `${number(threshold() * scale)}${unit === '%' ? ' %' : ''}`;
+    part.opacity.setAttribute('aria-valuetext', part.opacityText.textContent);
     part.threshold.setAttribute('aria-valuetext', part.thresholdText.textContent);
     part.cut.style.width = `${(threshold() / top) * 100}%`;
     setLook(look());
