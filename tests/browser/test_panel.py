@@ -1,9 +1,12 @@
 """Our panel: the map, its look, the way to the slices, the label."""
 
 import numpy as np
+import pydicom
 import pytest
 
 from ohif import changed_pixels
+from segtrust.dicom import read_series
+from segtrust.dicom.labels import read_label
 
 
 @pytest.fixture(scope="module")
@@ -154,6 +157,35 @@ _CONTRAST = """panel => {
 }"""
 
 
+def test_save_label_stores_the_segmentation_on_the_screen(reading, panel, pacs, headers, answer_of, tmp_path):
+    panel.get_by_role("button", name="Save label").click()
+    panel.get_by_text("Saved as final label").wait_for()
+    series = headers[0].SeriesInstanceUID
+    mask, affine = answer_of("hippocampus", series)
+    source = read_series(pacs.files(series, tmp_path / "source")[0].parent)
+    (found,) = pacs.find("Series", Modality="SEG", StudyInstanceUID=headers[0].StudyInstanceUID)
+    uid = pacs.get(f"/series/{found}").json()["MainDicomTags"]["SeriesInstanceUID"]
+    (file,) = pacs.files(uid, tmp_path / "label")
+    stored = read_label(pydicom.dcmread(file), source)
+    frames = source.place(affine, mask.shape).to_frames(mask)
+    names = {"anterior hippocampus": 1, "posterior hippocampus": 2}
+    assert {*names} <= {*stored.names.values()}
+    for number, name in stored.names.items():
+        if name in names:
+            assert ((stored.frames == number) == (frames == names[name])).all()
+
+
+def test_the_uncertainty_view_is_not_saved_as_a_label(reading, panel, pacs):
+    before = pacs.find("Series", Modality="SEG")
+    reading.page.locator('[data-cy="monailabel-btn"]').click()
+    reading.page.locator(".settingsTable button").click()
+    reading.run("hippocampus_uncertainty")
+    panel = reading.open_panel()
+    panel.get_by_role("button", name="Save label").click()
+    panel.get_by_text("Not done: only structures can be saved").wait_for()
+    assert pacs.find("Series", Modality="SEG") == before
+
+
 def test_nothing_is_said_about_another_scan_than_the_one_shown(reading, panel):
     assert panel.locator("table").is_visible()
     reading.page.evaluate(_OTHER_SCAN)
@@ -169,6 +201,7 @@ def test_nothing_is_said_about_another_scan_than_the_one_shown(reading, panel):
 _OTHER_SCAN = """() => {
   const { displaySetService, viewportGridService } = window.services;
   const stock = displaySetService.getDisplaySetByUID.bind(displaySetService);
-  displaySetService.getDisplaySetByUID = uid => ({ ...stock(uid), isReconstructable: true, SeriesInstanceUID: '1.2.3' });
+  const other = { isReconstructable: true, SeriesInstanceUID: '1.2.3' };
+  displaySetService.getDisplaySetByUID = uid => ({ ...stock(uid), ...other });
   viewportGridService.setActiveViewportId('mpr-coronal');
 }"""

@@ -124,3 +124,12 @@ def test_programs_for_dicom_are_never_fetched_from_the_internet(make_app, tiny_m
     monkeypatch.setattr(shutil, "which", lambda _: None)
     with pytest.raises(SettingError, match="pip install dcmqi"):
         app._download_dcmqi_tools()
+
+
+def test_a_prediction_is_had_by_model_and_scan(make_app, tiny_model):
+    app = make_app(tiny_model)
+    assert app.prediction("tiny", "ball").spec.name == "tiny"
+    with pytest.raises(ModelNotFoundError, match="no model 'huge'"):
+        app.prediction("huge", "ball")
+    with pytest.raises(ScanError, match="no scan 'cube'"):
+        app.prediction("tiny", "cube")

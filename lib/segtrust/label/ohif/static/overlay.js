@@ -68,7 +68,8 @@ export function setLook({ opacity, threshold, top }) {
     ],
   };
   for (const viewport of drawnIn()) {
-    viewport.setProperties({ colormap, voiRange: { lower: 0, upper: top * FACTOR } }, VOLUME);
+    // without events: the planes share their window, and would put that of the map on the scan
+    viewport.setProperties({ colormap, voiRange: { lower: 0, upper: top * FACTOR } }, VOLUME, true);
   }
   render();
 }

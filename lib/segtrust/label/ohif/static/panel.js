@@ -41,6 +41,7 @@ const PAGE = `
       <ol data-part="slices"></ol>
     </div>
     <h3>Label</h3>
+    <p class="quiet">Saves the segmentation on the screen as the final label of this scan.</p>
     <button type="button" data-part="save">Save label</button>
     <p class="status" role="status" data-part="saved"></p>
   </section>`;
@@ -208,7 +209,9 @@ function structureRows({ name, empty, volume_ml, volume_range_ml, border_mm, pre
   head.scope = 'rowgroup';
   head.colSpan = 4;
   const volume = cell(volume_ml, value => `${number(value)} ml`);
-  volume.append(absentOr('small', volume_range_ml, ([low, high]) => `${number(low)} to ${number(high)}`));
+  const range = absentOr('small', volume_range_ml, ([low, high]) => `${number(low)} to ${number(high)}`);
+  range.prepend('range ');
+  volume.append(range);
   const judged = cell(empty ? 'not found' : verdict, text => text);
   if (judged.textContent !== 'probably fine' && !judged.title) judged.className = 'look';
   return [row(head), row(volume, cell(border_mm, value => `± ${number(value)} mm`), cell(predicted_dice, number), judged)];
