@@ -142,11 +142,11 @@ class Viewer:
 
     def pictures(self) -> dict[str, np.ndarray]:
         """What is drawn in each plane: ``(rows, columns, 3)``, without the viewer's texts."""
-        panes = self.page.locator(".cornerstone-canvas")
-        return {
-            name: np.asarray(Image.open(io.BytesIO(panes.nth(n).screenshot())).convert("RGB"), dtype=int)
-            for n, name in enumerate(PLANES)
-        }
+        boxes = [pane.bounding_box() for pane in self.page.locator(".cornerstone-canvas").all()]
+        screen = np.asarray(Image.open(io.BytesIO(self.page.screenshot())).convert("RGB"), dtype=int)
+        corners = [[round(box[key]) for key in ("x", "y", "width", "height")] for box in boxes]
+        crops = [screen[y : y + height, x : x + width] for x, y, width, height in corners]
+        return dict(zip(PLANES, crops, strict=True))
 
     def settle(self) -> None:
         """Wait until two pictures in a row are the same."""
