@@ -1,5 +1,6 @@
 """The OHIF viewer of our server in headless Chromium, driven as a reader would and read as a test must."""
 
+import base64
 import contextlib
 import io
 import shutil
@@ -38,6 +39,18 @@ _VOLUME = """id => {
     dimensions: [...dimensions], direction: [...direction], spacing: [...spacing], origin: [...origin],
     values: [...volume.voxelManager.getCompleteScalarDataArray()],
   };
+}"""
+_CANVASES = """() => Object.fromEntries(
+  window.cornerstone.getRenderingEngines()[0].getViewports().map(v => [v.id, v.getCanvas().toDataURL()])
+)"""
+_DRAW = """async () => {
+  const drawn = viewport => new Promise(done => {
+    const { IMAGE_RENDERED } = window.cornerstone.Enums.Events;
+    viewport.element.addEventListener(IMAGE_RENDERED, done, { once: true });
+    viewport.render();
+  });
+  await Promise.all(window.cornerstone.getRenderingEngines()[0].getViewports().map(drawn));
+  await new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)));
 }"""
 _CAMERAS = """() => window.cornerstone.getRenderingEngines()[0].getViewports().map(v => {
   const { focalPoint, viewPlaneNormal } = v.getCamera();
@@ -80,6 +93,11 @@ class Grid:
 def changed_pixels(before: dict[str, np.ndarray], after: dict[str, np.ndarray]) -> dict[str, int]:
     """How many pixels of each plane look different."""
     return {plane: int((np.abs(after[plane] - before[plane]).max(axis=-1) > 8).sum()) for plane in PLANES}
+
+
+def _pixels(url: str) -> np.ndarray:
+    png = base64.b64decode(url.partition(",")[2])
+    return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"), dtype=int)
 
 
 class Viewer:
@@ -141,22 +159,14 @@ class Viewer:
         self.settle()
 
     def pictures(self) -> dict[str, np.ndarray]:
-        """What is drawn in each plane: ``(rows, columns, 3)``, without the viewer's texts."""
-        boxes = [pane.bounding_box() for pane in self.page.locator(".cornerstone-canvas").all()]
-        screen = np.asarray(Image.open(io.BytesIO(self.page.screenshot())).convert("RGB"), dtype=int)
-        corners = [[round(box[key]) for key in ("x", "y", "width", "height")] for box in boxes]
-        crops = [screen[y : y + height, x : x + width] for x, y, width, height in corners]
-        return dict(zip(PLANES, crops, strict=True))
+        """What is drawn in each plane: ``(rows, columns, 3)``, without the texts over it."""
+        drawn = self.page.evaluate(_CANVASES)
+        return {plane: _pixels(url) for plane, url in drawn.items()}
 
     def settle(self) -> None:
-        """Wait until two pictures in a row are the same."""
-        last = self.pictures()
-        while True:
-            self.page.wait_for_timeout(300)
-            now = self.pictures()
-            if all((now[plane] == last[plane]).all() for plane in PLANES):
-                return
-            last = now
+        """Wait until every plane has drawn all that it was told to."""
+        for _ in range(2):  # a change of a segmentation asks for a second drawing from within the first
+            self.page.evaluate(_DRAW)
 
     def labels(self) -> Grid:
         """The segmentation on the screen."""
