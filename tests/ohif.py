@@ -110,7 +110,7 @@ class Viewer:
 
     def __init__(self, browser, url: str) -> None:
         self.page = browser.new_context(viewport={"width": 1600, "height": 1000}).new_page()
-        self.page.set_default_timeout(90_000)
+        self.page.set_default_timeout(300_000)
         self.url = url
         self.errors: list[str] = []
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))

@@ -1,6 +1,7 @@
 """The way from the viewer to the DICOMweb server: streams, hands the query on, and cannot leave DICOMweb."""
 
 import functools
+import logging
 import re
 from collections.abc import AsyncIterator, Mapping
 
@@ -132,6 +133,7 @@ async def forward(request: Request, path: str) -> StreamingResponse:
 
 @functools.cache
 def _client() -> httpx.AsyncClient:
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs queries, and names of patients stand in them
     return httpx.AsyncClient(timeout=dicomweb_timeout(), auth=_login())
 
 
