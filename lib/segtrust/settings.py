@@ -88,7 +88,8 @@ class AppSettings:
         "entropy", "strategy behind the key `random`, the only one OHIF's button can call"
     )
     store_in_pacs: tuple[str, ...] = _setting(
-        (), "DICOM objects stored in the PACS after each inference; names as in `docs/how-to/pacs.md`"
+        (),
+        "what each inference stores in the PACS: `none`, `mask`, `entropy`, ... (docs/how-to/pacs.md)",
     )
     warm_up: bool = _setting(True, "run one small prediction at start, so that the first user does not wait")
 
@@ -138,6 +139,11 @@ def _read_models(text: str) -> tuple[str, ...]:
     return () if names == ("all",) else names
 
 
+def _read_objects(text: object) -> tuple[str, ...]:
+    names = _read_names(text)
+    return () if names == ("none",) else names
+
+
 def _read_edges(text: str) -> tuple[float, ...]:
     return tuple(_number(part, "band_edges", float) for part in str(text).split(","))
 
@@ -160,7 +166,7 @@ _READERS: dict[str, Any] = {
     "cache_scans": lambda text: _number(text, "cache_scans", int),
     "band_edges": _read_edges,
     "ohif_strategy": str,
-    "store_in_pacs": _read_names,
+    "store_in_pacs": _read_objects,
     "warm_up": lambda text: parse_bool(text, "warm_up"),
 }
 
@@ -220,7 +226,7 @@ class InferRequest:
             device=str(_first(request.get("device")) or settings.device),
             map=name,
             float_map=dtype in _FLOAT_TYPES,
-            store_in_pacs=_read_names(wanted)
+            store_in_pacs=_read_objects(wanted)
             if (wanted := request.get("store_in_pacs"))
             else settings.store_in_pacs,
             ignored=tuple(

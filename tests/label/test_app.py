@@ -116,11 +116,3 @@ def test_nothing_is_scored_unless_somebody_asks(make_app, tiny_model):
     app = make_app(tiny_model)
     assert app.async_scoring(None) == {}
     assert app._auto_update_scoring is False
-
-
-def test_programs_for_dicom_are_never_fetched_from_the_internet(make_app, tiny_model, monkeypatch):
-    app = make_app(tiny_model)
-    app._download_dcmqi_tools()
-    monkeypatch.setattr(shutil, "which", lambda _: None)
-    with pytest.raises(SettingError, match="pip install dcmqi"):
-        app._download_dcmqi_tools()

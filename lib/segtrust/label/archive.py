@@ -30,7 +30,7 @@ def objects_of(spec: ModelSpec, names: Sequence[str]) -> tuple[str, ...]:
     Args:
         spec: of the model.
         names: ``mask``, ``entropy``, ``chance_of_error``, ``between_member``, ``probability:<structure>``,
-            ``probability`` for those of all structures, ``all``, or ``none``.
+            ``probability`` for those of all structures, or ``all``.
 
     Returns:
         ``mask`` and names of :func:`segtrust.dicom.map_names`, each once.
@@ -40,7 +40,6 @@ def objects_of(spec: ModelSpec, names: Sequence[str]) -> tuple[str, ...]:
     """
     maps = map_names(spec)
     groups = {
-        "none": (),
         "all": (_MASK, *maps),
         _PROBABILITY: tuple(name for name in maps if name.startswith(f"{_PROBABILITY}:")),
         **{name: (name,) for name in (_MASK, *maps)},
