@@ -1,7 +1,7 @@
 """One Orthanc with real series and our server on it, shared by the tests of this folder.
 
-Besides real series the PACS holds an uneven one, which nothing can refer to, and what must never be offered or
-counted: a map with the modality of its image, a mask that a program made, a segmentation of something else.
+Besides real series the PACS holds an uneven one, which nothing can refer to, and three objects that must be
+neither offered nor counted: a map with the modality of its image, a mask by a program, other structures.
 """
 
 import shutil
@@ -130,7 +130,7 @@ def running(tmp_path_factory, series, bystanders, quick_model):
         conf={"models_dir": quick_model.parent},
         environment={"TMPDIR": str(temporary)},
     ) as both:
-        yield (*both, temporary)
+        yield (*both, temporary, set(temporary.iterdir()))
 
 
 @pytest.fixture(scope="session")
@@ -143,10 +143,11 @@ def server(running):
     return running[1]
 
 
-@pytest.fixture(scope="session")
-def temporary(running):
-    """Where the server puts temporary files."""
-    return running[2]
+@pytest.fixture
+def left_behind(running):
+    """``left_behind()``: temporary files that were not there when the server had started."""
+    _, _, temporary, before = running
+    return lambda: sorted(path.name for path in set(temporary.iterdir()) - before)
 
 
 @pytest.fixture

@@ -33,6 +33,8 @@ _NO_IMAGES = frozenset({
     "1.2.840.10008.5.1.4.1.1.66.7",  # label map segmentation
 })  # fmt: skip
 _SHOWN = ("StudyDate", "StudyTime", "Modality", "RetrieveURL", "PatientID", "StudyInstanceUID")
+# Manufacturer, ContentDate, ContentTime, ReferencedSeriesSequence, SegmentSequence
+_OF_A_LABEL = ("00080070", "00080023", "00080033", "00081115", "00620002")
 _AS_STORED = (("application/dicom", "*"),)  # a server that must decompress first may fail, or take long
 
 
@@ -210,10 +212,11 @@ class Pacs:
     def _label(self, study: str, series: str) -> LabelSeries | None:
         if series not in self._labels:
             try:
-                header = Dataset.from_json(self._client.retrieve_series_metadata(study, series)[0])
-            except (requests.HTTPError, IndexError, ValueError) as error:
+                found = self._client.retrieve_series_metadata(study, series)[0]
+            except (requests.HTTPError, IndexError) as error:
                 logger.warning("Segmentation %s cannot be looked at: %s", series, error)
                 return None
+            header = Dataset.from_json({tag: found[tag] for tag in _OF_A_LABEL if tag in found})
             self._labels[series] = self._as_label(header, study, series)
         return self._labels[series]
 

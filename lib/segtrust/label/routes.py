@@ -15,6 +15,7 @@ from monailabel.interfaces.exception import MONAILabelError, MONAILabelException
 from monailabel.interfaces.utils.app import app_instance
 
 from segtrust.errors import ScanError, SettingError
+from segtrust.label.datastore_routes import DATASTORE_ROUTES
 from segtrust.label.failures import HANDLERS, answer_failure
 from segtrust.label.uploads import receive
 
@@ -36,9 +37,10 @@ def install_routes(server: FastAPI) -> None:
     before = len(routes)
     prefix = platform.MONAI_LABEL_API_STR
     # the documentation keeps showing MONAI Label's own entries for the same paths
-    for path, route in (("infer/{model}", run_inference), ("scoring/{method}", run_scoring)):
+    tasks = (("POST", "infer/{model}", run_inference), ("POST", "scoring/{method}", run_scoring))
+    for method, path, route in (*tasks, *DATASTORE_ROUTES):
         server.add_api_route(
-            f"{prefix}/{path}", route, methods=["POST"], include_in_schema=False, response_model=None
+            f"{prefix}/{path}", route, methods=[method], include_in_schema=False, response_model=None
         )
     ours = routes[before:]
     del routes[before:]
