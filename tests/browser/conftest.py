@@ -1,6 +1,5 @@
 """Orthanc with real series, our server and a browser, all three in one namespace."""
 
-import json
 from pathlib import Path
 
 import nibabel as nib
@@ -39,8 +38,7 @@ def headers(series_dirs):
 
 @pytest.fixture(scope="session")
 def running(tmp_path_factory, series_dirs):
-    environment = {"MONAI_LABEL_DICOMWEB_SEARCH_FILTER": json.dumps({"Modality": "MR"})}
-    with pacs_with_server(tmp_path_factory.mktemp("ohif"), series_dirs, environment=environment) as both:
+    with pacs_with_server(tmp_path_factory.mktemp("ohif"), series_dirs) as both:
         yield both
 
 

@@ -1,7 +1,6 @@
 """What an app's ``main.py`` adds to ``MONAILabelApp``: models, tasks, strategies, datastore and routes."""
 
 import logging
-import shutil
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -19,10 +18,14 @@ from monailabel.interfaces.tasks.strategy import Strategy
 from segtrust import __version__
 from segtrust.errors import ModelNotFoundError, ScanError, SettingError
 from segtrust.inference import Prediction
+from segtrust.label.archive import Archive, objects_of
+from segtrust.label.connection import connect, image_filters, listing_seconds
 from segtrust.label.datastore import SafeDatastore, tag_name
+from segtrust.label.dicomweb import DicomwebDatastore, cache_dir
 from segtrust.label.failures import LabelError
 from segtrust.label.infer import MaskTask, UncertaintyTask
 from segtrust.label.names import RESEARCH_ONLY, app_labels, band_labels, structure_labels
+from segtrust.label.pacs import Pacs
 from segtrust.label.routes import install_routes
 from segtrust.label.scoring import EntropyScoring
 from segtrust.label.served import serve_models
@@ -86,9 +89,10 @@ class SegtrustApp(_Host):
 
     def init_infers(self) -> dict[str, InferTask]:
         tasks: dict[str, InferTask] = {}
+        archive = self._archive()
         for name, model in self.served.items():
-            tasks[name] = MaskTask(model)
-            tasks[f"{name}_uncertainty"] = UncertaintyTask(model, self.bands[name])
+            tasks[name] = MaskTask(model, archive)
+            tasks[f"{name}_uncertainty"] = UncertaintyTask(model, self.bands[name], archive)
         return tasks
 
     def init_strategies(self) -> dict[str, Strategy]:
@@ -106,7 +110,7 @@ class SegtrustApp(_Host):
 
     def init_datastore(self) -> Datastore:
         if self.studies.startswith(("http://", "https://")):
-            return super().init_datastore()
+            return super().init_datastore()  # which calls `init_remote_datastore`
         return SafeDatastore(
             self.studies,
             structures=self.structures,
@@ -115,6 +119,29 @@ class SegtrustApp(_Host):
             auto_reload=platform.MONAI_LABEL_DATASTORE_AUTO_RELOAD,
             read_only=platform.MONAI_LABEL_DATASTORE_READ_ONLY,
         )
+
+    def init_remote_datastore(self) -> Datastore:
+        if platform.MONAI_LABEL_DATASTORE.lower() in ("xnat", "dsa"):
+            return super().init_remote_datastore()
+        names = {name.lower() for labels in self.structures.values() for name in labels}
+        pacs = Pacs(connect(self.studies), image_filters(), frozenset(names), listing_seconds())
+        return DicomwebDatastore(
+            cache_dir(self.studies),
+            pacs,
+            specs={name: model.spec for name, model in self.served.items()},
+            on_served=self.store.mark_served,
+        )
+
+    def _archive(self) -> Archive | None:
+        datastore = self.datastore()
+        wanted = self.settings.store_in_pacs
+        if isinstance(datastore, DicomwebDatastore):
+            for model in self.served.values():
+                objects_of(model.spec, wanted)  # a wrong name stops the start
+            return Archive(datastore)
+        if wanted:
+            raise SettingError("`store_in_pacs` needs a DICOMweb server as studies; this is a folder.")
+        return None
 
     def infer(self, request: dict[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
         """Run one infer task; unlike MONAI Label's, an image is never a path that a client made up."""
@@ -128,6 +155,11 @@ class SegtrustApp(_Host):
         if keep and tag == DefaultLabelTag.FINAL.value and isinstance(task, UncertaintyTask):
             raise LabelError(
                 "an uncertainty view cannot be kept as a final label. Choose another `label_tag`."
+            )
+        if keep and tag == DefaultLabelTag.FINAL.value and isinstance(store, DicomwebDatastore):
+            raise LabelError(
+                "a result that nobody looked at cannot be the final label of a series in a PACS. Choose "
+                "another `label_tag`, or submit it."
             )
         public = {key: value for key, value in request.items() if not key.startswith("_")}
         file, params = task({**public, "image": str(path), "description": task.description})
@@ -191,12 +223,6 @@ class SegtrustApp(_Host):
         if self.settings.warm_up:
             models = list(self.served.values())
             threading.Thread(target=warm_up, args=(models,), name="warm-up", daemon=True).start()
-
-    def _download_dcmqi_tools(self) -> None:
-        if shutil.which("itkimage2segimage") is None:
-            raise SettingError(
-                "`itkimage2segimage` must be on PATH to write DICOM SEG. Run: pip install dcmqi"
-            )
 
 
 class _BatchInfer(BatchInferTask):
