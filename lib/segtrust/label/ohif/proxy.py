@@ -133,7 +133,8 @@ async def forward(request: Request, path: str) -> StreamingResponse:
 
 @functools.cache
 def _client() -> httpx.AsyncClient:
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs queries, and names of patients stand in them
+    # it logs addresses, and in a search these name the patient
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     return httpx.AsyncClient(timeout=dicomweb_timeout(), auth=_login())
 
 
