@@ -52,6 +52,12 @@ _DRAW = """async () => {
   await Promise.all(window.cornerstone.getRenderingEngines()[0].getViewports().map(drawn));
   await new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)));
 }"""
+_AWAIT_CHANGE = """() => {
+  const { SEGMENTATION_DATA_MODIFIED } = window.cornerstoneTools.Enums.Events;
+  window.segmentationChanged = new Promise(done => {
+    window.cornerstone.eventTarget.addEventListener(SEGMENTATION_DATA_MODIFIED, () => done(), { once: true });
+  });
+}"""
 _CAMERAS = """() => window.cornerstone.getRenderingEngines()[0].getViewports().map(v => {
   const { focalPoint, viewPlaneNormal } = v.getCamera();
   return { plane: v.id, focalPoint: [...focalPoint], normal: [...viewPlaneNormal] };
@@ -136,13 +142,9 @@ class Viewer:
         """Run a model in MONAI Label's panel."""
         choice = self.page.locator(".modelSelector:visible select").first
         choice.select_option(model)
-        with self.page.expect_response(lambda answer: f"/infer/{model}" in answer.url) as answer:
-            self.page.locator(".modelSelector:visible button", has_text="Run").first.click()
-        assert answer.value.ok
-        self.page.wait_for_function(
-            "() => window.services.segmentationService.getLabelmapVolume('1')"
-            ".voxelManager.getCompleteScalarDataArray().some(Boolean)"
-        )
+        self.page.evaluate(_AWAIT_CHANGE)
+        self.page.locator(".modelSelector:visible button", has_text="Run").first.click()
+        self.page.evaluate("() => window.segmentationChanged")
         self.settle()
 
     def open_panel(self):

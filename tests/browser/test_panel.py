@@ -30,8 +30,8 @@ def slide(panel, name, value):
     [("Chance of a wrong label", "chance_of_error"), ("Between-member information", "between_member")],
 )
 def test_the_map_lies_on_the_right_voxels(reading, panel, headers, answer_of, title, name):
-    with reading.page.expect_response(lambda answer: "/segtrust/maps/" in answer.url):
-        panel.get_by_label("Measure").select_option(title)
+    panel.get_by_label("Measure").select_option(title)
+    panel.get_by_text("The map is shown over the scan.").wait_for()
     reading.settle()
     series = headers[0].SeriesInstanceUID
     values, affine = answer_of("hippocampus_uncertainty", series, result_dtype="float32", map=name)
