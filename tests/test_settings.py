@@ -19,6 +19,7 @@ EXAMPLES = {
     "cache_scans": ("3", 3),
     "band_edges": ("0.1,0.2,0.4", (0.1, 0.2, 0.4)),
     "ohif_strategy": ("uniform", "uniform"),
+    "store_in_pacs": ("mask, entropy", ("mask", "entropy")),
     "warm_up": ("0", False),
 }
 
@@ -136,3 +137,21 @@ def test_settings_cannot_be_changed():
 
 def test_the_top_band_is_above_one_in_three():
     assert math.isclose(AppSettings().band_edges[-1], 1 / 3)
+
+
+@pytest.mark.parametrize(
+    ("asked", "got"),
+    [
+        (None, ("mask",)),
+        ("", ("mask",)),
+        ("none", ()),
+        ("entropy,between_member", ("entropy", "between_member")),
+        (["entropy", "all"], ("entropy", "all")),
+    ],
+    ids=["nothing said", "empty", "none", "text", "list"],
+)
+def test_a_request_stores_what_it_names_else_what_the_setting_names(asked, got):
+    settings = AppSettings.from_conf({"store_in_pacs": "mask"})
+    request = InferRequest.from_request({"store_in_pacs": asked}, settings)
+    assert request.store_in_pacs == got
+    assert request.ignored == ()

@@ -87,6 +87,10 @@ class AppSettings:
     ohif_strategy: str = _setting(
         "entropy", "strategy behind the key `random`, the only one OHIF's button can call"
     )
+    store_in_pacs: tuple[str, ...] = _setting(
+        (),
+        "what each inference stores in the PACS: `none`, `mask`, `entropy`, ... (docs/how-to/pacs.md)",
+    )
     warm_up: bool = _setting(True, "run one small prediction at start, so that the first user does not wait")
 
     def __post_init__(self) -> None:
@@ -125,9 +129,19 @@ class AppSettings:
         return cls(**{name: _READERS[name](text) for name, text in conf.items()})
 
 
+def _read_names(text: object) -> tuple[str, ...]:
+    parts = text if isinstance(text, list | tuple) else str(text or "").split(",")
+    return tuple(name for name in (str(part).strip() for part in parts) if name)
+
+
 def _read_models(text: str) -> tuple[str, ...]:
-    names = tuple(name.strip() for name in str(text).split(",") if name.strip())
+    names = _read_names(text)
     return () if names == ("all",) else names
+
+
+def _read_objects(text: object) -> tuple[str, ...]:
+    names = _read_names(text)
+    return () if names == ("none",) else names
 
 
 def _read_edges(text: str) -> tuple[float, ...]:
@@ -152,6 +166,7 @@ _READERS: dict[str, Any] = {
     "cache_scans": lambda text: _number(text, "cache_scans", int),
     "band_edges": _read_edges,
     "ohif_strategy": str,
+    "store_in_pacs": _read_objects,
     "warm_up": lambda text: parse_bool(text, "warm_up"),
 }
 
@@ -180,6 +195,7 @@ class InferRequest:
     device: str
     map: str = "entropy"
     float_map: bool = False
+    store_in_pacs: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
 
     @classmethod
@@ -202,7 +218,7 @@ class InferRequest:
         name = str(_first(request.get("map")) or "entropy")
         if name not in MAP_NAMES:
             raise SettingError(f"`map` must be one of {', '.join(MAP_NAMES)}, got {name!r}.")
-        known = _PLATFORM_KEYS | {"device", "map"}
+        known = _PLATFORM_KEYS | {"device", "map", "store_in_pacs"}
         dtype = (
             str(_first(request.get("result_dtype")) or "").lower().removeprefix("np.").removeprefix("numpy.")
         )
@@ -210,6 +226,9 @@ class InferRequest:
             device=str(_first(request.get("device")) or settings.device),
             map=name,
             float_map=dtype in _FLOAT_TYPES,
+            store_in_pacs=_read_objects(wanted)
+            if (wanted := request.get("store_in_pacs"))
+            else settings.store_in_pacs,
             ignored=tuple(
                 sorted(key for key in request if key not in known and not key.startswith("image_"))
             ),

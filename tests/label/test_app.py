@@ -143,9 +143,29 @@ def test_nothing_is_scored_unless_somebody_asks(make_app, tiny_model):
     assert app._auto_update_scoring is False
 
 
-def test_programs_for_dicom_are_never_fetched_from_the_internet(make_app, tiny_model, monkeypatch):
+def test_storing_in_a_pacs_without_a_pacs_stops_the_start(make_app, tiny_model):
+    with pytest.raises(SettingError, match="`store_in_pacs` needs a DICOMweb server"):
+        make_app(tiny_model, store_in_pacs="mask")
+
+
+def test_a_request_to_store_without_a_pacs_is_answered_with_the_reason(make_app, tiny_model):
+    result = make_app(tiny_model).infer({"model": "tiny", "image": "ball", "store_in_pacs": "mask"})
+    Path(result["file"]).unlink()
+    refused = result["params"]["segtrust"]["pacs"]["refused"]
+    assert refused == {"mask": "the studies are a folder; storing needs a DICOMweb server."}
+
+
+def test_a_dicom_seg_needs_a_pacs_and_a_mask(make_app, tiny_model):
     app = make_app(tiny_model)
-    app._download_dcmqi_tools()
-    monkeypatch.setattr(shutil, "which", lambda _: None)
-    with pytest.raises(SettingError, match="pip install dcmqi"):
-        app._download_dcmqi_tools()
+    for task, words in (("tiny", "needs a DICOMweb server"), ("tiny_uncertainty", "only masks are written")):
+        with pytest.raises(SettingError, match=words):
+            app.infer({"model": task, "image": "ball", "result_extension": ".dcm"})
+
+
+def test_a_prediction_is_had_by_model_and_scan(make_app, tiny_model):
+    app = make_app(tiny_model)
+    assert app.prediction("tiny", "ball").spec.name == "tiny"
+    with pytest.raises(ModelNotFoundError, match="no model 'huge'"):
+        app.prediction("huge", "ball")
+    with pytest.raises(ScanError, match="no scan 'cube'"):
+        app.prediction("tiny", "cube")

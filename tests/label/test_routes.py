@@ -32,8 +32,9 @@ def test_errors_of_the_library_have_a_handler(server):
     assert server.middleware_stack is None
 
 
-def test_the_documentation_keeps_one_entry_for_inference(server):
-    assert list(server.openapi()["paths"]) == ["/infer/{model}"]
+def test_the_documentation_keeps_one_entry_for_inference_and_has_ours(server):
+    ours = ["/segtrust/models", "/segtrust/findings/{model}", "/segtrust/maps/{model}"]
+    assert list(server.openapi()["paths"]) == [*ours, "/infer/{model}"]
 
 
 def test_without_login_everybody_may_save(monkeypatch):

@@ -40,6 +40,22 @@ class Placement:
         turned = np.flip(volume.transpose(self.order), [k for k, flip in enumerate(self.flips) if flip])
         return np.ascontiguousarray(turned.transpose(2, 1, 0))
 
+    def to_volume(self, frames: NDArray[np.generic]) -> NDArray[np.generic]:
+        """The way back from :meth:`to_frames`.
+
+        Args:
+            frames: ``(slices, rows, columns)``.
+
+        Returns:
+            ``(X, Y, Z)`` in the volume's own voxel order, contiguous, same type.
+
+        Example:
+            >>> Placement((0, 1, 2), (False, False, True)).to_volume(np.array([[[2]], [[1]]])).tolist()
+            [[[1, 2]]]
+        """
+        turned = np.flip(frames.transpose(2, 1, 0), [k for k, flip in enumerate(self.flips) if flip])
+        return np.ascontiguousarray(turned.transpose(np.argsort(self.order).tolist()))
+
 
 def place(
     affine: NDArray[np.float64],

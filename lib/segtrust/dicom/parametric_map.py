@@ -15,6 +15,7 @@ from segtrust.dicom.provenance import (
     code_item,
     equipment,
     long_string,
+    origin_of_prediction,
     pixel_measures,
     references,
     save,
@@ -103,7 +104,7 @@ def write_parametric_map(prediction: Prediction, name: str, series: Series, path
         ours; DICOM PS3.3 A.75. What viewers need beyond the standard was found by running them.
     """
     quantity = _quantity(prediction.spec, name)
-    values = _values(prediction, name)
+    values, origin = _values(prediction, name), origin_of_prediction(prediction)
     frames = series.place(prediction.affine, values.shape).to_frames(values)
     document = hd.pm.ParametricMap(
         source_images=references(series),
@@ -118,9 +119,9 @@ def write_parametric_map(prediction: Prediction, name: str, series: Series, path
         if quantity.code.scheme_designator == CODING_SCHEME
         else "PROBABILITY",
         series_description=_description(quantity.title),
-        **equipment(prediction),
+        **equipment(origin),
     )
-    stamp(document, prediction, series)
+    stamp(document, origin, series)
     _complete(document, series)
     return save(document, path)
 

@@ -1,6 +1,7 @@
 """What every DICOM object of ours says about its source, its maker and how far it may be trusted."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,13 @@ from segtrust.inference.prediction import BLIND_SPOT, RESEARCH_ONLY, Prediction
 
 __all__ = [
     "CODING_SCHEME",
+    "MANUFACTURER",
+    "Origin",
     "code_item",
     "equipment",
     "long_string",
+    "origin_of_label",
+    "origin_of_prediction",
     "pixel_measures",
     "references",
     "save",
@@ -56,33 +61,81 @@ _IF_PRESENT = (
     "LossyImageCompressionRatio",
     "LossyImageCompressionMethod",
 )
-_NAME = "segtrust"
+MANUFACTURER = "segtrust"
+"""What the objects name as their manufacturer."""
+
+_SOFTWARE = f"{MANUFACTURER} {__version__}"
 
 
-def equipment(prediction: Prediction) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Origin:
+    """Who made an object, with what, and how: the words for its header."""
+
+    equipment: str
+    software: tuple[str, ...]
+    serial_number: str
+    creator: str
+    history: str
+
+
+def origin_of_prediction(prediction: Prediction) -> Origin:
+    """Words for an object that a program made.
+
+    Args:
+        prediction: whose model, version, members and calibration are named.
+
+    Returns:
+        The origin; the device's serial number is the version's digest.
+
+    Source:
+        ours.
+    """
+    calibration = prediction.calibration if prediction.is_calibrated else "none, chances are not calibrated"
+    return Origin(
+        equipment=f"{MANUFACTURER} model {prediction.spec.name}",
+        software=(_SOFTWARE, f"model {prediction.spec.name} {prediction.version_id}"),
+        serial_number=prediction.digest,
+        creator=f"{MANUFACTURER}^automatic",
+        history=(
+            f"{_SOFTWARE}; model {prediction.spec.name} version {prediction.version_id}, digest "
+            f"{prediction.digest}; {prediction.members} members, {prediction.precision}; calibration: "
+            f"{calibration}. Made by a program and verified by nobody. {BLIND_SPOT} {RESEARCH_ONLY}"
+        ),
+    )
+
+
+def origin_of_label() -> Origin:
+    """Words for a label that a person submitted; the person is not named, as nobody checks the name."""
+    return Origin(
+        equipment=f"{MANUFACTURER} label",
+        software=(_SOFTWARE,),
+        serial_number="none",
+        creator=f"{MANUFACTURER}^annotator",
+        history=f"{_SOFTWARE}; label submitted by a person, drawn or corrected in a viewer. {RESEARCH_ONLY}",
+    )
+
+
+def equipment(origin: Origin) -> dict[str, Any]:
     """Manufacturer, model, versions and series UIDs as highdicom takes them.
 
     Args:
-        prediction: whose model and version are named.
+        origin: who made the object, with what.
 
     Returns:
-        Keyword arguments of highdicom's constructors; the device's serial number is the version's digest.
+        Keyword arguments of highdicom's constructors.
 
     Source:
         ours; attributes of the Enhanced General Equipment module, DICOM PS3.3 C.7.5.2.
     """
     return {
-        "manufacturer": _NAME,
-        "manufacturer_model_name": long_string(f"{_NAME} model {prediction.spec.name}"),
-        "software_versions": [  # a list: pydicom takes no tuple
-            f"{_NAME} {__version__}",
-            long_string(f"model {prediction.spec.name} {prediction.version_id}"),
-        ],
-        "device_serial_number": long_string(prediction.digest),
+        "manufacturer": MANUFACTURER,
+        "manufacturer_model_name": long_string(origin.equipment),
+        "software_versions": [long_string(text) for text in origin.software],  # pydicom takes no tuple
+        "device_serial_number": long_string(origin.serial_number),
         "series_instance_uid": hd.UID(),
         "sop_instance_uid": hd.UID(),
         "instance_number": 1,
-        "content_creator_name": f"{_NAME}^automatic",
+        "content_creator_name": origin.creator,
         "content_description": long_string(f"Unverified. {RESEARCH_ONLY}"),
         "coding_schemes": [
             CodingSchemeIdentificationItem(CODING_SCHEME, name="segtrust private codes", version=__version__)
@@ -130,12 +183,12 @@ def pixel_measures(series: Series) -> hd.PixelMeasuresSequence:
     )
 
 
-def stamp(document: Dataset, prediction: Prediction, series: Series) -> None:
+def stamp(document: Dataset, origin: Origin, series: Series) -> None:
     """Put on what both kinds of objects share: patient, study, provenance, and that nobody verified them.
 
     Args:
         document: highdicom's object; changed in place.
-        prediction: what it was made from.
+        origin: who made it, with what.
         series: what it refers to.
 
     Source:
@@ -155,7 +208,7 @@ def stamp(document: Dataset, prediction: Prediction, series: Series) -> None:
     maker.PurposeOfReferenceCodeSequence = [code_item(Code("109102", "DCM", "Processing Equipment"))]
     for keyword in ("Manufacturer", "ManufacturerModelName", "SoftwareVersions", "DeviceSerialNumber"):
         setattr(maker, keyword, document[keyword].value)
-    maker.ContributionDescription = _history(prediction)[:1024]
+    maker.ContributionDescription = origin.history[:1024]
     document.ContributingEquipmentSequence = [maker]
 
 
@@ -165,15 +218,6 @@ def _copy(source: Dataset, document: Dataset, keyword: str) -> None:
         value = str(value)  # decoded: the source may use another character set
     # Not checked: an odd value is the source's, and pydicom's warning would print it.
     document[keyword] = DataElement(keyword, dictionary_VR(keyword), value, validation_mode=IGNORE)
-
-
-def _history(prediction: Prediction) -> str:
-    calibration = prediction.calibration if prediction.is_calibrated else "none, chances are not calibrated"
-    return (
-        f"{_NAME} {__version__}; model {prediction.spec.name} version {prediction.version_id}, digest "
-        f"{prediction.digest}; {prediction.members} members, {prediction.precision}; calibration: "
-        f"{calibration}. Made by a program and verified by nobody. {BLIND_SPOT} {RESEARCH_ONLY}"
-    )
 
 
 def code_item(code: Code) -> hd.sr.CodedConcept:

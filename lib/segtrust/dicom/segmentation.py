@@ -1,17 +1,22 @@
-"""The mask of a prediction as a DICOM segmentation."""
+"""Masks of a model and labels of people as DICOM segmentations."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import highdicom as hd
 import numpy as np
+from numpy.typing import NDArray
 from pydicom.sr.coding import Code
 
+from segtrust import __version__
 from segtrust.dicom.anatomy import StructureCodes, structure_codes
 from segtrust.dicom.provenance import (
+    Origin,
     code_item,
     equipment,
     long_string,
+    origin_of_label,
+    origin_of_prediction,
     pixel_measures,
     references,
     save,
@@ -21,9 +26,9 @@ from segtrust.dicom.series import Series
 from segtrust.inference.prediction import Prediction
 from segtrust.models import Label
 
-__all__ = ["cielab", "write_segmentation"]
+__all__ = ["cielab", "write_label", "write_segmentation"]
 
-_SERIES_NUMBER = 9100
+_MASK_NUMBER, _LABEL_NUMBER = 9100, 9000
 _TO_XYZ = np.array([[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]])  # fmt: skip  # noqa: E501
 _WHITE = np.array([0.95047, 1.0, 1.08883])  # D65, as the viewers compute back
 
@@ -56,27 +61,112 @@ def write_segmentation(
     Source:
         ours; DICOM PS3.3 A.51.
     """
-    frames = series.place(prediction.affine, prediction.mask.shape).to_frames(prediction.mask)
-    spec = prediction.spec
+    algorithm = hd.AlgorithmIdentificationSequence(
+        name=long_string(prediction.spec.name),
+        family=Code("123110", "DCM", "Artificial Intelligence"),
+        version=long_string(prediction.version_id),
+        source="segtrust",
+        parameters={
+            "digest": prediction.digest,
+            "members": str(prediction.members),
+            "precision": prediction.precision,
+            "calibration": prediction.calibration,
+        },
+    )
+    described = [
+        _segment(label, structures, hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC, algorithm)
+        for label in prediction.spec.labels
+    ]
+    return _write(
+        prediction.mask,
+        prediction.affine,
+        described,
+        series,
+        path,
+        number=_MASK_NUMBER,
+        description=f"Mask by {prediction.spec.name} {prediction.version_id}, unverified, research only",
+        origin=origin_of_prediction(prediction),
+    )
+
+
+def write_label(
+    values: NDArray[np.uint8],
+    affine: NDArray[np.float64],
+    labels: Sequence[Label],
+    series: Series,
+    path: Path,
+    *,
+    structures: Mapping[str, StructureCodes] | None = None,
+) -> Path:
+    """Write a label that a person drew or corrected as a binary DICOM segmentation.
+
+    A label without any structure is written too: it says that somebody looked and found none.
+
+    Args:
+        values: ``(X, Y, Z)``, 0 and the values of ``labels``.
+        affine: voxel to RAS+ millimetres, 4x4.
+        labels: all structures that were looked for, with values 1 to N.
+        series: what :func:`segtrust.dicom.read_series` returned.
+        path: file to write; replaced if there.
+        structures: codes by structure name, before those of :func:`segtrust.dicom.structure_codes`.
+
+    Returns:
+        ``path``. Segments have the numbers of their values. The algorithm's type is SEMIAUTOMATIC: the object
+        cannot know how much of a model's proposal was left.
+
+    Raises:
+        DicomError: if the label is not on the grid of the series.
+
+    Source:
+        ours; DICOM PS3.3 A.51.
+    """
+    algorithm = hd.AlgorithmIdentificationSequence(
+        name="segtrust", family=Code("123110", "DCM", "Artificial Intelligence"), version=__version__
+    )
+    kind = hd.seg.SegmentAlgorithmTypeValues.SEMIAUTOMATIC
+    return _write(
+        values,
+        affine,
+        [_segment(label, structures, kind, algorithm) for label in labels],
+        series,
+        path,
+        number=_LABEL_NUMBER,
+        description="Label submitted by a person, research only",
+        origin=origin_of_label(),
+    )
+
+
+def _write(
+    values: NDArray[np.uint8],
+    affine: NDArray[np.float64],
+    described: Sequence[hd.seg.SegmentDescription],
+    series: Series,
+    path: Path,
+    *,
+    number: int,
+    description: str,
+    origin: Origin,
+) -> Path:
     document = hd.seg.Segmentation(
         source_images=references(series),
-        pixel_array=frames,
+        pixel_array=series.place(affine, values.shape).to_frames(values),
         segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
-        segment_descriptions=[_segment(prediction, label, structures) for label in spec.labels],
-        series_number=_SERIES_NUMBER,
+        segment_descriptions=described,
+        series_number=number,
         pixel_measures=pixel_measures(series),
         content_label="SEGMENTATION",
-        series_description=long_string(
-            f"Mask by {spec.name} {prediction.version_id}, unverified, research only"
-        ),
-        **equipment(prediction),
+        series_description=long_string(description),
+        **equipment(origin),
     )
-    stamp(document, prediction, series)
+    stamp(document, origin, series)
     return save(document, path)
 
 
 def _segment(
-    prediction: Prediction, label: Label, known: Mapping[str, StructureCodes] | None
+    label: Label,
+    known: Mapping[str, StructureCodes] | None,
+    kind: hd.seg.SegmentAlgorithmTypeValues,
+    algorithm: hd.AlgorithmIdentificationSequence,
 ) -> hd.seg.SegmentDescription:
     meaning = structure_codes(label.name, known)
     item = hd.seg.SegmentDescription(
@@ -84,19 +174,8 @@ def _segment(
         segment_label=long_string(label.name),
         segmented_property_category=meaning.category,
         segmented_property_type=meaning.type,
-        algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
-        algorithm_identification=hd.AlgorithmIdentificationSequence(
-            name=long_string(prediction.spec.name),
-            family=Code("123110", "DCM", "Artificial Intelligence"),
-            version=long_string(prediction.version_id),
-            source="segtrust",
-            parameters={
-                "digest": prediction.digest,
-                "members": str(prediction.members),
-                "precision": prediction.precision,
-                "calibration": prediction.calibration,
-            },
-        ),
+        algorithm_type=kind,
+        algorithm_identification=algorithm,
     )
     if meaning.modifier is not None:
         modifier = [code_item(meaning.modifier)]

@@ -139,14 +139,14 @@ def read_scan(path: Path, *, channels: int = 1) -> Scan:
     return _checked(data, affine, path.name, channels)
 
 
-def read_labels(path: Path) -> Tensor:
+def read_labels(path: Path) -> tuple[Tensor, NDArray[np.float64]]:
     """Read a label map; one without any structure is allowed.
 
     Args:
         path: the file.
 
     Returns:
-        ``(X, Y, Z)`` float32, in the file's own voxel order.
+        ``(X, Y, Z)`` float32, in the file's own voxel order, and the 4x4 affine to RAS+ millimetres.
 
     Raises:
         ScanError: if the file is missing, cannot be read to its end, or is no single volume.
@@ -154,14 +154,14 @@ def read_labels(path: Path) -> Tensor:
     Source:
         ours.
     """
-    data, _ = _read(path)
+    data, affine = _read(path)
     if data.ndim != 4 or data.shape[0] != 1:
         raise ScanError(
             f"the label {path.name!r} must be one volume with one value per voxel, got shape "
             f"{tuple(data.shape)}. Export the segments into one layer.",
             "scan_dimensions",
         )
-    return data[0]
+    return data[0], _in_space(affine)
 
 
 def _read(path: Path) -> tuple[Tensor, NDArray[np.float64]]:

@@ -15,7 +15,7 @@ from segtrust.settings import parse_bool
 
 __all__ = ["AnswerForm"]
 
-_EXTENSIONS = (".nii.gz", ".nrrd", ".nii")
+_EXTENSIONS = (".nii.gz", ".nrrd", ".nii", ".dcm")
 _TYPES = ("uint8", "int16", "uint16", "float32")
 _ALIASES = {"float": "float32", "single": "float32", "float64": "float32", "double": "float32"}
 

@@ -1,7 +1,6 @@
 """What an app's ``main.py`` adds to ``MONAILabelApp``: models, tasks, strategies, datastore and routes."""
 
 import logging
-import shutil
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,10 +17,15 @@ from monailabel.interfaces.tasks.strategy import Strategy
 
 from segtrust import __version__
 from segtrust.errors import ModelNotFoundError, ScanError, SettingError
+from segtrust.inference import Prediction
+from segtrust.label.archive import Archive, objects_of
+from segtrust.label.connection import connect, image_filters, listing_seconds
 from segtrust.label.datastore import SafeDatastore, tag_name
+from segtrust.label.dicomweb import DicomwebDatastore, cache_dir
 from segtrust.label.failures import LabelError
 from segtrust.label.infer import CombinedTask, MaskTask, UncertaintyTask
 from segtrust.label.names import RESEARCH_ONLY, app_labels, band_labels, combined_labels, structure_labels
+from segtrust.label.pacs import Pacs
 from segtrust.label.routes import install_routes
 from segtrust.label.scoring import EntropyScoring
 from segtrust.label.served import serve_models
@@ -86,10 +90,11 @@ class SegtrustApp(_Host):
 
     def init_infers(self) -> dict[str, InferTask]:
         tasks: dict[str, InferTask] = {}
+        archive = self._archive()
         for name, model in self.served.items():
-            tasks[name] = MaskTask(model)
-            tasks[f"{name}_uncertainty"] = UncertaintyTask(model, self.bands[name])
-            tasks[f"{name}_with_uncertainty"] = CombinedTask(model, self.bands[name])
+            tasks[name] = MaskTask(model, archive)
+            tasks[f"{name}_uncertainty"] = UncertaintyTask(model, self.bands[name], archive)
+            tasks[f"{name}_with_uncertainty"] = CombinedTask(model, self.bands[name], archive)
         return tasks
 
     def init_strategies(self) -> dict[str, Strategy]:
@@ -107,7 +112,7 @@ class SegtrustApp(_Host):
 
     def init_datastore(self) -> Datastore:
         if self.studies.startswith(("http://", "https://")):
-            return super().init_datastore()
+            return super().init_datastore()  # which calls `init_remote_datastore`
         return SafeDatastore(
             self.studies,
             structures=self.structures,
@@ -116,6 +121,29 @@ class SegtrustApp(_Host):
             auto_reload=platform.MONAI_LABEL_DATASTORE_AUTO_RELOAD,
             read_only=platform.MONAI_LABEL_DATASTORE_READ_ONLY,
         )
+
+    def init_remote_datastore(self) -> Datastore:
+        if platform.MONAI_LABEL_DATASTORE.lower() in ("xnat", "dsa"):
+            return super().init_remote_datastore()
+        names = {name.lower() for labels in self.structures.values() for name in labels}
+        pacs = Pacs(connect(self.studies), image_filters(), frozenset(names), listing_seconds())
+        return DicomwebDatastore(
+            cache_dir(self.studies),
+            pacs,
+            specs={name: model.spec for name, model in self.served.items()},
+            on_served=self.store.mark_served,
+        )
+
+    def _archive(self) -> Archive | None:
+        datastore = self.datastore()
+        wanted = self.settings.store_in_pacs
+        if isinstance(datastore, DicomwebDatastore):
+            for model in self.served.values():
+                objects_of(model.spec, wanted)  # a wrong name stops the start
+            return Archive(datastore)
+        if wanted:
+            raise SettingError("`store_in_pacs` needs a DICOMweb server as studies; this is a folder.")
+        return None
 
     def infer(self, request: dict[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
         """Run one infer task; unlike MONAI Label's, an image is never a path that a client made up."""
@@ -130,11 +158,35 @@ class SegtrustApp(_Host):
             raise LabelError(
                 "an uncertainty view cannot be kept as a final label. Choose another `label_tag`."
             )
+        if keep and tag == DefaultLabelTag.FINAL.value and isinstance(store, DicomwebDatastore):
+            raise LabelError(
+                "a result that nobody looked at cannot be the final label of a series in a PACS. Choose "
+                "another `label_tag`, or submit it."
+            )
         public = {key: value for key, value in request.items() if not key.startswith("_")}
         file, params = task({**public, "image": str(path), "description": task.description})
         info = {"model": model, "params": params}
         label = store.save_label(image, file, tag, info) if keep else file
         return {"label": label, "tag": DefaultLabelTag.ORIGINAL.value, "file": file, "params": params}
+
+    def prediction(self, model: str, image: str) -> Prediction:
+        """What a model says about a scan of the datastore; its infer tasks share the same computation.
+
+        Args:
+            model: name of a served model.
+            image: id of the scan.
+
+        Returns:
+            The prediction.
+
+        Raises:
+            ModelNotFoundError: if no such model is served.
+            ScanError: if the scan is missing or cannot be used.
+        """
+        if model not in self.served:
+            raise ModelNotFoundError(f"no model {model!r}. Served: {', '.join(self.served)}.")
+        path, _ = self._scan_path(image, self.datastore())
+        return self.served[model].predict(path)
 
     def _scan_path(self, image: object, store: Datastore) -> tuple[Path, bool]:
         """Where a scan lies, and whether the datastore has it."""
@@ -173,12 +225,6 @@ class SegtrustApp(_Host):
         if self.settings.warm_up:
             models = list(self.served.values())
             threading.Thread(target=warm_up, args=(models,), name="warm-up", daemon=True).start()
-
-    def _download_dcmqi_tools(self) -> None:
-        if shutil.which("itkimage2segimage") is None:
-            raise SettingError(
-                "`itkimage2segimage` must be on PATH to write DICOM SEG. Run: pip install dcmqi"
-            )
 
 
 class _BatchInfer(BatchInferTask):

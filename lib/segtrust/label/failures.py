@@ -6,6 +6,7 @@ import shutil
 import tarfile
 from typing import Any
 
+import requests
 from monailabel.interfaces.exception import (
     ImageNotFoundException,
     LabelNotFoundException,
@@ -17,6 +18,7 @@ from starlette.responses import JSONResponse
 
 from segtrust.errors import (
     DeviceError,
+    DicomError,
     ModelNotFoundError,
     ScanError,
     SegtrustError,
@@ -24,7 +26,7 @@ from segtrust.errors import (
     StoreError,
 )
 
-__all__ = ["HANDLERS", "LabelError", "PathError", "answer_failure", "status_and_code"]
+__all__ = ["HANDLERS", "LabelError", "PacsError", "PathError", "answer_failure", "status_and_code"]
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +43,12 @@ class PathError(SegtrustError, ValueError):
     code = "path"
 
 
+class PacsError(SegtrustError, RuntimeError):
+    """The PACS did not do what it was asked."""
+
+    code = "pacs"
+
+
 _STATUS: tuple[tuple[type[Exception], int], ...] = (
     (ModelNotFoundError, 404),
     (ImageNotFoundException, 404),
@@ -50,6 +58,9 @@ _STATUS: tuple[tuple[type[Exception], int], ...] = (
     (PathError, 400),
     (LabelError, 422),
     (ScanError, 422),
+    (DicomError, 422),
+    (PacsError, 502),
+    (requests.RequestException, 502),
     (StoreError, 503),
     (json.JSONDecodeError, 400),
     (tarfile.TarError, 400),
@@ -69,7 +80,7 @@ def status_and_code(error: Exception) -> tuple[int, str]:
     status = next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
     if isinstance(error, SegtrustError):
         return status, error.code
-    return status, {404: "not_found", 400: "malformed"}.get(status, "internal")
+    return status, {404: "not_found", 400: "malformed", 502: "pacs"}.get(status, "internal")
 
 
 async def answer_failure(request: Request, error: Exception) -> JSONResponse:
@@ -100,6 +111,7 @@ HANDLERS: tuple[type[Exception], ...] = (
     json.JSONDecodeError,
     tarfile.TarError,
     shutil.ReadError,
+    requests.RequestException,
     Exception,
 )
 """Classes of errors that :func:`answer_failure` is registered for."""

@@ -9,9 +9,10 @@ import torch
 from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 from numpy.typing import NDArray
 
-from segtrust.errors import ScanError
+from segtrust.errors import ScanError, SettingError
 from segtrust.inference import Prediction
 from segtrust.label.answer import AnswerForm
+from segtrust.label.archive import Archive, objects_of
 from segtrust.label.names import (
     BLIND_SPOT,
     RESEARCH_ONLY,
@@ -30,15 +31,18 @@ __all__ = ["CombinedTask", "MaskTask", "UncertaintyTask"]
 class _ModelTask(InferTask):
     """One view of a model's prediction; all views of one scan share one computation."""
 
-    def __init__(self, model: ServedModel, labels: dict[str, int], description: str) -> None:
+    def __init__(
+        self, model: ServedModel, labels: dict[str, int], description: str, archive: Archive | None
+    ) -> None:
         super().__init__(
             type=InferType.SEGMENTATION,
             labels=labels,
             dimension=model.spec.spatial_dims,
             description=f"{description} {RESEARCH_ONLY}",
-            config={"device": _devices(model.settings.device)},
+            config={"device": _devices(model.settings.device), **_storing(model, archive)},
         )
         self.model = model
+        self.archive = archive
 
     @abstractmethod
     def render(self, prediction: Prediction, request: InferRequest) -> tuple[NDArray[Any], dict[str, Any]]:
@@ -58,26 +62,59 @@ class _ModelTask(InferTask):
         started = time.perf_counter()
         wanted = InferRequest.from_request(request, self.model.settings)
         form = AnswerForm.from_request(request)
-        prediction = self.model.predict(_scan_of(request), wanted.device)
+        objects = objects_of(self.model.spec, wanted.store_in_pacs)
+        scan = _scan_of(request)
+        prediction = self.model.predict(scan, wanted.device)
         volume, about = self.render(prediction, wanted)
-        file = form.write(volume, prediction.affine)
+        file = self.write(prediction, volume, form, scan)
+        pacs = {"pacs": self.store(prediction, scan, objects)} if objects else {}
         return str(file), {
             "label_names": {} if volume.dtype.kind == "f" else dict(self.labels),
             "latencies": {"total": round(time.perf_counter() - started, 3)},
             "segtrust": {
                 **prediction.params(),
                 **about,
+                **pacs,
                 "ignored": list(wanted.ignored),
             },
         }
 
+    def write(self, prediction: Prediction, volume: NDArray[Any], form: AnswerForm, scan: Path) -> Path:
+        """Write the answer to a temporary file."""
+        if form.extension == ".dcm":
+            raise SettingError(
+                "only masks are written as DICOM SEG, since a segmentation in an archive counts as a label. "
+                f"Ask {self.model.name!r} for one, or store maps with `store_in_pacs`."
+            )
+        return form.write(volume, prediction.affine)
+
+    def store(self, prediction: Prediction, scan: Path, objects: tuple[str, ...]) -> dict[str, Any]:
+        """Store in the PACS, and say what was stored and what was not."""
+        if self.archive is None:
+            reason = "the studies are a folder; storing needs a DICOMweb server."
+            return {"stored": {}, "refused": dict.fromkeys(objects, reason)}
+        return self.archive.store(prediction, scan, objects)
+
 
 class MaskTask(_ModelTask):
-    """``<model>``: the segmentation; everything else about it is in ``params.segtrust``."""
+    """``<model>``: the segmentation; everything else about it is in ``params.segtrust``.
 
-    def __init__(self, model: ServedModel) -> None:
+    Args:
+        model: the model.
+        archive: the PACS, if the studies are one.
+    """
+
+    def __init__(self, model: ServedModel, archive: Archive | None = None) -> None:
         labels = structure_labels(model.spec)
-        super().__init__(model, labels, model.spec.description or f"Segmentation of {', '.join(labels)}.")
+        text = model.spec.description or f"Segmentation of {', '.join(labels)}."
+        super().__init__(model, labels, text, archive)
+
+    def write(self, prediction: Prediction, volume: NDArray[Any], form: AnswerForm, scan: Path) -> Path:
+        if form.extension != ".dcm":
+            return super().write(prediction, volume, form, scan)
+        if self.archive is None:
+            raise SettingError("a DICOM SEG needs a DICOMweb server as studies; this is a folder.")
+        return self.archive.write_mask(prediction, scan)
 
     def render(self, prediction: Prediction, request: InferRequest) -> tuple[NDArray[Any], dict[str, Any]]:
         return prediction.mask, {"shows": "mask"}
@@ -92,11 +129,12 @@ class UncertaintyTask(_ModelTask):
     Args:
         model: the model.
         bands: name -> value of the bands.
+        archive: the PACS, if the studies are one.
     """
 
-    def __init__(self, model: ServedModel, bands: dict[str, int]) -> None:
+    def __init__(self, model: ServedModel, bands: dict[str, int], archive: Archive | None = None) -> None:
         text = f"Where the labels of {model.name} may be wrong: bands of the calibrated chance of error."
-        super().__init__(model, bands, f"{text} {BLIND_SPOT}")
+        super().__init__(model, bands, f"{text} {BLIND_SPOT}", archive)
 
     def render(self, prediction: Prediction, request: InferRequest) -> tuple[NDArray[Any], dict[str, Any]]:
         if request.float_map:
@@ -114,11 +152,13 @@ class CombinedTask(_ModelTask):
     Args:
         model: the model.
         bands: name -> value of the bands as the uncertainty task has them.
+        archive: the PACS, if the studies are one.
     """
 
-    def __init__(self, model: ServedModel, bands: dict[str, int]) -> None:
+    def __init__(self, model: ServedModel, bands: dict[str, int], archive: Archive | None = None) -> None:
         text = f"Mask and bands of {model.name} in one view: to look at, not to measure."
-        super().__init__(model, combined_labels(structure_labels(model.spec), bands), f"{text} {BLIND_SPOT}")
+        labels = combined_labels(structure_labels(model.spec), bands)
+        super().__init__(model, labels, f"{text} {BLIND_SPOT}", archive)
 
     def render(self, prediction: Prediction, request: InferRequest) -> tuple[NDArray[Any], dict[str, Any]]:
         view = prediction.mask_with_bands(self.model.settings.band_edges)
@@ -156,3 +196,11 @@ def _scan_of(request: dict[str, Any]) -> Path:
 def _devices(first: str) -> list[str]:
     """Choices for a viewer's option table; plug-ins send the first one unless the user picks another."""
     return list(dict.fromkeys([first, "cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]))
+
+
+def _storing(model: ServedModel, archive: Archive | None) -> dict[str, list[str]]:
+    """What viewers offer to store, the setting first; nothing where there is no PACS."""
+    if archive is None:
+        return {}
+    setting = ",".join(model.settings.store_in_pacs) or "none"
+    return {"store_in_pacs": list(dict.fromkeys([setting, "none", "mask", "entropy", "mask,entropy", "all"]))}

@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import BackgroundTasks, Depends, FastAPI, File, Form, HTTPException, UploadFile
 from monailabel.config import settings as platform
-from monailabel.datastore.dicom import DICOMWebDatastore
 from monailabel.datastore.local import LocalDatastore
-from monailabel.datastore.utils.convert import binary_to_image, nifti_to_dicom_seg
+from monailabel.datastore.utils.convert import binary_to_image
 from monailabel.endpoints import activelearning, scoring
 from monailabel.endpoints.infer import ResultType, send_response
 from monailabel.endpoints.user.auth import RBAC, User
 from monailabel.interfaces.exception import MONAILabelError, MONAILabelException
 from monailabel.interfaces.utils.app import app_instance
-from monailabel.utils.others.generic import remove_file
 
 from segtrust.errors import ScanError, SettingError
+from segtrust.label.datastore_routes import DATASTORE_ROUTES
 from segtrust.label.failures import HANDLERS, answer_failure
+from segtrust.label.ohif import routers_for
 from segtrust.label.strategies import telling_name
 from segtrust.label.uploads import receive
 
@@ -40,14 +40,17 @@ def install_routes(server: FastAPI) -> None:
     before = len(routes)
     prefix = platform.MONAI_LABEL_API_STR
     # the documentation keeps showing MONAI Label's own entries for the same paths
-    for path, route in (
-        ("infer/{model}", run_inference),
-        ("scoring/{method}", run_scoring),
-        ("activelearning/{strategy}", next_scan),
-    ):
+    tasks = (
+        ("POST", "infer/{model}", run_inference),
+        ("POST", "scoring/{method}", run_scoring),
+        ("POST", "activelearning/{strategy}", next_scan),
+    )
+    for method, path, route in (*tasks, *DATASTORE_ROUTES):
         server.add_api_route(
-            f"{prefix}/{path}", route, methods=["POST"], include_in_schema=False, response_model=None
+            f"{prefix}/{path}", route, methods=[method], include_in_schema=False, response_model=None
         )
+    for router in routers_for(platform.MONAI_LABEL_STUDIES):
+        server.include_router(router, prefix=prefix)
     ours = routes[before:]
     del routes[before:]
     routes[0:0] = ours
@@ -86,7 +89,7 @@ def run_inference(  # noqa: PLR0913, PLR0917 -- MONAI Label's parameters
         if mask:
             request["label"] = _label_file(host, image, mask)
         if output == ResultType.dicom_seg:
-            return _dicom_seg(host, request, image, background_tasks)
+            return _dicom_seg(host, request, background_tasks)
         result = host.infer(request)
     return send_response(host.datastore(), result, output, background_tasks)
 
@@ -123,18 +126,11 @@ def _label_file(host: "SegtrustApp", image: str, mask: Path) -> str:
     return str(binary_to_image(host.datastore().get_image_uri(image), str(mask)))
 
 
-def _dicom_seg(host: "SegtrustApp", request: dict[str, Any], image: str, tasks: BackgroundTasks) -> object:
-    store = host.datastore()
-    if not isinstance(store, DICOMWebDatastore):
-        raise SettingError("`output=dicom_seg` needs a DICOMweb server as studies; this is a folder.")
-    if not request.get("label_info"):
-        raise SettingError("`output=dicom_seg` needs `label_info` in params: one entry per structure.")
-    result = host.infer(request)
-    uri = store.get_image_uri(image)
-    series = next((uri.removesuffix(s) for s in (".nii.gz", ".nii", ".nrrd") if uri.endswith(s)), uri)
-    seg = nifti_to_dicom_seg(series, result["file"], request["label_info"], use_itk=True)
-    tasks.add_task(remove_file, seg)
-    return send_response(store, {**result, "dicom_seg": seg}, ResultType.dicom_seg, tasks)
+def _dicom_seg(host: "SegtrustApp", request: dict[str, Any], tasks: BackgroundTasks) -> object:
+    result = host.infer({**request, "result_extension": ".dcm"})
+    return send_response(
+        host.datastore(), {**result, "dicom_seg": result["file"]}, ResultType.dicom_seg, tasks
+    )
 
 
 def next_scan(

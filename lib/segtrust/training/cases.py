@@ -146,7 +146,7 @@ def native_labels(path: Path, scan: Scan, spec: ModelSpec) -> Tensor:
     Source:
         ours.
     """
-    data = read_labels(path)
+    data, _ = read_labels(path)
     if tuple(data.shape) != scan.shape:
         raise TrainingError(
             f"the label {path.name!r} must have its image's size {scan.shape}, got {tuple(data.shape)}."

@@ -1,0 +1,108 @@
+"""Routes of the datastore and of the next sample, answered in worker threads and without files left behind.
+
+MONAI Label runs them where all requests wait for one another, also while a PACS is asked, and keeps the files
+that came with a request that was refused.
+"""
+
+import json
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from fastapi import BackgroundTasks, Depends, File, Form, UploadFile
+from fastapi.responses import FileResponse
+from monailabel.config import settings as platform
+from monailabel.endpoints import activelearning, datastore
+from monailabel.endpoints.user.auth import RBAC, User
+from monailabel.interfaces.datastore import DefaultLabelTag
+from monailabel.interfaces.utils.app import app_instance
+from monailabel.utils.others.generic import remove_file
+
+from segtrust.label.failures import LabelError
+
+if TYPE_CHECKING:
+    from segtrust.label.app import SegtrustApp
+
+__all__ = ["DATASTORE_ROUTES"]
+
+_Reader = Annotated[User, Depends(RBAC(platform.MONAI_LABEL_AUTH_ROLE_USER))]
+_Annotator = Annotated[User, Depends(RBAC(platform.MONAI_LABEL_AUTH_ROLE_ANNOTATOR))]
+
+
+def _save_label(
+    user: _Annotator,  # noqa: ARG001
+    image: str,
+    label: Annotated[UploadFile, File()],
+    params: Annotated[str, Form()] = "{}",
+    tag: str = DefaultLabelTag.FINAL.value,
+) -> dict[str, Any]:
+    host: SegtrustApp = app_instance()
+    with _kept(label) as file:
+        label_id = host.datastore().save_label(
+            image, str(file), tag or DefaultLabelTag.FINAL.value, json.loads(params or "{}")
+        )
+    return {**host.on_save_label(image, label_id), "image": image, "label": label_id}
+
+
+def _add_image(
+    user: _Annotator,
+    file: Annotated[UploadFile, File()],
+    image: str | None = None,
+    params: Annotated[str, Form()] = "{}",
+) -> dict[str, Any]:
+    host: SegtrustApp = app_instance()
+    info = {**json.loads(params or "{}"), **({"user": user.username} if user.username else {})}
+    with _kept(file) as path:
+        name = Path(file.filename or "").name.removesuffix(path.name.removeprefix("upload"))
+        return {"image": host.datastore().add_image(image or name, str(path), info)}
+
+
+@contextmanager
+def _kept(upload: UploadFile) -> Iterator[Path]:
+    """A file as long as the ``with`` runs; its endings are the client's, as they say what it is."""
+    endings = "".join(Path(upload.filename or ".nii.gz").suffixes)
+    with tempfile.TemporaryDirectory(prefix="segtrust-upload-") as folder:
+        path = Path(folder) / f"upload{re.sub(r'[^A-Za-z0-9.]', '_', endings)}"
+        with path.open("wb") as file:
+            shutil.copyfileobj(upload.file, file)
+        yield path
+
+
+def _download_image(user: _Reader, image: str) -> object:  # noqa: ARG001
+    return datastore.download_image(image)
+
+
+def _download_label(user: _Reader, label: str, tag: str) -> object:  # noqa: ARG001
+    return datastore.download_label(label, tag)
+
+
+def _download_dataset(
+    user: _Annotator,  # noqa: ARG001
+    tasks: BackgroundTasks,
+    limit_cases: int | None = None,
+) -> object:
+    store = app_instance().datastore()
+    if not store.get_labeled_images():
+        raise LabelError("the dataset must hold at least one final label, got none. Submit one first.")
+    archive = store.get_dataset_archive(limit_cases)
+    tasks.add_task(remove_file, archive)
+    return FileResponse(archive, media_type="application/zip", filename="dataset.zip")
+
+
+def _next_sample(user: _Reader, strategy: str, params: dict[str, Any] | None = None) -> object:
+    return activelearning.sample(strategy, params, user.username)
+
+
+DATASTORE_ROUTES = (
+    ("PUT", "datastore/label", _save_label),
+    ("PUT", "datastore/image", _add_image),
+    ("GET", "datastore/image", _download_image),
+    ("GET", "datastore/label", _download_label),
+    ("GET", "datastore/dataset", _download_dataset),
+    ("POST", "activelearning/{strategy}", _next_sample),
+)
+"""Method, path and function of each route."""

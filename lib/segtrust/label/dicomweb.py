@@ -1,0 +1,254 @@
+"""The datastore of a DICOMweb archive: scans and final labels live there, a local folder keeps copies."""
+
+import logging
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import requests
+from monailabel.config import settings as platform
+from monailabel.datastore.local import DataModel, ImageLabelModel
+from monailabel.datastore.utils.convert import binary_to_image, dicom_to_nifti
+from monailabel.interfaces.datastore import DefaultLabelTag
+from monailabel.interfaces.exception import ImageNotFoundException, LabelNotFoundException
+from monailabel.utils.others.generic import md5_digest
+from pydicom import dcmread
+
+from segtrust.dicom import read_label, read_series, write_label
+from segtrust.errors import ScanError, SegtrustError, SettingError
+from segtrust.inference import write_volume
+from segtrust.inference.scan import read_labels
+from segtrust.label.cleaning import cleaned_file
+from segtrust.label.datastore import SafeDatastore, tag_name
+from segtrust.label.names import structure_labels
+from segtrust.label.pacs import LabelSeries, Pacs
+from segtrust.models import Label, ModelSpec
+
+__all__ = ["DicomwebDatastore", "cache_dir"]
+
+logger = logging.getLogger(__name__)
+
+_FINAL = DefaultLabelTag.FINAL.value
+
+
+class DicomwebDatastore(SafeDatastore):
+    """Series of an archive as scans, segmentations of people as their final labels.
+
+    Args:
+        folder: cache of this archive; series, their volumes, and labels with other tags are kept there.
+        pacs: the archive.
+        specs: specifications of the served models.
+        on_served: called with scan, client and strategy when a scan was handed out.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        pacs: Pacs,
+        *,
+        specs: Mapping[str, ModelSpec],
+        on_served: Callable[[str, str, str], None],
+    ) -> None:
+        self._pacs = pacs
+        self._specs = specs
+        self._folder = folder.resolve()
+        self._fetching: dict[str, threading.Lock] = {}
+        super().__init__(
+            str(self._folder),
+            structures={model: structure_labels(spec) for model, spec in specs.items()},
+            on_served=on_served,
+            extensions=["*.nii.gz", "*.nii", "*.nrrd"],
+            auto_reload=True,
+        )
+
+    @property
+    def pacs(self) -> Pacs:
+        """The archive."""
+        return self._pacs
+
+    def name(self) -> str:
+        return self._pacs.url
+
+    def series_dir(self, image: Path) -> Path | None:
+        """Folder with the DICOM files of a volume that :meth:`get_image_uri` returned; else ``None``."""
+        folder = image.with_name(image.name.removesuffix(".nii.gz"))
+        return folder if image.parent == self._folder and folder.is_dir() else None
+
+    def get_image_uri(self, image_id: str) -> str:
+        if not self._pacs.has(image_id):
+            return ""
+        path = self._folder / f"{image_id}.nii.gz"
+        with self._guard:
+            lock = self._fetching.setdefault(image_id, threading.Lock())
+        with lock:
+            if not path.is_file() or self.series_dir(path) is None:
+                self._fetch_image(image_id, path)
+        return str(path)
+
+    def _fetch_image(self, image_id: str, path: Path) -> None:
+        folder = self._folder / image_id
+        if not folder.is_dir():
+            self._pacs.fetch(self._pacs.images()[image_id], image_id, folder)
+        info = {**self._pacs.info(image_id), "ts": int(time.time()), "name": path.name}
+        part = path.with_name(f".{path.name}")
+        try:
+            shutil.move(dicom_to_nifti(str(folder)), part)
+        except RuntimeError as error:
+            raise ScanError(
+                f"the series {image_id!r} cannot be made a volume: {error}.", "scan_unreadable"
+            ) from error
+        part.replace(path)
+        with self._guard:
+            self._datastore.objects[image_id] = ImageLabelModel(image=DataModel(info=info, ext=".nii.gz"))
+            self._update_datastore_file()
+
+    def get_image_info(self, image_id: str) -> dict[str, Any]:
+        known: dict[str, Any] = super().get_image_info(image_id)
+        return known or self._pacs.info(image_id)
+
+    def update_image_info(self, image_id: str, info: dict[str, Any]) -> None:
+        if set(info) - {"strategy"} and not self.get_image_uri(image_id):
+            raise ImageNotFoundException(f"no series {image_id!r} to annotate in the PACS")
+        super().update_image_info(image_id, info)
+
+    def add_image(self, image_id: str, image_filename: str, image_info: dict[str, Any]) -> str:
+        raise SettingError(
+            "a scan cannot be added over a DICOMweb server. Send the series to the PACS itself."
+        )
+
+    def remove_image(self, image_id: str) -> None:
+        raise SettingError("a scan cannot be removed over a DICOMweb server. Remove it in the PACS itself.")
+
+    def list_images(self) -> list[str]:
+        return list(self._pacs.images())
+
+    def get_labeled_images(self, label_tag: str | None = None, labels: list[str] | None = None) -> list[str]:
+        return list(self._pacs.labels())
+
+    def get_unlabeled_images(
+        self, label_tag: str | None = None, labels: list[str] | None = None
+    ) -> list[str]:
+        labelled = self._pacs.labels()
+        return [image for image in self._pacs.images() if image not in labelled]
+
+    def status(self) -> dict[str, Any]:
+        status: dict[str, Any] = super().status()
+        return {**status, "label_tags": {**status["label_tags"], _FINAL: status["completed"]}}
+
+    def save_label(
+        self, image_id: str, label_filename: str, label_tag: str, label_info: dict[str, Any]
+    ) -> str:
+        if not label_filename.endswith(".bin"):
+            return super().save_label(image_id, label_filename, label_tag, label_info)
+        if not (image := self.get_image_uri(image_id)):
+            raise ImageNotFoundException(f"no series {image_id!r} to annotate in the PACS")
+        volume = Path(binary_to_image(image, label_filename))
+        try:
+            return super().save_label(image_id, str(volume), label_tag, label_info)
+        finally:
+            volume.unlink()
+
+    def _keep_label(self, image_id: str, file: str, tag: str, info: dict[str, Any]) -> str:
+        if tag != _FINAL:
+            return super()._keep_label(image_id, file, tag, info)
+        series = read_series(self._folder / image_id)
+        values, affine = read_labels(Path(file))
+        labels = self._labels_of(info["segtrust"]["model"])
+        with tempfile.TemporaryDirectory(prefix="segtrust-label-") as folder:
+            path = Path(folder) / "label.dcm"
+            write_label(values.numpy().astype("uint8"), affine, labels, series, path)
+            info["SeriesInstanceUID"] = str(dcmread(path, stop_before_pixels=True).SeriesInstanceUID)
+            self._pacs.store([path])
+        return super()._keep_label(image_id, file, tag, info)
+
+    def _labels_of(self, model: str) -> list[Label]:
+        """Structures of a model; all that are served for an empty label that belongs to none."""
+        if model:
+            return list(self._specs[model].labels)
+        every = {label.name: label for spec in self._specs.values() for label in spec.labels}
+        return [replace(label, value=number) for number, label in enumerate(every.values(), start=1)]
+
+    def get_label_uri(self, label_id: str, label_tag: str) -> str:
+        if tag_name(label_tag) != _FINAL:
+            return str(super().get_label_uri(label_id, label_tag))
+        label = self._label(label_id)
+        if label is None or not (image := self.get_image_uri(label.image)):
+            return ""
+        kept = super().get_label_info(label.image, _FINAL).get("SeriesInstanceUID")
+        path = str(super().get_label_uri(label.image, _FINAL))
+        if kept != label.series or not Path(path).is_file():
+            self._fetch_label(label, Path(image))
+            path = str(super().get_label_uri(label.image, _FINAL))
+        return path
+
+    def _label(self, label_id: str) -> LabelSeries | None:
+        """The label of a series, or with that UID itself."""
+        labels = self._pacs.labels()
+        return labels.get(label_id) or next((x for x in labels.values() if x.series == label_id), None)
+
+    def _fetch_label(self, label: LabelSeries, image: Path) -> None:
+        series = read_series(self._folder / label.image)
+        grid: Any = nib.load(image)
+        with tempfile.TemporaryDirectory(prefix="segtrust-label-") as folder:
+            self._pacs.fetch(label.study, label.series, Path(folder) / "seg")
+            stored = read_label(dcmread(next((Path(folder) / "seg").iterdir())), series)
+            values = series.place(grid.affine, grid.shape).to_volume(stored.frames)
+            path = Path(folder) / "label.nii.gz"
+            write_volume(values, grid.affine, path)
+            named = [{"name": name, "idx": number} for number, name in stored.names.items()]
+            info: dict[str, Any] = {"label_info": named, "SeriesInstanceUID": label.series}
+            with cleaned_file(path, named, self._structures) as (file, report):
+                info["segtrust"] = report.to_json()
+                super()._keep_label(label.image, str(file), _FINAL, info)
+
+    def get_label_info(self, label_id: str, label_tag: str) -> dict[str, Any]:
+        if tag_name(label_tag) != _FINAL:
+            return dict(super().get_label_info(label_id, label_tag))
+        label = self._label(label_id)
+        if label is None or not self.get_label_uri(label_id, label_tag):
+            return {}
+        return dict(super().get_label_info(label.image, label_tag))
+
+    def update_label_info(self, label_id: str, label_tag: str, info: dict[str, Any]) -> None:
+        if tag_name(label_tag) == _FINAL:
+            label = self._label(label_id)
+            if label is None or not self.get_label_uri(label_id, label_tag):
+                raise LabelNotFoundException(f"no final label {label_id!r} in the PACS")
+            label_id = label.image
+        super().update_label_info(label_id, label_tag, info)
+
+    def remove_label(self, label_id: str, label_tag: str) -> None:
+        if tag_name(label_tag) == _FINAL:
+            raise SettingError("a final label cannot be removed over DICOMweb. Remove it in the PACS itself.")
+        super().remove_label(label_id, label_tag)
+
+    def datalist(self, full_path: bool = True) -> list[dict[str, Any]]:
+        pairs = []
+        for image in sorted(self._pacs.labels()):
+            try:
+                label = self.get_label_uri(image, _FINAL)
+            except (SegtrustError, requests.RequestException) as error:
+                logger.warning("The label of %s cannot be used for training: %s", image, error)
+                continue
+            pairs.append({"image": self.get_image_uri(image), "label": label})
+        return pairs
+
+
+def cache_dir(url: str) -> Path:
+    """Folder for copies of what an archive has, where MONAI Label puts it too.
+
+    Args:
+        url: root of DICOMweb.
+
+    Returns:
+        A folder of its own for each archive, below MONAI Label's setting or the user's cache.
+    """
+    root = platform.MONAI_LABEL_DICOMWEB_CACHE_PATH.strip()
+    folder = Path(root) if root else Path.home() / ".cache" / "monailabel" / "dicom"
+    return folder / md5_digest(url)

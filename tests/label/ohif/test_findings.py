@@ -1,0 +1,84 @@
+"""What the panel is told, against the prediction itself."""
+
+import itk
+import numpy as np
+import pytest
+from fastapi import FastAPI
+
+from segtrust.inference import SliceHint
+from segtrust.label.ohif import findings
+
+
+class _Host:
+    def __init__(self, served, scan):
+        self.served, self.asked = {served.name: served}, []
+        self._scan = scan
+
+    def prediction(self, model, image):
+        self.asked.append((model, image))
+        return self.served[model].predict(self._scan)
+
+
+@pytest.fixture
+def prediction(served, tiny_scan):
+    return served.predict(tiny_scan)
+
+
+@pytest.fixture
+def client(served, tiny_scan, monkeypatch, client_of):
+    monkeypatch.setattr(findings, "app_instance", lambda: _Host(served, tiny_scan))
+    server = FastAPI()
+    server.include_router(findings.router)
+    return client_of(server)
+
+
+def test_models_come_with_structures_measures_and_both_notices(client, served):
+    answer = client.get("/segtrust/models").json()
+    (model,) = answer["models"]
+    assert (model["name"], model["structures"]) == ("tiny", {"front": 1, "back": 2})
+    several = len(served.version().members) > 1
+    expected = [m.name for m in findings.MEASURES if several or m.name not in findings._OF_SEVERAL]
+    assert [measure["name"] for measure in model["measures"]] == expected
+    assert answer["notices"] == [findings.BLIND_SPOT, findings.RESEARCH_ONLY]
+
+
+def test_every_measure_is_a_map_with_values_below_one(prediction):
+    for measure in findings.MEASURES:
+        assert 0 <= prediction.map(measure.name).min() <= prediction.map(measure.name).max() <= 1
+
+
+def test_findings_are_the_numbers_of_the_answer(client, prediction):
+    answer = client.get("/segtrust/findings/tiny?image=ball").json()
+    for hint in answer["slices"]:
+        del hint["position"]
+    assert answer == prediction.params()
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_the_position_is_the_most_doubtful_voxel_of_the_slice_in_patient_coordinates(prediction, axis):
+    index = prediction.mask.shape[axis] // 2
+    hint = SliceHint(axis=axis, index=index, share=1.0, structure="front", reason="")
+    left, posterior, head = findings._position(prediction, hint)
+    voxel = np.linalg.inv(prediction.affine) @ [-left, -posterior, head, 1]
+    chance = prediction.map("chance_of_error")
+    i, j, k = np.rint(voxel[:3]).astype(int)
+    assert (i, j, k)[axis] == index
+    assert chance[i, j, k] == np.take(chance, index, axis=axis).max()
+
+
+def test_a_map_is_nrrd_on_the_voxels_of_the_scan(client, prediction, tmp_path):
+    answer = client.get("/segtrust/maps/tiny?image=ball&map=entropy")
+    assert answer.headers["cache-control"] == "no-store"
+    (tmp_path / "map.nrrd").write_bytes(answer.content)
+    image = itk.imread(str(tmp_path / "map.nrrd"))
+    assert (prediction.entropy == itk.array_from_image(image).T).all()
+    corner = np.array(image.TransformIndexToPhysicalPoint([1, 2, 3]))
+    assert corner * [-1, -1, 1] == pytest.approx((prediction.affine @ [1, 2, 3, 1])[:3])
+
+
+def test_the_map_leaves_no_file_behind(client, tmp_path, monkeypatch):
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    assert client.get("/segtrust/maps/tiny?image=ball").status_code == 200
+    assert list(folder.iterdir()) == []
