@@ -27,6 +27,7 @@ CALIBRATOR = "distance_temperature"
 """Kind of calibrator that every system gets."""
 
 Say = Callable[[str], None]
+_SHARE = 1 / 8
 
 
 def system_name(cell: str, size: int, calibrator: str | None = None) -> str:
@@ -168,8 +169,14 @@ def _distance(case: _Case, mean: Tensor) -> Tensor:
 
 
 def _draw(case: _Case, mean: Tensor, *, seed: int) -> CalibrationVoxels:
+    """One in eight of the voxels that a release would fit to: dozens of scans make up for it."""
     valid = torch.from_numpy(case.prepared.valid)
-    return draw_voxels(mean, case.labels, _distance(case, mean), subject=case.subject, seed=seed, valid=valid)
+    drawn = draw_voxels(
+        mean, case.labels, _distance(case, mean), subject=case.subject, seed=seed, valid=valid
+    )
+    kept = np.random.default_rng(seed).random(len(drawn.weight)) < _SHARE
+    arrays = {name: value[kept] for name, value in vars(drawn).items() if name != "subject"}
+    return CalibrationVoxels(**{**arrays, "weight": arrays["weight"] / _SHARE}, subject=drawn.subject)
 
 
 def _scored(
