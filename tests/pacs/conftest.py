@@ -108,10 +108,10 @@ def predictor(version) -> Predictor:
 
 @pytest.fixture(scope="session")
 def quick_model(tmp_path_factory):
-    """Random weights on the scan's own grid: seconds on a CT."""
+    """Random weights on a coarse grid: seconds on a CT."""
     model = tmp_path_factory.mktemp("models") / "quick"
     labels = (Label("front", 1, 1), Label("back", 2, 2))
-    publish_random_version(model, spec_of(name="quick", labels=labels, spacing=None, patch=(128, 128, 16)))
+    publish_random_version(model, spec_of(name="quick", labels=labels, spacing=(4.0, 4.0, 4.0), members=1))
     return model
 
 

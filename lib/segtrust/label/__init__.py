@@ -5,7 +5,9 @@
 - ``infer``: the two infer tasks of a model
 - ``strategies``, ``scoring``: which scan next
 - ``datastore``, ``cleaning``: what happens to a label that somebody submits
-- ``routes``, ``failures``: HTTP
+- ``pacs``, ``connection``, ``dicomweb``: a DICOMweb archive, and the datastore on it
+- ``archive``: predictions as DICOM, for the answer and for the PACS
+- ``routes``, ``datastore_routes``, ``failures``: HTTP
 """
 
 from segtrust.label.environment import prepare_environment

@@ -32,7 +32,7 @@ class _ModelTask(InferTask):
     """One view of a model's prediction; all views of one scan share one computation."""
 
     def __init__(
-        self, model: ServedModel, labels: dict[str, int], description: str, archive: Archive | None
+        self, model: ServedModel, labels: dict[str, int], description: str, archive: Archive | None = None
     ) -> None:
         super().__init__(
             type=InferType.SEGMENTATION,
