@@ -83,6 +83,7 @@ export function mountPanel(node, { services, server }) {
     followScan();
     part.show.onclick = () => told(part.status, show);
     part.hide.onclick = () => {
+      latest += 1;
       session.wanted = false;
       hideMap();
       followScan();
