@@ -27,7 +27,7 @@ def slide(panel, name, value):
 
 @pytest.mark.parametrize(
     ("title", "name"),
-    [("Chance of a wrong label", "chance_of_error"), ("Between-member information", "between_member")],
+    [("Between-member information", "between_member"), ("Chance of a wrong label", "chance_of_error")],
 )
 def test_the_map_lies_on_the_right_voxels(reading, panel, headers, answer_of, title, name):
     panel.get_by_label("Measure").select_option(title)

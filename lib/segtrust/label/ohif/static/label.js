@@ -10,7 +10,7 @@ export function shownLabel({ segmentationService }, series, structures) {
   const found = segmentationService
     .getSegmentations()
     .map(segmentation => ({ segmentation, volume: segmentationService.getLabelmapVolume(segmentation.segmentationId) }))
-    .find(({ volume }) => volume?.referencedVolumeId?.includes(series.displaySetInstanceUID));
+    .find(({ volume }) => volume && series.imageIds.includes(sourceImage(volume)));
   if (!found) {
     throw new Error('there is no segmentation of this scan yet. Run a model in the tab MONAI Label first.');
   }
@@ -30,4 +30,9 @@ export function shownLabel({ segmentationService }, series, structures) {
     segments,
     voxels: Object.fromEntries(segments.map(({ name, idx }) => [name, counts.get(idx)])),
   };
+}
+
+/** The slice of a series that the first slice of a segmentation was made for. */
+function sourceImage(volume) {
+  return window.cornerstone.cache.getImage(volume.imageIds[0])?.referencedImageId;
 }

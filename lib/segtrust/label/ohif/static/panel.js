@@ -49,7 +49,16 @@ const PAGE = `
 const ABSENT = 'not available for this model';
 
 // outlives the panel, which the viewer builds anew each time its tab is opened
-const session = { known: null, model: '', measure: '', opacity: 60, thresholds: {}, series: null, findings: null };
+const session = {
+  known: null,
+  model: '',
+  measure: '',
+  opacity: 60,
+  thresholds: {},
+  wanted: false, // whether the reader wants to see the map
+  series: null, // that the findings belong to
+  findings: null,
+};
 
 /** Fill `node`; returns what takes the panel away again. */
 export function mountPanel(node, { services, server }) {
@@ -62,6 +71,8 @@ export function mountPanel(node, { services, server }) {
   const threshold = () => session.thresholds[session.measure] ?? measure().top / 10;
   const look = () => ({ opacity: session.opacity / 100, threshold: threshold(), top: measure().top });
 
+  let latest = 0; // number of the last request for a map: an answer to an earlier one is not drawn
+
   async function start() {
     session.known ??= await api.models();
     const { models, notices } = session.known;
@@ -72,6 +83,8 @@ export function mountPanel(node, { services, server }) {
     followScan();
     part.show.onclick = () => told(part.status, show);
     part.hide.onclick = () => {
+      latest += 1;
+      session.wanted = false;
       hideMap();
       followScan();
     };
@@ -84,7 +97,7 @@ export function mountPanel(node, { services, server }) {
     part.measure.onchange = () => {
       session.measure = part.measure.value;
       showScale();
-      if (isDrawn()) told(part.status, show);
+      if (session.wanted) told(part.status, show);
     };
     part.opacity.oninput = () => {
       session.opacity = Number(part.opacity.value);
@@ -133,12 +146,15 @@ export function mountPanel(node, { services, server }) {
     const series = shownSeries(services);
     if (!series) throw new Error('open a series of slices first.');
     const image = series.SeriesInstanceUID;
+    const mine = ++latest;
+    const { model: name, measure: wanted } = session;
     part.status.textContent = 'Computing …';
-    if (session.series !== image) session.findings = null;
-    session.findings ??= await api.findings(session.model, image);
-    session.series = image;
-    const map = await readNrrd(await api.map(session.model, image, session.measure));
+    session.wanted = true;
+    const numbers = session.series === image && session.findings ? session.findings : await api.findings(name, image);
+    const map = await readNrrd(await api.map(name, image, wanted));
+    if (mine !== latest) return part.status.textContent;
     if (shownSeries(services)?.SeriesInstanceUID !== image) throw new Error('another scan was opened meanwhile. Try again.');
+    Object.assign(session, { findings: numbers, series: image });
     await drawMap(services, series, map, look());
     followScan();
     return 'The map is shown over the scan.';
@@ -172,6 +188,8 @@ export function mountPanel(node, { services, server }) {
   }
 
   function forget() {
+    latest += 1;
+    session.wanted = false;
     session.findings = null;
     hideMap();
     part.status.textContent = '';
