@@ -2,24 +2,20 @@
 
 import contextlib
 import json
-import os
 import shutil
-import socket
-import subprocess
-import sys
-import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import requests
 
+import live_server
+from live_server import ROOT
 from segtrust.inference import Predictor
 from segtrust.models import Label, find_models, open_version, shipped_models_dir
 
+__all__ = ["HERE", "ROOT", "running_server"]
+
 HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
-START_SECONDS = 240
 
 
 def pytest_collection_modifyitems(items):
@@ -34,87 +30,15 @@ def hippocampus_scans(hippocampus_dir) -> list[Path]:
     return [hippocampus_dir / "images" / f"{name}.nii.gz" for name in names]
 
 
-@dataclass
-class Server:
-    url: str
-    studies: Path
-    process: subprocess.Popen
-    log: Path
-    connections: Path
-
-    def post(self, path, **options):
-        return requests.post(f"{self.url}{path}", timeout=300, **options)
-
-    def put(self, path, **options):
-        return requests.put(f"{self.url}{path}", timeout=300, **options)
-
-    def get(self, path, **options):
-        return requests.get(f"{self.url}{path}", timeout=60, **options)
-
-    def delete(self, path, **options):
-        return requests.delete(f"{self.url}{path}", timeout=60, **options)
-
-    def infer(self, task, image="", *, output=None, files=None, session_id="", **params):
-        query = {"image": image, "session_id": session_id} | ({"output": output} if output else {})
-        data = {"params": json.dumps(params)}
-        return self.post(f"/infer/{task}", params=query, data=data, files=files)
-
-    def stays_up(self):
-        return self.process.poll() is None and self.get("/info/").status_code == 200
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 @contextlib.contextmanager
-def running_server(folder: Path, scans, *, app=ROOT / "apps" / "uncertainty", conf=None):
-    """Start a server on a copy of an app and of scans; end exactly this process."""
+def running_server(folder: Path, scans, **options):
+    """Start a server on copies of scans."""
     studies = folder / "studies"
     studies.mkdir(parents=True)
     for scan in scans:
         shutil.copyfile(scan, studies / scan.name)
-    copy = folder / app.name
-    shutil.copytree(app, copy, ignore=shutil.ignore_patterns("logs", "model", "bin", "lib", "__pycache__"))
-    port, log, connections = free_port(), folder / "server.log", folder / "connections.log"
-    connections.touch()
-    command = [sys.executable, "-m", "monailabel.main", "start_server", "--app", str(copy)]
-    command += ["--studies", str(studies), "--host", "127.0.0.1", "--port", str(port)]
-    for key, value in (conf or {}).items():
-        command += ["--conf", key, str(value)]
-    environment = os.environ | {
-        "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": os.pathsep.join([str(HERE / "guard"), str(ROOT / "lib")]),
-        "SEGTRUST_CONNECTION_LOG": str(connections),
-        "MONAI_LABEL_SESSION_PATH": str(folder / "sessions"),
-    }
-    with log.open("wb") as out:
-        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env=environment, cwd=folder)
-    server = Server(f"http://127.0.0.1:{port}", studies, process, log, connections)
-    try:
-        wait_until_up(server)
-        yield server
-    finally:
-        process.terminate()
-        try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait(30)
-
-
-def wait_until_up(server: Server) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
-        if server.process.poll() is not None:
-            break
-        with contextlib.suppress(requests.ConnectionError, requests.Timeout):
-            if requests.get(f"{server.url}/info/", timeout=5).ok:
-                return
-        time.sleep(0.2)
-    pytest.fail(f"the server did not start:\n{server.log.read_text()[-4000:]}")
+    with live_server.running_server(folder, studies, **options) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")
