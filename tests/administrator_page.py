@@ -6,12 +6,13 @@ import shutil
 import socket
 import ssl
 import subprocess
-import time
 from dataclasses import dataclass
 from http.client import HTTPSConnection
 from pathlib import Path
 
 import pytest
+
+from live_server import ended, until
 
 __all__ = ["HOST", "Proxy", "block", "configuration", "running_nginx"]
 
@@ -84,18 +85,14 @@ def running_nginx(folder, port, backend, *, change=lambda text: text):
     own = folder / "segtrust.conf"
     own.write_text(change(own.read_text()))
     process = subprocess.Popen(command)
-    try:
-        _wait_until_listening(process, port)
-        yield Proxy(port, folder / "segtrust.pem")
-    finally:
-        process.terminate()
-        process.wait(30)
 
-
-def _wait_until_listening(process, port):
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and process.poll() is None:
+    def is_up():
+        if process.poll() is not None:
+            pytest.fail("nginx ended; its complaint stands above")
         with contextlib.suppress(ConnectionError), socket.create_connection(("127.0.0.1", port), 5):
-            return
-        time.sleep(0.05)
-    pytest.fail("nginx did not start")
+            return True
+        return False
+
+    with ended(process):
+        until(is_up, 60, lambda: "nginx did not start")
+        yield Proxy(port, folder / "segtrust.pem")

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from monailabel.endpoints.user import auth
 
 from administrator_page import HOST, configuration, running_nginx
-from server.conftest import free_port
+from live_server import free_port
 
 MEGABYTE = 1 << 20
 
@@ -37,7 +37,7 @@ class Counting(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    do_GET = do_PUT = do_POST = do_DELETE = answer
+    do_GET = do_PUT = do_POST = do_DELETE = answer  # noqa: N815 -- names of the standard library
 
     def log_message(self, *args):
         pass
