@@ -6,7 +6,6 @@ import re
 import shlex
 import shutil
 import subprocess
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -81,9 +80,7 @@ class Image:
 
     def _run(self, rest):
         (self.root / "srv").mkdir(exist_ok=True)
-        started = time.monotonic()
         subprocess.run(self.inside(rest), shell=True, check=True, cwd=self.folder, env=self.stage)
-        print(f"{time.monotonic() - started:.0f} s: {rest}")
 
 
 def clean_environment(python):
