@@ -8,6 +8,7 @@ import subprocess
 import nibabel as nib
 import numpy as np
 import pytest
+from monailabel.client import MONAILabelClient
 
 from administrator_page import HOST, block, running_nginx
 from live_server import free_port, running_server
@@ -39,7 +40,7 @@ def site(data, tmp_path_factory, model_folder):
 
 @pytest.fixture(scope="module")
 def asked(site, tmp_path_factory, hippocampus_scans):
-    """Folder in which the page's curl lines ran, with curl told where the host is and which certificate it has."""
+    """Folder in which the page's curl lines ran; curl was told where the host is and which certificate it has."""
     proxy, _ = site
     folder = tmp_path_factory.mktemp("curl")
     (folder / ".curlrc").write_text(
@@ -75,6 +76,14 @@ def test_no_foreign_web_page_may_read_an_answer(site):
     status, headers, _ = proxy.ask("GET", "/info/", headers={"Origin": "https://elsewhere.example"})
     assert status == 200
     assert "Access-Control-Allow-Origin" not in headers
+
+
+def test_viewers_connect_and_slicer_s_client_does_not_ask_who_signed_the_certificate(site):
+    proxy, server = site
+    client = MONAILabelClient(f"https://127.0.0.1:{proxy.port}")
+    assert list(client.info()["models"]) == list(server.get("/info/").json()["models"])
+    status, headers, _ = proxy.ask("GET", "/ohif/")
+    assert (status, headers.get_content_type()) == (200, "text/html")
 
 
 def test_a_back_up_that_is_moved_elsewhere_has_labels_and_needs_no_scoring(
