@@ -40,7 +40,7 @@ def site(data, tmp_path_factory, model_folder):
 
 @pytest.fixture(scope="module")
 def asked(site, tmp_path_factory, hippocampus_scans):
-    """Folder in which the page's curl lines ran; curl was told where the host is and which certificate it has."""
+    """Folder in which the page's curl lines ran; curl was told where the host is and how it signs."""
     proxy, _ = site
     folder = tmp_path_factory.mktemp("curl")
     (folder / ".curlrc").write_text(
