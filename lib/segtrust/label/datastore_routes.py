@@ -1,4 +1,4 @@
-"""Routes of the datastore and of the next sample, answered in worker threads and without files left behind.
+"""Routes of the datastore, answered in worker threads and without files left behind.
 
 MONAI Label runs them where all requests wait for one another, also while a PACS is asked, and keeps the files
 that came with a request that was refused.
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from fastapi import BackgroundTasks, Depends, File, Form, UploadFile
 from fastapi.responses import FileResponse
 from monailabel.config import settings as platform
-from monailabel.endpoints import activelearning, datastore
+from monailabel.endpoints import datastore
 from monailabel.endpoints.user.auth import RBAC, User
 from monailabel.interfaces.datastore import DefaultLabelTag
 from monailabel.interfaces.utils.app import app_instance
@@ -93,16 +93,11 @@ def _download_dataset(
     return FileResponse(archive, media_type="application/zip", filename="dataset.zip")
 
 
-def _next_sample(user: _Reader, strategy: str, params: dict[str, Any] | None = None) -> object:
-    return activelearning.sample(strategy, params, user.username)
-
-
 DATASTORE_ROUTES = (
     ("PUT", "datastore/label", _save_label),
     ("PUT", "datastore/image", _add_image),
     ("GET", "datastore/image", _download_image),
     ("GET", "datastore/label", _download_label),
     ("GET", "datastore/dataset", _download_dataset),
-    ("POST", "activelearning/{strategy}", _next_sample),
 )
 """Method, path and function of each route."""

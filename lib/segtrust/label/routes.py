@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import BackgroundTasks, Depends, FastAPI, File, Form, HTTPException, UploadFile
 from monailabel.config import settings as platform
-from monailabel.datastore.local import LocalDatastore
 from monailabel.datastore.utils.convert import binary_to_image
 from monailabel.endpoints import activelearning, scoring
 from monailabel.endpoints.infer import ResultType, send_response
@@ -17,6 +16,7 @@ from monailabel.interfaces.utils.app import app_instance
 
 from segtrust.errors import ScanError, SettingError
 from segtrust.label.datastore_routes import DATASTORE_ROUTES
+from segtrust.label.dicomweb import DicomwebDatastore
 from segtrust.label.failures import HANDLERS, answer_failure
 from segtrust.label.ohif import routers_for
 from segtrust.label.strategies import telling_name
@@ -141,7 +141,7 @@ def next_scan(
     """The scan that a strategy picks; in a local folder its `name`, which 3D Slicer shows, tells why."""
     # not `async`: a strategy reads the datastore, and other requests are answered meanwhile
     found = activelearning.sample(strategy, params, user.username)
-    if found and isinstance(app_instance().datastore(), LocalDatastore):
+    if found and not isinstance(app_instance().datastore(), DicomwebDatastore):
         found["name"] = telling_name(found)
     return found
 
