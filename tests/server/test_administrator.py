@@ -61,7 +61,7 @@ def asked(site, tmp_path_factory, hippocampus_scans):
 
 def test_the_lines_with_curl_give_numbers_mask_map_and_the_stored_label(asked):
     numbers = json.loads((asked / "numbers.json").read_text())
-    assert {s["name"] for s in numbers["params"]["segtrust"]["structures"]}
+    assert {s["name"] for s in numbers["segtrust"]["structures"]}
     mask, label = nib.load(asked / "mask.nii.gz"), nib.load(asked / "label.nii.gz")
     assert np.any(mask.dataobj)
     assert np.array_equal(mask.dataobj, label.dataobj)
