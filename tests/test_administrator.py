@@ -135,6 +135,20 @@ def test_what_the_page_closes_does_not_reach_the_server(proxy, backend, method, 
 
 
 @pytest.mark.viewers
+@pytest.mark.parametrize(
+    ("origin", "status"),
+    [
+        (f"https://{HOST}", 200),
+        ("https://elsewhere.example", 403),
+        (f"https://{HOST}.elsewhere.example", 403),
+        ("null", 403),
+    ],
+)
+def test_only_our_own_web_pages_may_ask(proxy, origin, status):
+    assert proxy.ask("POST", "/infer/hippocampus", headers={"Origin": origin})[0] == status
+
+
+@pytest.mark.viewers
 def test_an_address_that_is_not_named_does_not_get_in(backend, tmp_path):
     def change(text):
         return text.replace("allow 127.0.0.1;", "")
