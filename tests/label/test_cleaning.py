@@ -91,14 +91,16 @@ def test_only_segments_nobody_knows_are_refused():
         clean_label(np.array([0, 1]), segments("Segment_1"), SPLEEN)
 
 
-def test_only_bands_leave_an_empty_label():
-    cleaned, report = clean_label(np.array([0, 1, 1]), segments(BANDS[0]), SPLEEN)
-    assert cleaned.tolist() == [0, 0, 0]
-    assert report.removed == (BANDS[0],)
+@pytest.mark.parametrize("names", [BANDS[:1], [*BANDS[:1], "spleen"]], ids=["alone", "empty structure"])
+def test_a_label_whose_voxels_are_all_in_bands_is_refused(names):
+    # it would be stored as an empty final label, and so as a scan without the structure
+    with pytest.raises(LabelError, match="must hold a structure or be empty"):
+        clean_label(np.array([0, 1, 1]), segments(*names), SPLEEN)
 
 
 def test_an_empty_label_is_a_label():
-    assert clean_label(np.zeros(3), segments("spleen"), SPLEEN)[0].tolist() == [0, 0, 0]
+    for names in ((), ("spleen",), (*BANDS, "spleen")):
+        assert clean_label(np.zeros(3), segments(*names), SPLEEN)[0].tolist() == [0, 0, 0]
     assert clean_label(np.zeros(3), None, SPLEEN)[0].tolist() == [0, 0, 0]
 
 

@@ -61,9 +61,9 @@ def clean_label(
         The cleaned label and what was done.
 
     Raises:
-        LabelError: if values are no labels, no name or value is known, names belong to several models, or a
-            band that lies over a structure in the viewer's order may have overwritten it, or a segment with
-            voxels is a structure without its uncertain part.
+        LabelError: if values are no labels, no name or value is known, names belong to several models, a band
+            that lies over a structure in the viewer's order may have overwritten it, a segment with voxels
+            is a structure without its uncertain part, or nothing but bands has voxels.
 
     Source:
         ours, after measurements of what 3D Slicer's plug-in submits.
@@ -182,7 +182,12 @@ def _match_names(names: Mapping[int, str], structures: Structures) -> CleaningRe
                 f"no segment has the name of a structure; got {foreign}, "
                 f"known are {[name for table in structures.values() for name in table]}. Rename the segments."
             )
-        return CleaningReport(model="", values=dict.fromkeys(names, 0), removed=tuple(names.values()))
+        if names:
+            raise LabelError(
+                f"a label must hold a structure or be empty, but all its voxels are in bands: "
+                f"{list(names.values())}. Run the segmentation and submit that, or delete the bands."
+            )
+        return CleaningReport(model="")
     most = max(len(values) for values in fitting.values())
     best = [model for model, values in fitting.items() if len(values) == most]
     union = set().union(*(fitting[model] for model in fitting))
