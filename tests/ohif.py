@@ -66,7 +66,10 @@ _CAMERAS = """() => window.cornerstone.getRenderingEngines()[0].getViewports().m
 
 @contextlib.contextmanager
 def chromium(network: Namespace) -> Iterator[object]:
-    """Headless Chromium inside a namespace; skips where Playwright or Debian's browser is missing."""
+    """Headless Chromium inside a namespace: a context whose pages share what they loaded of the viewer.
+
+    Skips where Playwright or Debian's browser is missing.
+    """
     playwright = pytest.importorskip("playwright.sync_api", reason="no playwright: pip install playwright")
     program = shutil.which("chromium")
     if program is None:
@@ -75,7 +78,7 @@ def chromium(network: Namespace) -> Iterator[object]:
         running = playwright.sync_playwright().start()
     try:
         browser = running.chromium.launch(executable_path=program, args=list(_FLAGS))
-        yield browser
+        yield browser.new_context(viewport={"width": 1400, "height": 900})
         browser.close()
     finally:
         running.stop()
@@ -115,7 +118,7 @@ class Viewer:
     """
 
     def __init__(self, browser, url: str) -> None:
-        self.page = browser.new_context(viewport={"width": 1600, "height": 1000}).new_page()
+        self.page = browser.new_page()
         self.page.set_default_timeout(300_000)
         self.url = url
         self.errors: list[str] = []

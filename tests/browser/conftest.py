@@ -60,10 +60,10 @@ def browser(pacs):
 
 @pytest.fixture
 def viewer(browser, server):
-    """A page with nothing open yet; its context ends with the test."""
+    """A page with nothing open yet; it is closed with the test."""
     page = Viewer(browser, server.url)
     yield page
-    page.page.context.close()
+    page.page.close()
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,7 @@ def reading(browser, server, headers):
     page.confirm_notice()
     page.connect()
     yield page
-    page.page.context.close()
+    page.page.close()
 
 
 @pytest.fixture(scope="session")

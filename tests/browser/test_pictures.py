@@ -15,32 +15,33 @@ def folder(tmp_path):
 
 
 def picture(viewer, path):
+    viewer.page.mouse.move(0, 0)
+    viewer.page.get_by_role("tooltip").wait_for(state="hidden")
+    viewer.settle()
     viewer.page.screenshot(path=path)
     assert 20_000 < path.stat().st_size < MOST_BYTES
 
 
-def test_panel_beside_the_scan(viewer, headers, folder):
-    viewer.page.set_viewport_size({"width": 1400, "height": 900})
-    viewer.open("monai-label", headers[0].StudyInstanceUID)
+def test_bands_and_the_panel_beside_the_scan(viewer, headers, folder):
+    viewer.open("monai-label", headers[1].StudyInstanceUID)
     viewer.confirm_notice()
     viewer.connect()
+    viewer.run("hippocampus_uncertainty")
+    picture(viewer, folder / "ohif-bands.png")
     viewer.run("hippocampus")
     panel = viewer.open_panel()
     viewer.show_map(panel)
     panel.locator("ol").get_by_role("button").first.click()
     panel.evaluate("panel => panel.parentElement.scrollTo(0, 0)")
-    viewer.settle()
     picture(viewer, folder / "ohif-panel.png")
 
 
 def test_a_scan_unlike_the_training_data_is_flagged(viewer, series_dirs, folder):
     header = pydicom.dcmread(next(series_dirs[1].rglob("*.dcm")), stop_before_pixels=True)
-    viewer.page.set_viewport_size({"width": 1400, "height": 900})
     viewer.open("monai-label", header.StudyInstanceUID)
     viewer.confirm_notice()
     panel = viewer.open_panel()
     viewer.show_map(panel)
     assert panel.get_by_role("heading", name="Look closer").is_visible()
     panel.get_by_role("heading", name="Look closer").scroll_into_view_if_needed()
-    viewer.settle()
     picture(viewer, folder / "ohif-flags.png")

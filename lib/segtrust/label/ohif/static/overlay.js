@@ -19,11 +19,14 @@ export function viridisGradient() {
   return `linear-gradient(to right, ${stops.join(', ')})`;
 }
 
-/** The series that is shown: of the active viewport, or of the first one if a map or segmentation is active there. */
+/** The series that is shown: of the active viewport (under a parametric map, the one it was made for), or of the first one. */
 export function shownSeries({ viewportGridService, displaySetService }) {
   const { viewports, activeViewportId } = viewportGridService.getState();
   const ordered = [viewports.get(activeViewportId), ...viewports.values()].filter(Boolean);
-  const sets = ordered.flatMap(v => v.displaySetInstanceUIDs ?? []).map(uid => displaySetService.getDisplaySetByUID(uid));
+  const sets = ordered
+    .flatMap(v => v.displaySetInstanceUIDs ?? [])
+    .map(uid => displaySetService.getDisplaySetByUID(uid))
+    .map(set => (set?.Modality === 'PMAP' ? set.getReferenceDisplaySet() : set));
   return sets.find(set => set?.isReconstructable && !['SEG', 'OT', 'RTSTRUCT'].includes(set.Modality)) ?? null;
 }
 
