@@ -135,7 +135,7 @@ def test_an_archive_that_does_not_answer_is_given_up(monkeypatch, silent):
         connect(f"http://127.0.0.1:{silent.getsockname()[1]}").search_for_series()
     assert status_and_code(raised.value) == (502, "pacs")
     silent.setblocking(False)
-    silent.accept()
+    silent.accept()[0].close()
     with pytest.raises(BlockingIOError):  # asked once: more tries would multiply the time to wait
         silent.accept()
 
