@@ -123,17 +123,21 @@ def test_an_archive_that_keeps_only_a_part_is_not_believed(pacs, client):
 
 @pytest.fixture
 def silent():
-    """Address of a program that takes connections and never answers."""
+    """A program that takes connections and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as server:
-        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+        yield server
 
 
 def test_an_archive_that_does_not_answer_is_given_up(monkeypatch, silent):
     """D8: MONAI Label waits for ever; its setting for the time to wait is never used."""
     monkeypatch.setattr(platform, "MONAI_LABEL_DICOMWEB_PROXY_TIMEOUT", 0.2)
     with pytest.raises(requests.Timeout) as raised:
-        connect(silent).search_for_series()
+        connect(f"http://127.0.0.1:{silent.getsockname()[1]}").search_for_series()
     assert status_and_code(raised.value) == (502, "pacs")
+    silent.setblocking(False)
+    silent.accept()[0].close()
+    with pytest.raises(BlockingIOError):  # asked once: more tries would multiply the time to wait
+        silent.accept()
 
 
 def test_settings_of_monai_label_count_only_if_somebody_made_them(monkeypatch):

@@ -30,13 +30,16 @@ def connect(url: str) -> DICOMwebClientX:
         session = _PatientSession()
         if platform.MONAI_LABEL_DICOMWEB_USERNAME and platform.MONAI_LABEL_DICOMWEB_PASSWORD:
             session.auth = (platform.MONAI_LABEL_DICOMWEB_USERNAME, platform.MONAI_LABEL_DICOMWEB_PASSWORD)
-    return DICOMwebClientX(
+    client = DICOMwebClientX(
         url=url,
         session=session,
         qido_url_prefix=platform.MONAI_LABEL_QIDO_PREFIX,
         wado_url_prefix=platform.MONAI_LABEL_WADO_PREFIX,
         stow_url_prefix=platform.MONAI_LABEL_STOW_PREFIX,
     )
+    # five tries with growing pauses would make three minutes of a limit of 30 s, and hide what the archive said
+    client.set_http_retry_params(retry=False)
+    return client
 
 
 class _PatientSession(requests.Session):
