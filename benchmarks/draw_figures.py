@@ -20,7 +20,8 @@ from matplotlib import pyplot as plt
 from segtrust.evaluate.protocol import Protocol, check_data
 from segtrust.evaluate.records import read_records
 from segtrust.evaluate.shifts import corrupt, shift_seed
-from segtrust.inference import BLIND_SPOT, Predictor
+from segtrust.inference import Predictor
+from segtrust.inference.prediction import BLIND_SPOT
 from segtrust.inference.scan import Scan
 from segtrust.metrics.voxels import pooled
 from segtrust.models import open_version
@@ -121,8 +122,8 @@ def missed(result: dict[str, Any], data: Path) -> None:
     axes[1].set_title("the map")
     figure.suptitle(
         f"{worst['scan']}, {shift} at strength {strength}: {worst['voxels']} of {worst['of']} reference\n"
-        f"voxels lie more than 5 mm from the prediction. {BLIND_SPOT}",
-        fontsize=9,
+        f"voxels lie more than 5 mm from the prediction.\n{BLIND_SPOT}",
+        fontsize=8,
     )
     save(figure, "missed")
 

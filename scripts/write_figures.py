@@ -115,7 +115,8 @@ def trust_page(result: dict[str, Any]) -> str:
             "| endpoint | measured | limit | met | aim | reached |",
             "|---|---|---|---|---|---|",
             *map(endpoint, result["endpoints"]),
-            f"\n## Calibrators on *val*, one of {choice['subjects']} subjects left out at a time\n",
+            "\n![Confidence against the share of right labels](../images/hippocampus-reliability.png)\n",
+            f"## Calibrators on *val*, one of {choice['subjects']} subjects left out at a time\n",
             "| calibrator | NLL band | NLL outside | NLL volume | ECE band | ECE outside | ECE volume |",
             "|---|---|---|---|---|---|---|",
             *calibrators,
@@ -138,7 +139,8 @@ def endpoint(entry: dict[str, Any]) -> str:
     limit = " and ".join(f"at {side} {entry[side]:g}" for side in ("least", "most") if side in entry)
     value = "see below" if entry["value"] is None else f"{entry['value']:.4g}"
     met, reached = ({True: "yes", False: "**no**"}.get(entry.get(k), "") for k in ("met", "aim_met"))
-    return row(entry["words"], value, limit, met, f"{entry['aim']:g}" if "aim" in entry else "", reached)
+    words = ", ".join(filter(None, (entry["words"], entry.get("region"))))
+    return row(words, value, limit, met, f"{entry['aim']:g}" if "aim" in entry else "", reached)
 
 
 def shift_tables(result: dict[str, Any]) -> list[str]:
@@ -162,6 +164,10 @@ def shift_tables(result: dict[str, Any]) -> list[str]:
             )
             for name, found in plain.items()
         ),
+        "\n### Known limit\n",
+        "The scan and shift with the largest share of missed voxels. Where the model sees nothing, the map",
+        "says so only in part; a structure that it never predicts anywhere near shows no doubt at all.\n",
+        "![Missed structure under noise](../images/hippocampus-missed.png)",
         "\n### Pearson correlation of scores with logit Dice under each shift\n",
         f"| shift | {' | '.join(scores)} |",
         f"|---|{'---|' * len(scores)}",
