@@ -37,7 +37,7 @@ def connect(url: str) -> DICOMwebClientX:
         wado_url_prefix=platform.MONAI_LABEL_WADO_PREFIX,
         stow_url_prefix=platform.MONAI_LABEL_STOW_PREFIX,
     )
-    # five tries with growing pauses would make three minutes of a limit of 30 s, and hide what the archive said
+    # its five tries with growing pauses would make three minutes of a limit of 30 s
     client.set_http_retry_params(retry=False)
     return client
 
