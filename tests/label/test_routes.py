@@ -7,6 +7,7 @@ from monailabel.endpoints.user.auth import DEFAULT_USER, User
 
 from segtrust.errors import SegtrustError, SettingError
 from segtrust.label import routes
+from segtrust.label.dicomweb import DicomwebDatastore
 from segtrust.label.routes import _options, _require_annotator, install_routes, next_scan, run_inference
 
 
@@ -78,7 +79,8 @@ IDENTITY = {"PatientID": "P1", "StudyInstanceUID": "1.2", "SeriesInstanceUID": "
 @pytest.mark.parametrize("local", [True, False], ids=["folder", "DICOMweb"])
 def test_the_name_of_the_next_scan_is_all_that_a_rank_changes(monkeypatch, datastore, local):
     served = {**RANKED, **IDENTITY, "name": "b.nii.gz"}
-    monkeypatch.setattr(routes, "app_instance", lambda: _Host(datastore if local else object()))
+    store = datastore if local else object.__new__(DicomwebDatastore)  # only its class is looked at
+    monkeypatch.setattr(routes, "app_instance", lambda: _Host(store))
     monkeypatch.setattr(routes.activelearning, "sample", lambda *_: dict(served))
     found = next_scan("entropy", DEFAULT_USER)
     changed = {key for key in served if found[key] != served[key]}
