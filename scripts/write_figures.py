@@ -219,17 +219,31 @@ def experiment_tables(name: str, about: str, result: dict[str, Any]) -> list[str
                 row(f"{cell}; {size}", spread(pairs[0][0], 3), *(spread(v, 3) for p in pairs[1:] for v in p))
             )
     lines += [
-        f"\nPaired differences from `{result['differences']['base']}`, 95 % bootstrap over subjects:\n",
+        f"\nPaired differences from {result['differences']['base'].replace(' | ', '; ')}, with the 95 %",
+        "bootstrap over subjects:\n",
         "| system | Dice | band NLL | band ECE | error AUROC |",
         "|---|---|---|---|---|",
         *(
-            row(system, *(interval(found[f], 4) for f in figures))
+            row(system.replace(" | ", "; "), *(interval(found[f], 4) for f in figures))
             for system, found in result["differences"]["systems"].items()
         ),
         "",
     ]
     if result["scores"]:
+        scored = next(s for s in systems if s.endswith("pooled_temperature")).rsplit(" | ", 1)[0]
         lines += [
+            f"### Calibrators of {scored.replace(' | ', '; ')}\n",
+            "| calibrator | band NLL | band ECE | volume NLL |",
+            "|---|---|---|---|",
+            *(
+                row(
+                    name.rsplit(" | ", 1)[1],
+                    *(spread(found[f], 4) for f in ("nll_band", "ece_band", "nll_volume")),
+                )
+                for name, found in systems.items()
+                if name.startswith(f"{scored} | ")
+            ),
+            "",
             "### Scores against logit Dice within each fold, Pearson\n",
             "| score | mean | per fold |",
             "|---|---|---|",
