@@ -19,7 +19,7 @@ def test_a_parametric_map_opens_with_its_values_on_the_right_voxels(viewer, stor
     values, affine = stored
     viewer.open(mode, headers[-1].StudyInstanceUID)
     page = viewer.page
-    row = page.locator('[data-cy="study-browser-thumbnail-no-image"]').filter(has_text="PMAP")
+    row = page.locator('[data-cy^="study-browser-thumbnail"]').filter(has_text="PMAP")
     row.wait_for()
     viewer.confirm_notice()
     row.dblclick()

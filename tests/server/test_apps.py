@@ -89,6 +89,7 @@ def test_the_sample_app_serves_its_one_model(tmp_path, hippocampus_scans, model_
     app = ROOT / "sample-apps" / "hippocampus"
     conf = {"models_dir": model_folder.parent}
     with running_server(tmp_path, hippocampus_scans[:1], app=app, conf=conf) as server:
-        assert list(server.get("/info/").json()["models"]) == ["hippocampus", "hippocampus_uncertainty"]
+        tasks = list(server.get("/info/").json()["models"])
+        assert tasks == ["hippocampus", "hippocampus_uncertainty", "hippocampus_with_uncertainty"]
         scan = hippocampus_scans[0].name.split(".")[0]
         assert server.infer("hippocampus", scan, output="json").status_code == 200

@@ -6,19 +6,22 @@ import sys
 from server.conftest import ROOT
 
 
-def test_the_app_offers_the_mask_and_the_uncertainty_view(server):
+def test_the_app_offers_the_mask_the_uncertainty_view_and_both_in_one(server):
     models = server.get("/info/").json()["models"]
-    assert list(models) == ["hippocampus", "hippocampus_uncertainty"]
+    names = ["hippocampus", "hippocampus_uncertainty", "hippocampus_with_uncertainty"]
+    assert list(models) == names
     assert {model["type"] for model in models.values()} == {"segmentation"}
-    assert list(models["hippocampus"]["labels"].values()) == [1, 2]
-    assert list(models["hippocampus_uncertainty"]["labels"].values()) == [1, 2, 3]
+    assert [len(models[name]["labels"]) for name in names] == [2, 3, 5]
+    for model in models.values():
+        assert list(model["labels"].values()) == list(range(1, len(model["labels"]) + 1))
 
 
-def test_bands_come_first_among_the_labels(server):
+def test_structures_come_last_among_the_labels(server):
     info = server.get("/info/").json()
-    bands = list(info["models"]["hippocampus_uncertainty"]["labels"])
+    structures, bands, both = (list(model["labels"]) for model in info["models"].values())
     assert bands[0] == "chance of error 1 in 20 to 1 in 5"
-    assert info["labels"] == [*bands, *info["models"]["hippocampus"]["labels"]]
+    assert both == [*(f"{name} sure part - do not measure" for name in structures), *bands]
+    assert info["labels"] == [*bands, *both[:2], *structures]
 
 
 def test_every_description_says_what_it_is_for(server):
