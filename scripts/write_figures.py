@@ -33,7 +33,8 @@ def readme(card: dict[str, Any]) -> str:
         f"{card_headline(card)}\n\nMedical Segmentation Decathlon Task04, split by subject; band = within "
         "5 mm of the prediction; ECE = top label, 15 bins. All figures with intervals:\n"
         "[the model's card](docs/reference/hippocampus.md);\n"
-        "[calibrators and ranking](docs/reference/hippocampus-trust.md).\n"
+        "[endpoints, calibrators, ranking, shifts](docs/reference/hippocampus-trust.md);\n"
+        "[choices inside the training split](docs/reference/hippocampus-experiments.md).\n"
         "Again with `scripts/train-hippocampus`.\n"
     )
     return BLOCK.sub(lambda found: found[1] + text + found[2], README.read_text(encoding="utf-8"))
