@@ -13,7 +13,13 @@ from segtrust.calibrators.identity import Calibrator, Identity
 from segtrust.calibrators.isotonic import fit_top_label_isotonic
 from segtrust.calibrators.temperature import fit_distance_temperature, fit_pooled_temperature
 from segtrust.calibrators.topclass import fit_top_class_temperature
-from segtrust.calibrators.voxels import CLAMP, MIN_SUBJECTS, CalibrationVoxels, count_subjects
+from segtrust.calibrators.voxels import (
+    CLAMP,
+    MIN_SUBJECTS,
+    CalibrationVoxels,
+    count_subjects,
+    leave_one_subject_out,
+)
 from segtrust.errors import ShapeError
 from segtrust.regions import BAND_MM
 
@@ -90,13 +96,10 @@ def choose_calibrator(
     """
     if any(scan.labels.ndim == 2 for scan in scans):
         raise ShapeError("calibrators are compared for a softmax head, got sigmoid voxels.")
-    subjects = sorted({scan.subject for scan in scans})
-    if len(subjects) < MIN_SUBJECTS:
-        return Choice("identity", Identity(), len(subjects), {})
+    if (subjects := count_subjects(scans)) < MIN_SUBJECTS:
+        return Choice("identity", Identity(), subjects, {})
     totals = {name: _Tally() for name in ("identity", *candidates)}
-    for subject in subjects:
-        inside = [scan for scan in scans if scan.subject != subject]
-        held_out = [scan for scan in scans if scan.subject == subject]
+    for inside, held_out in leave_one_subject_out(scans):
         fitted = {name: fit(inside, least=MIN_SUBJECTS - 1) for name, fit in candidates.items()}
         share = sum(float(scan.weight.sum()) for scan in held_out)
         for name, calibrator in {"identity": Identity(), **fitted}.items():
@@ -105,7 +108,7 @@ def choose_calibrator(
     figures = {name: total.figures() for name, total in totals.items()}
     name = _winner({name: figures[name]["nll"]["volume"] for name in figures})
     calibrator = Identity() if name == "identity" else candidates[name](scans)
-    return Choice(name, calibrator, count_subjects(scans), figures)
+    return Choice(name, calibrator, subjects, figures)
 
 
 def _winner(nll: Mapping[str, float | None]) -> str:

@@ -7,7 +7,12 @@ from operator import add
 import torch
 
 from segtrust.calibrators.choice import Fit
-from segtrust.calibrators.voxels import MIN_SUBJECTS, CalibrationVoxels
+from segtrust.calibrators.voxels import (
+    MIN_SUBJECTS,
+    CalibrationVoxels,
+    count_subjects,
+    leave_one_subject_out,
+)
 from segtrust.errors import ShapeError
 from segtrust.metrics.observed import ObservedErrors
 
@@ -32,13 +37,12 @@ def cross_fitted_errors(scans: Sequence[CalibrationVoxels], fit: Fit) -> Observe
     """
     if any(scan.labels.ndim == 2 for scan in scans):
         raise ShapeError("errors are observed for a softmax head, got sigmoid voxels.")
-    subjects = sorted({scan.subject for scan in scans})
-    if len(subjects) < MIN_SUBJECTS:
+    if count_subjects(scans) < MIN_SUBJECTS:
         return None
     counts = []
-    for subject in subjects:
-        calibrator = fit([scan for scan in scans if scan.subject != subject], least=MIN_SUBJECTS - 1)
-        for scan in (scan for scan in scans if scan.subject == subject):
+    for inside, held_out in leave_one_subject_out(scans):
+        calibrator = fit(inside, least=MIN_SUBJECTS - 1)
+        for scan in held_out:
             p = torch.from_numpy(scan.logits).double().exp().T
             q = calibrator.apply((p / p.sum(dim=0)).float(), torch.from_numpy(scan.distance))
             wrong = torch.from_numpy(scan.logits.argmax(axis=1) != scan.labels)

@@ -1,6 +1,6 @@
 """What a fit sees: voxels drawn from calibration scans, weighted so that every subject counts alike."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,7 @@ __all__ = [
     "StackedVoxels",
     "count_subjects",
     "draw_voxels",
+    "leave_one_subject_out",
     "stack_voxels",
 ]
 
@@ -97,6 +98,17 @@ def draw_voxels(
 def count_subjects(scans: Sequence[CalibrationVoxels]) -> int:
     """Number of different subjects."""
     return len({scan.subject for scan in scans})
+
+
+def leave_one_subject_out(
+    scans: Sequence[CalibrationVoxels],
+) -> Iterator[tuple[list[CalibrationVoxels], list[CalibrationVoxels]]]:
+    """Each subject in turn: the scans of all others, to fit to, and its own, to judge on."""
+    for subject in sorted({scan.subject for scan in scans}):
+        yield (
+            [scan for scan in scans if scan.subject != subject],
+            [scan for scan in scans if scan.subject == subject],
+        )
 
 
 @dataclass(frozen=True)
