@@ -52,8 +52,9 @@ def server(running):
     return running[1]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser(pacs):
+    """One per module: as long as Playwright runs, this thread has an event loop that other tests may not share."""
     with chromium(pacs.network) as started:
         yield started
 

@@ -3,7 +3,6 @@
 import os
 from pathlib import Path
 
-import pydicom
 import pytest
 
 MOST_BYTES = 400_000
@@ -34,14 +33,3 @@ def test_bands_and_the_panel_beside_the_scan(viewer, headers, folder):
     panel.locator("ol").get_by_role("button").first.click()
     panel.evaluate("panel => panel.parentElement.scrollTo(0, 0)")
     picture(viewer, folder / "ohif-panel.png")
-
-
-def test_a_scan_unlike_the_training_data_is_flagged(viewer, series_dirs, folder):
-    header = pydicom.dcmread(next(series_dirs[1].rglob("*.dcm")), stop_before_pixels=True)
-    viewer.open("monai-label", header.StudyInstanceUID)
-    viewer.confirm_notice()
-    panel = viewer.open_panel()
-    viewer.show_map(panel)
-    assert panel.get_by_role("heading", name="Look closer").is_visible()
-    panel.get_by_role("heading", name="Look closer").scroll_into_view_if_needed()
-    picture(viewer, folder / "ohif-flags.png")
