@@ -3,16 +3,19 @@
 import math
 import multiprocessing.connection
 import os
+import signal
 import subprocess
 import sys
 import time
 
 import pytest
 
+from segtrust.errors import SettingError
 from segtrust.parallel import parallel_map
 
 _KILLED_RUN = """
 import os, time
+from segtrust.errors import SettingError
 from segtrust.parallel import parallel_map
 
 def work(_job):
@@ -54,3 +57,29 @@ def test_workers_end_when_the_run_is_killed(tmp_path):
     while is_running(worker) and time.monotonic() < deadline:
         multiprocessing.connection.wait([], timeout=0.05)
     assert not is_running(worker)
+
+
+def first_dies(job):
+    """The job's square; the first worker kills itself before, the next finds the file that it left."""
+    marker, number = job
+    if number == 2 and not marker.exists():
+        marker.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return math.isqrt(number) if number < 0 else number * number
+
+
+@pytest.mark.slow
+def test_ray_gives_what_one_process_gives_though_a_worker_dies(tmp_path):
+    pytest.importorskip("ray", reason="no ray: pip install 'segtrust[ray]'")
+    alone, together = ([(tmp_path / kind, number) for number in (3, 2, 5)] for kind in ("alone", "together"))
+    alone[0][0].touch()
+    assert parallel_map(first_dies, together, workers=2, ray="local") == [9, 4, 25]
+    assert parallel_map(first_dies, alone) == [9, 4, 25]
+    with pytest.raises(ValueError, match="nonnegative"):
+        parallel_map(first_dies, [(tmp_path, 1), (tmp_path, -1)], workers=2, ray="local")
+
+
+def test_ray_that_is_missing_or_does_not_answer_is_said_to_be_so(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(SettingError, match=r"segtrust\[ray\]"):
+        parallel_map(math.factorial, [1], ray="local")
