@@ -1,11 +1,12 @@
 """One map over processes or over Ray: the same result as a loop, in less time."""
 
+import logging
 import multiprocessing
 import os
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
@@ -65,15 +66,15 @@ def _ray_map(
         import ray  # noqa: PLC0415  # an extra
     except ImportError as error:
         raise SettingError("`ray` needs Ray, which is not installed: pip install 'segtrust[ray]'.") from error
-    here = {"num_cpus": workers, "include_dashboard": False} if address == "local" else {}
+    here: dict[str, Any] = {"num_cpus": workers, "include_dashboard": False} if address == "local" else {}
     try:
-        ray.init(address, log_to_driver=False, logging_level="warning", **here)
+        ray.init(address, log_to_driver=False, logging_level=logging.WARNING, **here)
     except ConnectionError as error:
         raise SettingError(
             f"`ray` must be the address of a cluster that runs, got {address!r}: {error}."
         ) from error
     try:
-        run = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=_RETRIES)(_in_one_thread)
+        run: Any = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=_RETRIES)(_in_one_thread)
         return list(ray.get([run.remote(function, job) for job in jobs]))
     finally:
         ray.shutdown()
