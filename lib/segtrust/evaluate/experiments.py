@@ -134,11 +134,9 @@ def read_experiments(path: Path) -> dict[str, Experiment]:
 
 def _experiment(name: str, part: Mapping[str, Any], recipe: Recipe) -> Experiment:
     base, scores = part["base"], part.get("scores", {})
-    alone: dict[str, Any] = {"base": {}} if name == "choices" else {}
-    cells = {**alone, **part["cells"]}
     return Experiment(
         name,
-        tuple(_cell(cell, _merged(base, change), recipe) for cell, change in cells.items()),
+        tuple(_cell(cell, _merged(base, change), recipe) for cell, change in part["cells"].items()),
         tuple(part["folds"]),
         part["members"],
         tuple(part["sizes"]),
