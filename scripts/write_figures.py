@@ -251,6 +251,7 @@ def experiment_tables(name: str, about: str, result: dict[str, Any]) -> list[str
             *(
                 row(score, f"{found['mean']:.2f}", ", ".join(f"{v:.2f}" for v in found["folds"]))
                 for score, found in result["scores"].items()
+                if found["mean"] is not None  # what several members disagree on is not defined for one
             ),
             "",
         ]

@@ -54,7 +54,7 @@ def server(running):
 
 @pytest.fixture(scope="module")
 def browser(pacs):
-    """One per module: as long as Playwright runs, this thread has an event loop that other tests may not share."""
+    """One per module: while Playwright runs, this thread has an event loop that other tests may not share."""
     with chromium(pacs.network) as started:
         yield started
 
