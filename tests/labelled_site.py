@@ -1,5 +1,7 @@
 """A made-up site: balls that are learnt in seconds, with labels, patients and roles."""
 
+from dataclasses import replace
+
 import nibabel as nib
 import numpy as np
 
@@ -7,7 +9,7 @@ from phantoms import TINY_NETWORK, make_blob, publish_random_version, spec_of, w
 from segtrust.models import Label
 from segtrust.training.cohort import LabelledScan
 
-__all__ = ["BALLS", "KEY", "label_ball", "make_site"]
+__all__ = ["BALLS", "BALLS_AS_STORED", "KEY", "label_ball", "make_site"]
 
 KEY = b"the key of a made-up site"
 BALLS = spec_of(
@@ -17,6 +19,8 @@ BALLS = spec_of(
     network={**TINY_NETWORK, "out_channels": 2},
     spacing=None,
 )
+BALLS_AS_STORED = replace(BALLS, labels=(Label("ball", 1, 1),))
+"""As labels are stored: the server brings the values of files (7) to the model's own (1)."""
 
 
 def label_ball(folder, name, role="train", *, subject=None, seed=None, radius=3.0):
