@@ -9,7 +9,7 @@ import torch
 
 from labelled_site import small_files
 from phantoms import TINY_NETWORK, make_blob, spec_of
-from segtrust.errors import TrainingError
+from segtrust.errors import SettingError, TrainingError
 from segtrust.inference.members import load_member, load_weights
 from segtrust.inference.scan import prepare
 from segtrust.losses import LOSSES, parse_loss
@@ -289,3 +289,53 @@ def test_a_full_disk_is_named_and_finished_epochs_stay(cases, straight, tmp_path
         train_member(SPEC, cases, BUDGET, seed=1, folder=tmp_path)
     assert (tmp_path / "checkpoint.pt").read_bytes() == before
     assert same(weights(train_member(SPEC, cases, BUDGET, seed=1, folder=tmp_path)), straight)
+
+
+SNAPSHOTS = dataclasses.replace(BUDGET, epochs=4, snapshots=2, average=0.0)
+
+
+def rates(cases, budget, tmp_path, monkeypatch):
+    """Learning rate of every step of a run."""
+    seen = []
+    step = torch.optim.AdamW.step
+
+    def watched(self, *args, **options):
+        seen.append(self.param_groups[0]["lr"])
+        return step(self, *args, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(torch.optim.AdamW, "step", watched)
+        result = train_member(SPEC, cases, budget, seed=1, folder=tmp_path)
+    return seen, loop.member_files(result, budget)
+
+
+def test_snapshots_are_the_ends_of_equal_cycles_of_the_learning_rate(cases, tmp_path, monkeypatch):
+    seen, files = rates(cases, SNAPSHOTS, tmp_path / "two", monkeypatch)
+    once, alone = rates(
+        cases, dataclasses.replace(BUDGET, epochs=2, average=0.0), tmp_path / "one", monkeypatch
+    )
+    assert seen == pytest.approx(2 * once)  # 2 epochs of 2 steps, twice
+    assert [file.name for file in files] == ["snapshot-1.safetensors", "member.safetensors"]
+    assert same(weights(files[0]), weights(alone[0]))  # the first cycle is a run of its own
+    assert not same(weights(files[0]), weights(files[1]))
+
+
+@pytest.mark.parametrize("epoch", [1, 2, 3])
+def test_an_interrupted_run_with_snapshots_ends_bit_identical(cases, tmp_path, epoch):
+    whole = train_member(SPEC, cases, SNAPSHOTS, seed=1, folder=tmp_path / "whole")
+    with pytest.raises(InterruptedRunError):
+        train_member(SPEC, cases, SNAPSHOTS, seed=1, folder=tmp_path / "parts", progress=stop_after(epoch))
+    parts = train_member(SPEC, cases, SNAPSHOTS, seed=1, folder=tmp_path / "parts")
+    pairs = zip(loop.member_files(whole, SNAPSHOTS), loop.member_files(parts, SNAPSHOTS), strict=True)
+    assert all(same(weights(one), weights(two)) for one, two in pairs)
+
+
+def test_cycles_must_be_whole_epochs():
+    with pytest.raises(SettingError, match=r"`epochs` must be a multiple of `snapshots`.* got 5 and 2"):
+        Budget(epochs=5, snapshots=2)
+
+
+def test_a_run_without_snapshots_keeps_the_name_it_had(cases):
+    settings = run_settings(SPEC, cases, BUDGET, seed=1)["budget"]
+    assert not {"snapshots", "patches"} & set(settings)
+    assert run_settings(SPEC, cases, SNAPSHOTS, seed=1)["budget"]["snapshots"] == 2

@@ -45,6 +45,7 @@ def plan(scans, settings=None, card=None):
         ("workers", 65, "`workers` must be a whole number from 1 to 64"),
         ("seed", True, "`seed` must be a whole number"),
         ("start", "hot", "`start` must be one of warm, scratch, got 'hot'"),
+        ("ensemble", "bag", "`ensemble` must be one of seeds, snapshots, got 'bag'"),
         ("small_gate", "no", "`small_gate` must be one of publish, ask"),
         ("precision", "fp8", "`precision` must be one of fp32, bf16"),
         ("loss", "tversky", "`loss` must be one of"),
@@ -134,3 +135,12 @@ def test_two_workers_halve_the_time_that_is_left_but_not_that_of_the_last_member
     clock.member(0, EpochReport(2, 4, 0.5, 10.0, 20.0))
     clock.member(1, EpochReport(1, 4, 0.5, 10.0, 20.0))
     assert [round(p.left) for p in told] == [40, 30]
+
+
+def test_snapshots_are_one_run_that_leaves_nobody_out():
+    made = plan(cohort(3), RoundSettings(ensemble="snapshots", epochs=5), {"learnt": [["a"], ["b"]]})
+    (run,) = made.runs
+    assert (run.budget.snapshots, run.budget.epochs) == (2, 6)  # 5 epochs, shared out and rounded up
+    assert (len(run.cases), made.left_out) == (3, False)
+    own = {patient_hash(f"t{i}", KEY) for i in range(3)}
+    assert made.learnt == (own | {"a"}, own | {"a"})  # both descend from the first member of the parent

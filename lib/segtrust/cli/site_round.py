@@ -27,6 +27,9 @@ def add_round_arguments(parser: argparse.ArgumentParser) -> None:
         "--start", choices=("warm", "scratch"), help="from the served members, or from scratch"
     )
     group.add_argument(
+        "--ensemble", choices=("seeds", "snapshots"), help="members of several seeds, or of one run"
+    )
+    group.add_argument(
         "--small-gate", choices=("publish", "ask"), help="what to do with a version that cannot be proven"
     )
     group.add_argument("--seed", type=int, help="of the first member")
@@ -58,7 +61,7 @@ def run_on_site(args: argparse.Namespace) -> int:
     models = find_models(*filter(None, (state / "models", args.models_dir, shipped_models_dir())))
     if args.name not in models:
         raise ModelNotFoundError(f"no model {args.name!r}. Known: {', '.join(models) or 'none'}.")
-    options = ("epochs", "loss", "start", "small_gate", "workers", "device", "seed")
+    options = ("epochs", "loss", "start", "ensemble", "small_gate", "workers", "device", "seed")
     given = {name: getattr(args, name) for name in options if getattr(args, name) is not None}
     store = StateStore(state / "state.sqlite")
     result = run_round(

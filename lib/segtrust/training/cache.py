@@ -15,7 +15,7 @@ from segtrust.inference.scan import fingerprint
 from segtrust.models import ModelSpec
 from segtrust.parallel import parallel_map
 from segtrust.training.cases import Case, CaseFiles, load_case
-from segtrust.training.loop import Budget, EpochReport, run_settings, train_member
+from segtrust.training.loop import Budget, EpochReport, member_files, run_settings, train_member
 
 __all__ = ["MemberRun", "spent_seconds", "train_members"]
 
@@ -60,7 +60,7 @@ def train_members(
             for a report when the member is there; in this process, from one thread at a time.
 
     Returns:
-        Weights, in order of ``runs``.
+        Weights, in order of ``runs``; a run with snapshots gives one file for each.
 
     Raises:
         TrainingError: if a run cannot start; members finished until then are kept.
@@ -72,12 +72,16 @@ def train_members(
     jobs = [_Job(index, run, cache) for index, run in enumerate(runs)]
     if workers == 1 or report is None:
         train = partial(_train, say=say, report=report) if workers == 1 else _train
-        return parallel_map(train, jobs, workers=workers)
+        return _all(parallel_map(train, jobs, workers=workers))
     with (
         tempfile.TemporaryDirectory(prefix=".reports-", dir=cache) as folder,
         _followed(Path(folder), report),
     ):
-        return parallel_map(partial(_train_and_write, reports=Path(folder)), jobs, workers=workers)
+        return _all(parallel_map(partial(_train_and_write, reports=Path(folder)), jobs, workers=workers))
+
+
+def _all(members: Sequence[list[Path]]) -> list[Path]:
+    return [file for files in members for file in files]
 
 
 def spent_seconds(members: Sequence[Path]) -> int:
@@ -92,7 +96,7 @@ def spent_seconds(members: Sequence[Path]) -> int:
     Source:
         ours.
     """
-    logs = [member.with_name("progress.txt") for member in members]
+    logs = sorted({member.with_name("progress.txt") for member in members})
     lines = [log.read_text(encoding="utf-8") for log in logs if log.is_file()]
     return sum(int(seconds) for text in lines for seconds in re.findall(r" (\d+) s, ", text))
 
@@ -104,7 +108,7 @@ class _Job:
     cache: Path
 
 
-def _train(job: _Job, say: Say | None = None, report: Report | None = None) -> Path:
+def _train(job: _Job, say: Say | None = None, report: Report | None = None) -> list[Path]:
     run = job.run
     stamps = tuple(fingerprint(path) for files in run.cases for path in (files.image, files.label))
     cases = _cases(run.cases, stamps, json.dumps(run.spec.to_json()))
@@ -135,7 +139,7 @@ def _train(job: _Job, say: Say | None = None, report: Report | None = None) -> P
     )
     if report:
         report(job.index, None)
-    return member
+    return member_files(member, run.budget)
 
 
 @lru_cache(maxsize=2)
@@ -145,7 +149,7 @@ def _cases(files: tuple[CaseFiles, ...], _stamps: tuple[str, ...], spec: str) ->
     return tuple(load_case(f, known) for f in files)
 
 
-def _train_and_write(job: _Job, reports: Path) -> Path:
+def _train_and_write(job: _Job, reports: Path) -> list[Path]:
     """Train in a process of its own; reports go through a file, which outlives any kill."""
 
     def write(index: int, report: EpochReport | None) -> None:

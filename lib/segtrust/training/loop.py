@@ -25,7 +25,7 @@ from segtrust.models import ModelSpec
 from segtrust.training.augment import Augmentation
 from segtrust.training.cases import Case
 
-__all__ = ["CODE", "Budget", "EpochReport", "data_digest", "run_settings", "train_member"]
+__all__ = ["CODE", "Budget", "EpochReport", "data_digest", "member_files", "run_settings", "train_member"]
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +41,7 @@ class Budget:
     ``augment`` is ``full``, or ``light`` for flips and crops alone.
     ``loss`` is read by :func:`segtrust.losses.parse_loss`.
     ``patches`` are drawn per epoch, all scans in turn; 0 draws one from every scan.
+    ``snapshots`` are members that one run gives: the learning rate falls and starts again so many times.
     """
 
     epochs: int = 60
@@ -53,6 +54,14 @@ class Budget:
     flip_axes: tuple[int, ...] = ()
     augment: str = "full"
     patches: int = 0
+    snapshots: int = 1
+
+    def __post_init__(self) -> None:
+        if self.snapshots < 1 or self.epochs % self.snapshots:
+            raise SettingError(
+                f"`epochs` must be a multiple of `snapshots`, which is at least 1, got {self.epochs} and "
+                f"{self.snapshots}."
+            )
 
 
 @dataclass(frozen=True)
@@ -92,7 +101,7 @@ def train_member(
         progress: called after every epoch.
 
     Returns:
-        Path of ``member.safetensors``.
+        Path of ``member.safetensors``, the last snapshot if there are several: see :func:`member_files`.
 
     Raises:
         TrainingError: without cases, for a loss that cannot be read, if the loss stops being finite, or if
@@ -101,7 +110,7 @@ def train_member(
 
     Source:
         AdamW with linear warm-up and cosine decay; running average of weights after Izmailov et al. 2018 and
-        Polyak; ensemble members differ by seed alone (Mehrtash et al. 2020).
+        Polyak; ensemble members differ by seed alone (Mehrtash et al. 2020). Snapshots: Huang et al. 2017.
     """
     result = folder / "member.safetensors"
     if not cases:
@@ -113,7 +122,8 @@ def train_member(
     cases = sorted(cases, key=lambda case: case.id)
     folder.mkdir(parents=True, exist_ok=True)
     _same_run(folder / "run.json", run_settings(spec, cases, budget, seed=seed, initial=initial))
-    if _is_finished(spec, result):
+    files = member_files(result, budget)
+    if all(_is_finished(spec, file) for file in files):
         return result
     steps = math.ceil((budget.patches or len(cases)) / budget.batch)
 
@@ -129,16 +139,33 @@ def train_member(
         torch.manual_seed(seed * 1_000_003 + epoch)  # what dropout draws does not depend on interruptions
         batches = _batches(cases, draw, budget.batch, patches=budget.patches, seed=seed, epoch=epoch)
         loss = run.train_epoch(batches)
+        cycle, within = divmod(epoch + 1, budget.epochs // budget.snapshots)
         with _disk(folder):
+            if not within:
+                save_weights(run.average, files[cycle - 1])
             run.save(folder / "checkpoint.pt")
         if progress:
             now = time.monotonic()
             left = (now - start) / (epoch + 1 - first) * (budget.epochs - epoch - 1)
             progress(EpochReport(epoch + 1, budget.epochs, loss, now - began, left))
-    with _disk(result):
-        save_weights(run.average, result)
     (folder / "checkpoint.pt").unlink(missing_ok=True)
     return result
+
+
+def member_files(result: Path, budget: Budget) -> list[Path]:
+    """Weights that a run leaves behind, in the order in which they were trained.
+
+    Args:
+        result: what :func:`train_member` returned.
+        budget: of the run.
+
+    Returns:
+        One file per snapshot; ``result`` is the last.
+
+    Source:
+        ours.
+    """
+    return [*(result.with_name(f"snapshot-{i}.safetensors") for i in range(1, budget.snapshots)), result]
 
 
 def run_settings(
@@ -161,7 +188,7 @@ def run_settings(
         ours.
     """
     words = ("name", "description", "members")
-    unused = () if budget.patches else ("patches",)
+    unused = [name for name, off in (("patches", 0), ("snapshots", 1)) if getattr(budget, name) == off]
     return {
         "spec": {name: value for name, value in spec.to_json().items() if name not in words},
         "budget": {name: value for name, value in asdict(budget).items() if name not in unused},
@@ -265,11 +292,14 @@ class _Run:
         self.optimizer = torch.optim.AdamW(
             network.parameters(), lr=budget.learning_rate, weight_decay=budget.weight_decay
         )
-        self.total = total = budget.epochs * steps_per_epoch
-        warm = max(1, int(budget.warm_up * total))
+        self.total = budget.epochs * steps_per_epoch
+        cycle = self.total // budget.snapshots
+        warm = max(1, int(budget.warm_up * cycle))
         self.schedule = torch.optim.lr_scheduler.LambdaLR(
             self.optimizer,
-            lambda step: min((step + 1) / warm, 0.5 * (1 + math.cos(math.pi * min(1.0, step / total)))),
+            lambda step: min(
+                (step % cycle + 1) / warm, 0.5 * (1 + math.cos(math.pi * (step % cycle) / cycle))
+            ),
         )
         self.scaler = torch.amp.GradScaler(device.type, enabled=device.type == "cuda")
         self._averaged = torch.optim.swa_utils.AveragedModel(

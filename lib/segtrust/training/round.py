@@ -28,6 +28,7 @@ _LIMITS: Mapping[str, tuple[int, int]] = {
 }
 _WORDS: Mapping[str, tuple[str, ...]] = {
     "start": ("warm", "scratch"),
+    "ensemble": ("seeds", "snapshots"),
     "small_gate": ("publish", "ask"),
     "precision": ("fp32", "bf16"),
 }
@@ -39,8 +40,10 @@ class RoundSettings:
 
     ``members``: as many as the model's specification says unless given; another number is refused when the
     round begins, since it is a part of the specification. ``epochs``: an epoch draws one patch of every scan,
-    and at least 20. ``start``: ``warm`` from the parent's members, or ``scratch``. ``small_gate``: what to do
-    with a version that too few patients can prove: ``publish``, or ``ask`` (keep it). ``precision``: in which
+    and at least 20. ``start``: ``warm`` from the parent's members, or ``scratch``. ``ensemble``: members of
+    several ``seeds``; or ``snapshots`` of one run, which cost one member's time (the epochs are shared out
+    and rounded up), are less diverse, and all saw the same scans. ``small_gate``: what to do with a version
+    that too few patients can prove: ``publish``, or ``ask`` (keep it). ``precision``: in which
     the model is served, so in which its calibration is fitted. ``workers``: members trained at the same time.
 
     Raises:
@@ -55,6 +58,7 @@ class RoundSettings:
     epochs: int = 30
     loss: str = "dice_ce"
     start: str = "warm"
+    ensemble: str = "seeds"
     small_gate: str = "publish"
     workers: int = 1
     device: str = "cpu"
@@ -79,12 +83,14 @@ class RoundSettings:
         """Every field by its name."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
-    def budget(self, scans: int) -> Budget:
-        """How a member learns from so many scans; the running average spans a tenth of the run at most."""
+    def budget(self, scans: int, snapshots: int = 1) -> Budget:
+        """How a run learns from so many scans; the running average spans a tenth of a cycle at most."""
         patches = _PATCHES if scans < _PATCHES else 0
-        steps = self.epochs * -(-(patches or scans) // Budget.batch)
+        cycle = -(-self.epochs // snapshots)
+        steps = cycle * -(-(patches or scans) // Budget.batch)
         return Budget(
-            epochs=self.epochs,
+            epochs=cycle * snapshots,
+            snapshots=snapshots,
             loss=self.loss,
             learning_rate=_RATES[self.start],
             average=max(0.0, min(Budget.average, 1 - 10 / steps)),
@@ -122,7 +128,8 @@ def make_plan(
         key: the site's secret; a patient's fold follows from it, so it is the same in every round.
 
     Returns:
-        The plan. With fewer than 25 labels member ``i`` leaves out fold ``i``, unless nothing would be left.
+        The plan. With fewer than 25 labels member ``i`` leaves out fold ``i``, unless nothing would be left;
+        snapshots leave out none.
 
     Raises:
         SettingError: if the model has another number of members.
@@ -135,16 +142,17 @@ def make_plan(
             f"`members` must be {spec.members}, the number in the specification of {spec.name!r}, got "
             f"{settings.members}. Leave it out; another number needs a model of another name."
         )
-    warm, few = settings.start == "warm", cohort.labels < FEW_LABELS
+    warm, snapshots = settings.start == "warm", spec.members if settings.ensemble == "snapshots" else 1
+    few = cohort.labels < FEW_LABELS and snapshots == 1
     inherited = [frozenset(seen) for seen in parent.card.get("learnt", [])] if warm else []
     runs, learnt = [], []
-    for member in range(spec.members):
+    for member in range(spec.members // snapshots):
         rest = [scan for scan in cohort.train if fold_of(scan.subject, key, spec.members) != member]
         chosen = rest if few and rest else list(cohort.train)
         runs.append(
             MemberRun(
                 spec=spec,
-                budget=settings.budget(len(chosen)),
+                budget=settings.budget(len(chosen), snapshots),
                 seed=settings.seed + member,
                 cases=tuple(scan.files for scan in chosen),
                 name=spec.name,
@@ -153,7 +161,7 @@ def make_plan(
             )
         )
         own = frozenset(patient_hash(scan.subject, key) for scan in chosen)
-        learnt.append(own | (inherited[member] if inherited else frozenset()))
+        learnt += [own | (inherited[member] if inherited else frozenset())] * snapshots
     return Plan(tuple(runs), tuple(learnt), few)
 
 

@@ -80,7 +80,7 @@ def train_ensemble(
         say: called with one plain line per member and epoch; for one worker only.
 
     Returns:
-        Weights of all members, in order of the seeds.
+        Weights of all members, in order of the seeds; a budget with snapshots gives several for each.
 
     Raises:
         TrainingError: if a run cannot start; members finished until then are kept.
