@@ -5,7 +5,7 @@ import sys
 import tarfile
 from pathlib import Path
 
-__all__ = ["prepare_environment"]
+__all__ = ["background_method", "prepare_environment"]
 
 
 def prepare_environment() -> None:
@@ -20,3 +20,11 @@ def prepare_environment() -> None:
         os.environ["PATH"] = os.pathsep.join([programs, *filter(None, paths)])
     # MONAI Label unpacks what clients send to /session; this refuses members like ../../x
     tarfile.TarFile.extraction_filter = staticmethod(tarfile.data_filter)
+
+
+def background_method() -> str | None:
+    """What MONAI Label started this process for: ``train``, ``scoring``, ...; ``None`` in the server."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    if spec is None or spec.name != "monailabel.interfaces.utils.app" or "-m" not in sys.argv[1:-1]:
+        return None
+    return sys.argv[sys.argv.index("-m", 1) + 1]
