@@ -92,7 +92,6 @@ class AppSettings:
         "what each inference stores in the PACS: `none`, `mask`, `entropy`, ... (docs/how-to/pacs.md)",
     )
     warm_up: bool = _setting(True, "run one small prediction at start, so that the first user does not wait")
-    train_members: int = _setting(5, "members that a training round trains")
     train_epochs: int = _setting(40, "epochs of each member; fewer are faster and worse")
     train_loss: str = _setting("dice_ce", "training loss, with weights if a sum (docs/reference/losses.md)")
     train_start: str = _setting("warm", "`warm` goes on from the version in use, `scratch` begins anew")
@@ -182,7 +181,6 @@ _READERS: dict[str, Any] = {
     "ohif_strategy": str,
     "store_in_pacs": _read_objects,
     "warm_up": lambda text: parse_bool(text, "warm_up"),
-    "train_members": lambda text: _number(text, "train_members", int),
     "train_epochs": lambda text: _number(text, "train_epochs", int),
     "train_loss": str,
     "train_start": str,
@@ -269,12 +267,11 @@ class TrainRequest:
         SettingError: if a number is none.
 
     Example:
-        >>> asked = TrainRequest.from_request({"members": "2", "max_epochs": 9}, AppSettings())
-        >>> asked.members, asked.loss, asked.ignored
+        >>> asked = TrainRequest.from_request({"epochs": "2", "max_epochs": 9}, AppSettings())
+        >>> asked.epochs, asked.loss, asked.ignored
         (2, 'dice_ce', ('max_epochs',))
     """
 
-    members: int
     epochs: int
     loss: str
     start: str
@@ -298,7 +295,6 @@ class TrainRequest:
             ours.
         """
         defaults = {
-            "members": settings.train_members,
             "epochs": settings.train_epochs,
             "loss": settings.train_loss,
             "start": settings.train_start,

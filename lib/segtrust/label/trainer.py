@@ -60,7 +60,6 @@ class RoundTask(TrainTask):
         """Options that viewers show, with the setting of the app first."""
         settings = self.model.settings
         return {
-            "members": settings.train_members,
             "epochs": settings.train_epochs,
             "loss": _first_of(settings.train_loss, LOSSES),
             "start": _first_of(settings.train_start, ("warm", "scratch")),
@@ -73,14 +72,11 @@ class RoundTask(TrainTask):
         """What the progress bars of 3D Slicer and OHIF read."""
         record = self.record.read()
         progress = record.get("progress", {})
-        epochs = progress.get("epochs", 0)
-        done = max(0, progress.get("member", 1) - 1) * epochs + progress.get("epoch", 0)
-        ended = record.get("seconds")
-        return {
-            **({"epoch": done, "total_epochs": progress["members"] * epochs} if progress else {}),
-            **({"total_time": ended} if ended is not None else {}),
-            **({"best_metric": record["dice"]} if record.get("dice") is not None else {}),
-        }
+        if not progress:
+            return {}
+        total = progress["members"] * progress["epochs"]
+        ended = {"total_time": record["seconds"]} if record["state"] != "running" else {}
+        return {"epoch": round(progress["done"] * total), "total_epochs": total, **ended}
 
     def is_running(self) -> bool:
         """Whether some process trains a model of this site."""
@@ -88,8 +84,6 @@ class RoundTask(TrainTask):
             self._lock.acquire(blocking=False)
         except Timeout:
             return True
-        except OSError:  # no folder yet: nobody ever trained
-            return False
         self._lock.release()
         return False
 
@@ -125,14 +119,13 @@ class RoundTask(TrainTask):
         settings, ignored = round_settings(request, self.model.settings)
         if background_method() == "train":
             threading.Thread(target=_end_with_server, name="end-with-server", daemon=True).start()
-        self.record.path.parent.mkdir(parents=True, exist_ok=True)
         try:
             self._lock.acquire(timeout=_LOCK_SECONDS)
         except Timeout as error:
             raise BusyError("only one training of a site can run. Stop the other one, or wait.") from error
         started = time.time()
         try:
-            self.record.begin(started=started, settings=asdict(settings), ignored=list(ignored))
+            self.record.begin(started=started, settings=settings.to_json(), ignored=list(ignored))
             result, facts = self._round(settings, datastore)
             self.record.update(state=result.status, seconds=round(time.time() - started, 1), **facts)
         except Exception as error:
@@ -176,7 +169,7 @@ class RoundTask(TrainTask):
         }
 
     def _report(self, progress: Progress) -> None:
-        self.record.update(progress=asdict(progress))
+        self.record.update(progress={**asdict(progress), "done": progress.done})
         logger.info("%s: %s", self.model.name, progress.line())
 
     def _fail(self, error: Exception, seconds: float) -> None:
@@ -212,13 +205,13 @@ def round_settings(
     """
     wanted = TrainRequest.from_request(request, settings)
     return RoundSettings(
-        members=wanted.members,
         epochs=wanted.epochs,
         loss=wanted.loss,
         start=wanted.start,
         small_gate=wanted.small_gate,
         workers=wanted.workers,
         device=str(check_device(wanted.device)),
+        precision=settings.precision,
     ), wanted.ignored
 
 
