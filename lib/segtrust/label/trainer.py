@@ -15,7 +15,8 @@ from filelock import FileLock, Timeout
 from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.tasks.train import TrainTask
 
-from segtrust.errors import SegtrustError, TrainingError
+from segtrust.errors import SegtrustError
+from segtrust.evaluate.round import RoundResult, run_round
 from segtrust.inference import check_device
 from segtrust.label.collect import collect_labelled, labels_of
 from segtrust.label.environment import background_method
@@ -26,7 +27,7 @@ from segtrust.label.served import ServedModel
 from segtrust.losses import LOSSES
 from segtrust.settings import AppSettings, TrainRequest
 from segtrust.store import StateStore
-from segtrust.training.round import Progress, RoundResult, RoundSettings, run_round
+from segtrust.training.round import Progress, RoundSettings
 
 __all__ = ["RoundTask", "no_labels", "round_settings"]
 
@@ -145,27 +146,22 @@ class RoundTask(TrainTask):
         self.record.update(labels=len(labels), new_labels=new, patients=found.patients)
         logger.info("Training of %s: %d labels, %d of them new", self.model.name, len(labels), new)
         logger.info("Training of %s: %s", self.model.name, found.patients)
-        try:
-            result = run_round(
-                self.model.folder,
-                self._models_dir,
-                found.scans,
-                settings,
-                cache=self._cache,
-                report=self._report,
-            )
-        except OSError as error:
-            raise TrainingError(
-                f"the round must be able to write below {self._models_dir.parent}, but {error}. Is the disk "
-                "full? Nothing is lost: finished members stay, and the next start goes on with them."
-            ) from error
-        left_out = {**found.left_out, **result.report.get("left_out", {})}
+        result = run_round(
+            self.model.folder,
+            self._models_dir,
+            found.scans,
+            settings,
+            cache=self._cache,
+            key=self.store.site_key(),
+            report=self._report,
+        )
+        left_out = {**found.left_out, **result.report["left_out"]}
         return result, {
             "learned": labels,
             "left_out": left_out,
             "version": result.version,
             "reason": result.reason,
-            "report": result.report,
+            "report": dict(result.report),
         }
 
     def _report(self, progress: Progress) -> None:
