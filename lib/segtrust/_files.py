@@ -4,7 +4,7 @@ import os
 import uuid
 from pathlib import Path
 
-__all__ = ["replace_text"]
+__all__ = ["replace_text", "sync"]
 
 
 def replace_text(path: Path, text: str) -> None:
@@ -23,3 +23,21 @@ def replace_text(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     part.replace(path)
+
+
+def sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk; a power cut cannot take them then.
+
+    Args:
+        path: a file, or a folder (only POSIX can wait for one).
+
+    Source:
+        ours; fsync(2).
+    """
+    if path.is_dir() and os.name != "posix":
+        return
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from segtrust._files import replace_text
+from segtrust._files import replace_text, sync
 from segtrust.errors import ModelError, ModelNotFoundError
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "Label",
     "ModelSpec",
     "ModelVersion",
+    "UNPUBLISHED",
     "find_models",
     "list_versions",
     "open_version",
@@ -28,6 +29,8 @@ __all__ = [
 ]
 
 _NETWORK_HOMES = ("monai.networks.nets.", "segtrust.")
+UNPUBLISHED = "unpublished.txt"
+"""File in the folder of a version that was kept but is not to be served; it holds the reason."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 
@@ -288,6 +291,8 @@ def publish_version(
     members: Sequence[Path],
     calibration: Mapping[str, Any],
     card: Mapping[str, Any],
+    *,
+    keep_because: str = "",
 ) -> ModelVersion:
     """Write a new version, check it, and serve it; a crash at any point leaves the old one served.
 
@@ -297,6 +302,7 @@ def publish_version(
         members: weight files, copied.
         calibration: content of ``calibration.json``.
         card: content of ``card.json``; the checksums are added under ``files``.
+        keep_because: why the version is only kept, and the old one stays served; empty to serve it.
 
     Returns:
         The version as it was read back.
@@ -317,12 +323,18 @@ def publish_version(
     try:
         _write_draft(draft, members, calibration, card)
         _checked_version(spec, draft, draft.name)
+        if keep_because:
+            replace_text(draft / UNPUBLISHED, keep_because + "\n")
+        for path in (*draft.rglob("*"), draft):
+            sync(path)
         version_id = f"{max([int(v) for v in list_versions(model) if v.isdigit()], default=0) + 1:04d}"
         draft.rename(model / "versions" / version_id)
+        sync(model / "versions")
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
         raise
-    set_current(model, version_id)
+    if not keep_because:
+        set_current(model, version_id)
     return open_version(model, version_id)
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import secrets
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from segtrust.errors import StoreError
+from segtrust.roles import Role, patient_hash, role_of
 
 __all__ = ["SCORE_SCHEMA", "ScoreKey", "Served", "StateStore", "StoredScore", "state_dir_for"]
 
@@ -34,6 +36,13 @@ _MIGRATIONS = (
         scan_id TEXT NOT NULL, client_id TEXT NOT NULL, strategy TEXT NOT NULL, ts REAL NOT NULL
     );
     CREATE INDEX served_by_scan ON served (scan_id, ts);
+    """,
+    """
+    CREATE TABLE site (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+    CREATE TABLE roles (
+        scan_id TEXT PRIMARY KEY, patient TEXT NOT NULL, role TEXT NOT NULL, fixed REAL NOT NULL
+    ) WITHOUT ROWID;
+    CREATE INDEX roles_by_patient ON roles (patient, fixed);
     """,
 )
 
@@ -173,6 +182,41 @@ class StateStore:
             ).fetchall()
         return [Served(scan_id=r[0], client_id=r[1], strategy=r[2], ts=r[3]) for r in rows]
 
+    def site_key(self) -> bytes:
+        """The site's secret, 32 random bytes made once: without it roles and hashes of patients cannot be repeated."""
+        with self._transaction() as db:
+            return _site_key(db)
+
+    def fix_roles(self, subjects: Mapping[str, str]) -> dict[str, Role]:
+        """Give every scan its patient's role, for ever.
+
+        Args:
+            subjects: scan id -> name of the patient. Only a keyed hash of the name is kept.
+
+        Returns:
+            Scan id -> role. A scan that has a role keeps it, whatever is said about its patient now; a new
+            scan of a known patient gets the patient's role.
+
+        Raises:
+            StoreError: if the file cannot be written.
+
+        Source:
+            ours.
+        """
+        with self._transaction() as db:
+            key, now = _site_key(db), time.time()
+            roles: dict[str, Role] = {}
+            for scan_id, subject in sorted(subjects.items()):
+                patient = patient_hash(subject, key)
+                row = db.execute("SELECT role FROM roles WHERE scan_id = ?", (scan_id,)).fetchone()
+                if row is None:
+                    row = db.execute(
+                        "SELECT role FROM roles WHERE patient = ? ORDER BY fixed, scan_id LIMIT 1", (patient,)
+                    ).fetchone() or (role_of(subject, key),)
+                    db.execute("INSERT INTO roles VALUES (?, ?, ?, ?)", (scan_id, patient, row[0], now))
+                roles[scan_id] = row[0]
+            return roles
+
     def _put(self, row: StoredScore) -> None:
         try:
             details = json.dumps(dict(row.details), allow_nan=False, sort_keys=True)
@@ -217,6 +261,12 @@ class StateStore:
         finally:
             if db is not None:
                 db.close()
+
+
+def _site_key(db: sqlite3.Connection) -> bytes:
+    db.execute("INSERT OR IGNORE INTO site VALUES ('key', ?)", (secrets.token_bytes(32),))
+    (key,) = db.execute("SELECT value FROM site WHERE name = 'key'").fetchone()
+    return bytes(key)
 
 
 def _row(values: Sequence[Any]) -> StoredScore:

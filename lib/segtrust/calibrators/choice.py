@@ -17,6 +17,7 @@ from segtrust.calibrators.voxels import (
     CLAMP,
     MIN_SUBJECTS,
     CalibrationVoxels,
+    calibrated_probs,
     count_subjects,
     leave_one_subject_out,
 )
@@ -127,8 +128,7 @@ class _Tally:
         self._gap: dict[str, NDArray[np.float64]] = {region: np.zeros(_BINS) for region in _REGIONS}
 
     def add(self, calibrator: Calibrator, scan: CalibrationVoxels, total: float) -> None:
-        p = torch.from_numpy(scan.logits).double().exp().T
-        q = calibrator.apply((p / p.sum(dim=0)).float(), torch.from_numpy(scan.distance)).double().numpy()
+        q = calibrated_probs(calibrator, scan).numpy()
         chosen = q[scan.labels, np.arange(len(scan.labels))]
         nll = -np.log(np.maximum(chosen, CLAMP))
         gap = (q.argmax(axis=0) == scan.labels) - q.max(axis=0)

@@ -10,6 +10,7 @@ from segtrust.calibrators.choice import Fit
 from segtrust.calibrators.voxels import (
     MIN_SUBJECTS,
     CalibrationVoxels,
+    calibrated_probs,
     count_subjects,
     leave_one_subject_out,
 )
@@ -43,12 +44,9 @@ def cross_fitted_errors(scans: Sequence[CalibrationVoxels], fit: Fit) -> Observe
     for inside, held_out in leave_one_subject_out(scans):
         calibrator = fit(inside, least=MIN_SUBJECTS - 1)
         for scan in held_out:
-            p = torch.from_numpy(scan.logits).double().exp().T
-            q = calibrator.apply((p / p.sum(dim=0)).float(), torch.from_numpy(scan.distance))
+            q = calibrated_probs(calibrator, scan)
             wrong = torch.from_numpy(scan.logits.argmax(axis=1) != scan.labels)
             counts.append(
-                ObservedErrors.of(
-                    (1 - q.amax(dim=0).double()).clamp(0, 1), wrong, torch.from_numpy(scan.weight)
-                )
+                ObservedErrors.of((1 - q.amax(dim=0)).clamp(0, 1), wrong, torch.from_numpy(scan.weight))
             )
     return reduce(add, counts)

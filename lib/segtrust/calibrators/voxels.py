@@ -4,9 +4,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from segtrust.calibrators.identity import Calibrator
 from segtrust.errors import ShapeError
 from segtrust.uncertainty import HeadKind
 
@@ -15,6 +17,7 @@ __all__ = [
     "MIN_SUBJECTS",
     "CalibrationVoxels",
     "StackedVoxels",
+    "calibrated_probs",
     "count_subjects",
     "draw_voxels",
     "leave_one_subject_out",
@@ -51,6 +54,7 @@ def draw_voxels(
     seed: int,
     head: HeadKind = "softmax",
     valid: Tensor | None = None,
+    near: Tensor | None = None,
 ) -> CalibrationVoxels:
     """Draw the voxels that a fit sees: all within 8 mm of the prediction, a weighted 30 % of the rest.
 
@@ -62,6 +66,8 @@ def draw_voxels(
         seed: of the draw.
         head: ``softmax`` or ``sigmoid``.
         valid: voxels that are no padding.
+        near: distance that decides which voxels are drawn, ``(*spatial)``; ``distance`` unless given. With the
+            same one and the same seed the same voxels of several systems are drawn.
 
     Returns:
         The drawn voxels; their weights sum to the number of valid voxels on average.
@@ -78,8 +84,8 @@ def draw_voxels(
             f"{tuple(labels.shape)}, {tuple(distance.shape)}."
         )
     flat = distance.reshape(-1).numpy()
-    near = flat <= _NEAR_MM
-    drawn = near | (np.random.default_rng(seed).random(flat.size) < _FAR_SHARE)
+    close = (flat if near is None else near.reshape(-1).numpy()) <= _NEAR_MM
+    drawn = close | (np.random.default_rng(seed).random(flat.size) < _FAR_SHARE)
     if valid is not None:
         drawn &= valid.reshape(-1).numpy()
     p = probs.reshape(probs.shape[0], -1).T.double().numpy()[drawn]
@@ -89,10 +95,27 @@ def draw_voxels(
         truth = labels.reshape(labels.shape[0], -1).T.numpy()[drawn]
     else:
         truth = labels.reshape(-1).numpy()[drawn]
-    weight = np.where(near[drawn], 1.0, 1 / _FAR_SHARE)
+    weight = np.where(close[drawn], 1.0, 1 / _FAR_SHARE)
     return CalibrationVoxels(
         logits.astype(np.float32), truth.astype(np.int64), flat[drawn].astype(np.float32), weight, subject
     )
+
+
+def calibrated_probs(calibrator: Calibrator, scan: CalibrationVoxels) -> Tensor:
+    """What a calibrator makes of drawn voxels of a softmax model.
+
+    Args:
+        calibrator: fitted, best without this scan.
+        scan: the voxels.
+
+    Returns:
+        Probabilities ``(C, n)`` float64.
+
+    Source:
+        ours.
+    """
+    p = torch.from_numpy(scan.logits).double().exp().T
+    return calibrator.apply((p / p.sum(dim=0)).float(), torch.from_numpy(scan.distance)).double()
 
 
 def count_subjects(scans: Sequence[CalibrationVoxels]) -> int:

@@ -10,7 +10,7 @@ from segtrust.errors import SettingError
 from segtrust.evaluate.protocol import Protocol, subject_folds
 from segtrust.models import ModelSpec
 from segtrust.training.cache import MemberRun
-from segtrust.training.cases import read_splits, read_subjects
+from segtrust.training.cases import cases_in, read_splits, read_subjects
 from segtrust.training.loop import Budget
 from segtrust.training.run import Recipe
 
@@ -67,12 +67,9 @@ class Cell:
 
     def runs(self, folds: Folds, fold: int, members: int) -> list[MemberRun]:
         """Members that are trained without a fold; no two folds share a seed."""
-        name = f"{self.name}, fold {fold}"
+        name, cases = f"{self.name}, fold {fold}", cases_in(folds.data, folds.inside(fold))
         return [
-            MemberRun(
-                self.spec, self.budget, _SEEDS_PER_FOLD * fold + i, folds.data, folds.inside(fold), name
-            )
-            for i in range(members)
+            MemberRun(self.spec, self.budget, _SEEDS_PER_FOLD * fold + i, cases, name) for i in range(members)
         ]
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from segtrust.calibrators import (
     CalibrationVoxels,
     Calibrator,
+    Fit,
     Identity,
     cross_fitted_errors,
     fit_distance_temperature,
@@ -29,7 +30,7 @@ from segtrust.training.cases import read_labelled, read_splits, read_subjects
 from segtrust.training.loop import CODE
 from segtrust.training.run import Recipe
 
-__all__ = ["release", "spec_as_trained"]
+__all__ = ["observed_errors", "release", "spec_as_trained"]
 
 Say = Callable[[str], None]
 
@@ -104,7 +105,7 @@ def release(
         "calibrator": ensemble_fit.to_json(),
         "fitted_on": {"scans": len(splits["val"]), "role": "val"},
         "precision": "fp32",
-        **_observed(drawn[0]),
+        **observed_errors(drawn[0], fit_distance_temperature),
     }
     return publish_version(model, spec, members, calibration, card)
 
@@ -155,9 +156,20 @@ def _draw(
     return drawn
 
 
-def _observed(drawn: Sequence[CalibrationVoxels]) -> dict[str, Any]:
-    """What `calibration.json` says about observed errors; nothing with too few subjects."""
-    found = cross_fitted_errors(drawn, fit_distance_temperature)
+def observed_errors(drawn: Sequence[CalibrationVoxels], fit: Fit) -> dict[str, Any]:
+    """What `calibration.json` says about observed errors.
+
+    Args:
+        drawn: voxels of calibration scans.
+        fit: fits the kind of calibrator that is served.
+
+    Returns:
+        ``{"observed": ...}``; empty with too few subjects.
+
+    Source:
+        ours.
+    """
+    found = cross_fitted_errors(drawn, fit)
     if found is None:
         return {}
     subjects = len({voxels.subject for voxels in drawn})

@@ -16,7 +16,18 @@ from segtrust.errors import TrainingError
 from segtrust.inference.scan import PreparedScan, Scan, prepare, read_labels, read_scan, shifted, turn
 from segtrust.models import ModelSpec
 
-__all__ = ["Case", "load_cases", "native_labels", "read_labelled", "read_splits", "read_subjects"]
+__all__ = [
+    "Case",
+    "CaseFiles",
+    "cases_in",
+    "load_case",
+    "load_cases",
+    "native_labels",
+    "read_labelled",
+    "read_pair",
+    "read_splits",
+    "read_subjects",
+]
 
 
 @dataclass(frozen=True)
@@ -27,6 +38,16 @@ class Case:
     subject: str
     image: Tensor
     labels: Tensor
+
+
+@dataclass(frozen=True)
+class CaseFiles:
+    """Where one labelled scan lies, and whose it is."""
+
+    id: str
+    subject: str
+    image: Path
+    label: Path
 
 
 def read_splits(folder: Path) -> dict[str, list[str]]:
@@ -69,11 +90,36 @@ def read_subjects(folder: Path) -> dict[str, str]:
         return {row["case"]: row["subject"] for row in csv.DictReader(file)}
 
 
-def load_cases(folder: Path, ids: Iterable[str], spec: ModelSpec) -> list[Case]:
-    """Read labelled scans and put them on the network's grid.
+def cases_in(folder: Path, ids: Iterable[str]) -> tuple[CaseFiles, ...]:
+    """Name the files of some scans of a data folder.
 
     Args:
         folder: holds ``images/<id>.nii.gz``, ``labels/<id>.nii.gz`` and, if it has one, ``subjects.csv``.
+        ids: which scans.
+
+    Returns:
+        One entry per id, in order; nothing is opened.
+
+    Source:
+        ours.
+    """
+    subjects = read_subjects(folder)
+    return tuple(
+        CaseFiles(
+            scan_id,
+            subjects.get(scan_id, scan_id),
+            folder / "images" / f"{scan_id}.nii.gz",
+            folder / "labels" / f"{scan_id}.nii.gz",
+        )
+        for scan_id in ids
+    )
+
+
+def load_cases(folder: Path, ids: Iterable[str], spec: ModelSpec) -> list[Case]:
+    """Read labelled scans of a data folder and put them on the network's grid.
+
+    Args:
+        folder: see :func:`cases_in`.
         ids: which scans.
         spec: the model's specification; ``source_value`` of its labels is what the label files hold.
 
@@ -87,32 +133,45 @@ def load_cases(folder: Path, ids: Iterable[str], spec: ModelSpec) -> list[Case]:
     Source:
         ours.
     """
+    return [load_case(files, spec) for files in cases_in(folder, ids)]
+
+
+def load_case(files: CaseFiles, spec: ModelSpec) -> Case:
+    """Read one labelled scan and put it on the network's grid.
+
+    Args:
+        files: where it lies.
+        spec: the model's specification; ``source_value`` of its labels is what the label file holds.
+
+    Returns:
+        The case.
+
+    Raises:
+        ScanError: if a file cannot be used.
+        TrainingError: for a 2-D model, or if the label map has another size than its image or unknown values.
+
+    Source:
+        ours.
+    """
     if spec.spatial_dims != 3:
         raise TrainingError(
             f"training needs a model with spatial_dims 3, {spec.name!r} has {spec.spatial_dims}."
         )
-    subjects = read_subjects(folder)
-    cases = []
-    for scan_id in ids:
-        scan, labels = read_labelled(folder, scan_id, spec)
-        prepared = prepare(scan, spec)
-        cases.append(
-            Case(
-                scan_id,
-                subjects.get(scan_id, scan_id),
-                prepared.image,
-                _labels_on_grid(labels, scan, prepared, spec),
-            )
-        )
-    return cases
+    scan, labels = read_pair(files, spec)
+    prepared = prepare(scan, spec)
+    return Case(files.id, files.subject, prepared.image, _labels_on_grid(labels, scan, prepared, spec))
 
 
 def read_labelled(folder: Path, scan_id: str, spec: ModelSpec) -> tuple[Scan, Tensor]:
-    """Read one scan of a data folder and its labels, both in the file's own voxel order.
+    """Read one scan of a data folder and its labels; see :func:`read_pair`."""
+    return read_pair(*cases_in(folder, [scan_id]), spec)
+
+
+def read_pair(files: CaseFiles, spec: ModelSpec) -> tuple[Scan, Tensor]:
+    """Read one scan and its labels, both in the file's own voxel order.
 
     Args:
-        folder: holds ``images/<id>.nii.gz`` and ``labels/<id>.nii.gz``.
-        scan_id: which scan.
+        files: where they lie.
         spec: the model's specification.
 
     Returns:
@@ -125,8 +184,8 @@ def read_labelled(folder: Path, scan_id: str, spec: ModelSpec) -> tuple[Scan, Te
     Source:
         ours.
     """
-    scan = read_scan(folder / "images" / f"{scan_id}.nii.gz", channels=len(spec.channels))
-    return scan, native_labels(folder / "labels" / f"{scan_id}.nii.gz", scan, spec)
+    scan = read_scan(files.image, channels=len(spec.channels))
+    return scan, native_labels(files.label, scan, spec)
 
 
 def native_labels(path: Path, scan: Scan, spec: ModelSpec) -> Tensor:

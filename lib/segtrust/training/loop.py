@@ -2,25 +2,32 @@
 
 import hashlib
 import json
+import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from segtrust.errors import SettingError, TrainingError
-from segtrust.inference.members import build_network, save_weights
+from segtrust._files import replace_text
+from segtrust.errors import ModelError, SettingError, TrainingError
+from segtrust.inference.members import build_network, load_member, save_weights
 from segtrust.losses import parse_loss
 from segtrust.models import ModelSpec
 from segtrust.training.augment import Augmentation
 from segtrust.training.cases import Case
 
 __all__ = ["CODE", "Budget", "EpochReport", "data_digest", "run_settings", "train_member"]
+
+logger = logging.getLogger(__name__)
 
 CODE = 1
 """Raise this when a change of the code changes what a run computes; older runs are not resumed then."""
@@ -33,6 +40,7 @@ class Budget:
     ``average`` is the decay of the running average of the weights that is kept as the result; 0 turns it off.
     ``augment`` is ``full``, or ``light`` for flips and crops alone.
     ``loss`` is read by :func:`segtrust.losses.parse_loss`.
+    ``patches`` are drawn per epoch, all scans in turn; 0 draws one from every scan.
     """
 
     epochs: int = 60
@@ -44,6 +52,7 @@ class Budget:
     loss: str = "dice_ce"
     flip_axes: tuple[int, ...] = ()
     augment: str = "full"
+    patches: int = 0
 
 
 @dataclass(frozen=True)
@@ -65,9 +74,12 @@ def train_member(
     seed: int,
     folder: Path,
     device: torch.device | str = "cpu",
+    initial: Path | None = None,
     progress: Callable[[EpochReport], None] | None = None,
 ) -> Path:
     """Train one member of an ensemble, or go on where an interrupted run stopped.
+
+    A checkpoint or a finished member that cannot be read any more is told to the log, and the member starts again.
 
     Args:
         spec: the model's specification.
@@ -76,6 +88,7 @@ def train_member(
         seed: fixes initial weights, order of cases and every augmentation.
         folder: gets ``checkpoint.pt`` after every epoch and ``member.safetensors`` at the end.
         device: where to train; AMP (float16 with loss scaling) is used on CUDA only.
+        initial: weights to start from (warm start); drawn from ``seed`` unless given.
         progress: called after every epoch.
 
     Returns:
@@ -83,7 +96,8 @@ def train_member(
 
     Raises:
         TrainingError: without cases, for a loss that cannot be read, if the loss stops being finite, or if
-            ``folder`` holds a run with other settings.
+            ``folder`` holds a run with other settings or cannot be written.
+        ModelError: if ``initial`` does not fit the network.
 
     Source:
         AdamW with linear warm-up and cosine decay; running average of weights after Izmailov et al. 2018 and
@@ -98,29 +112,38 @@ def train_member(
         raise TrainingError(str(error)) from error
     cases = sorted(cases, key=lambda case: case.id)
     folder.mkdir(parents=True, exist_ok=True)
-    _same_run(folder / "run.json", run_settings(spec, cases, budget, seed=seed))
-    if result.is_file():
+    _same_run(folder / "run.json", run_settings(spec, cases, budget, seed=seed, initial=initial))
+    if _is_finished(spec, result):
         return result
-    torch.manual_seed(seed)
-    run = _Run(spec, budget, torch.device(device), math.ceil(len(cases) / budget.batch))
-    run.resume(folder / "checkpoint.pt")
+    steps = math.ceil((budget.patches or len(cases)) / budget.batch)
+
+    def fresh() -> _Run:
+        torch.manual_seed(seed)
+        return _Run(spec, budget, torch.device(device), steps, initial)
+
+    run = _resumed(fresh, folder / "checkpoint.pt")
     draw = Augmentation(spec, flip_axes=budget.flip_axes, kind=budget.augment)
     start, first = time.monotonic(), run.epoch
     for epoch in range(first, budget.epochs):
         began = time.monotonic()
         torch.manual_seed(seed * 1_000_003 + epoch)  # what dropout draws does not depend on interruptions
-        loss = run.train_epoch(_batches(cases, draw, budget.batch, seed=seed, epoch=epoch))
-        run.save(folder / "checkpoint.pt")
+        batches = _batches(cases, draw, budget.batch, patches=budget.patches, seed=seed, epoch=epoch)
+        loss = run.train_epoch(batches)
+        with _disk(folder):
+            run.save(folder / "checkpoint.pt")
         if progress:
             now = time.monotonic()
             left = (now - start) / (epoch + 1 - first) * (budget.epochs - epoch - 1)
             progress(EpochReport(epoch + 1, budget.epochs, loss, now - began, left))
-    save_weights(run.average, result)
+    with _disk(result):
+        save_weights(run.average, result)
     (folder / "checkpoint.pt").unlink(missing_ok=True)
     return result
 
 
-def run_settings(spec: ModelSpec, cases: Sequence[Case], budget: Budget, *, seed: int) -> dict[str, Any]:
+def run_settings(
+    spec: ModelSpec, cases: Sequence[Case], budget: Budget, *, seed: int, initial: Path | None = None
+) -> dict[str, Any]:
     """Everything that a trained member follows from, as JSON can hold it; equal settings, equal weights.
 
     Args:
@@ -128,21 +151,25 @@ def run_settings(spec: ModelSpec, cases: Sequence[Case], budget: Budget, *, seed
         cases: training cases.
         budget: how long and how fast.
         seed: of the member.
+        initial: weights to start from; they are named by the SHA-256 of the file.
 
     Returns:
-        What ``run.json`` holds; words about the model, and how many members it has, are left out.
+        What ``run.json`` holds; words about the model, how many members it has, and options that came later
+        and are not used, are left out: a run's name stays what it was.
 
     Source:
         ours.
     """
     words = ("name", "description", "members")
+    unused = () if budget.patches else ("patches",)
     return {
         "spec": {name: value for name, value in spec.to_json().items() if name not in words},
-        "budget": asdict(budget),
+        "budget": {name: value for name, value in asdict(budget).items() if name not in unused},
         "seed": seed,
         "code": CODE,
         "cases": sorted(case.id for case in cases),
         "data": data_digest(cases),
+        **({} if initial is None else {"initial": hashlib.sha256(initial.read_bytes()).hexdigest()}),
     }
 
 
@@ -156,34 +183,83 @@ def data_digest(cases: Sequence[Case]) -> str:
     return digest.hexdigest()
 
 
+def _is_finished(spec: ModelSpec, result: Path) -> bool:
+    if not result.is_file():
+        return False
+    try:
+        load_member(spec, result)
+    except ModelError as error:
+        logger.warning("A finished member cannot be read and is trained again: %s", error)
+        return False
+    return True
+
+
+def _resumed(fresh: Callable[[], "_Run"], checkpoint: Path) -> "_Run":
+    run = fresh()
+    if not checkpoint.is_file():
+        return run
+    try:
+        run.resume(checkpoint)
+    except (RuntimeError, OSError, ValueError, KeyError, TypeError, EOFError, UnpicklingError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        logger.warning("%s cannot be read (%s): this member starts again.", checkpoint, reason)
+        return fresh()  # a part of the checkpoint may have been taken over
+    return run
+
+
+@contextmanager
+def _disk(path: Path) -> Iterator[None]:
+    """Say what to do when a file cannot be written; torch and safetensors have errors of their own for that."""
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise TrainingError(
+            f"{path} must be writable, got: {reason}. Is the disk full? Free some space and start again: "
+            "finished members and epochs are kept."
+        ) from error
+
+
 def _same_run(path: Path, settings: object) -> None:
     text = json.dumps(settings, indent=1, sort_keys=True, default=str)
-    if path.is_file() and path.read_text(encoding="utf-8") != text:
+    if not path.is_file():
+        with _disk(path):
+            replace_text(path, text)
+    elif path.read_text(encoding="utf-8") != text:
         raise TrainingError(
             f"{path.parent} must hold a run with the same settings, got another. Use a new folder."
         )
-    path.write_text(text, encoding="utf-8")
 
 
 def _batches(
-    cases: Sequence[Case], draw: Augmentation, size: int, *, seed: int, epoch: int
+    cases: Sequence[Case], draw: Augmentation, size: int, *, patches: int, seed: int, epoch: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
     seeds = np.random.SeedSequence([seed, epoch])
-    order = np.random.default_rng(seeds).permutation(len(cases))
-    patch_seeds = seeds.generate_state(len(cases))
-    for begin in range(0, len(cases), size):
-        patches = [draw(cases[i], int(patch_seeds[i])) for i in order[begin : begin + size]]
-        yield torch.stack([p[0] for p in patches]), torch.stack([p[1] for p in patches])
+    rng, count = np.random.default_rng(seeds), patches or len(cases)
+    rounds = math.ceil(count / len(cases))
+    order = np.concatenate([rng.permutation(len(cases)) for _ in range(rounds)])[:count]
+    patch_seeds = seeds.generate_state(count)
+    for begin in range(0, count, size):
+        picked = range(begin, min(begin + size, count))
+        drawn = [draw(cases[order[k]], int(patch_seeds[k if patches else order[k]])) for k in picked]
+        yield torch.stack([p[0] for p in drawn]), torch.stack([p[1] for p in drawn])
 
 
 class _Run:
     """Network, optimiser, schedule and running average: what a checkpoint holds."""
 
-    def __init__(self, spec: ModelSpec, budget: Budget, device: torch.device, steps_per_epoch: int) -> None:
+    def __init__(
+        self,
+        spec: ModelSpec,
+        budget: Budget,
+        device: torch.device,
+        steps_per_epoch: int,
+        initial: Path | None = None,
+    ) -> None:
         self.device, self.epoch = device, 0
         layout = torch.channels_last_3d if spec.spatial_dims == 3 else torch.channels_last
         self.layout = layout
-        network = build_network(spec)
+        network = build_network(spec) if initial is None else load_member(spec, initial).requires_grad_(True)
         self.network = network.to(device=device).to(memory_format=layout)
         self.loss, self.head = parse_loss(budget.loss), spec.head.kind
         self.optimizer = torch.optim.AdamW(
@@ -246,8 +322,6 @@ class _Run:
         part.replace(path)
 
     def resume(self, path: Path) -> None:
-        if not path.is_file():
-            return
         state = torch.load(path, map_location=self.device, weights_only=True)  # noqa: TID251  # own checkpoint
         self.network.load_state_dict(state["network"])
         self._averaged.load_state_dict(state["average"])

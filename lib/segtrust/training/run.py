@@ -10,7 +10,7 @@ from segtrust.errors import TrainingError
 from segtrust.losses import LossSum
 from segtrust.models import ModelSpec
 from segtrust.training.cache import MemberRun, train_members
-from segtrust.training.cases import read_splits
+from segtrust.training.cases import cases_in, read_splits
 from segtrust.training.loop import Budget
 
 __all__ = ["Recipe", "train_ensemble"]
@@ -88,9 +88,8 @@ def train_ensemble(
     Source:
         ours.
     """
-    scans = tuple(read_splits(data)["train"])
+    cases = cases_in(data, read_splits(data)["train"])
     runs = [
-        MemberRun(recipe.spec, recipe.budget, seed, data, scans, recipe.spec.name, device)
-        for seed in recipe.seeds
+        MemberRun(recipe.spec, recipe.budget, seed, cases, recipe.spec.name, device) for seed in recipe.seeds
     ]
     return train_members(runs, cache, workers=workers, say=say)

@@ -1,0 +1,108 @@
+"""Roles of patients: a keyed hash decides them before anything is selected, so that nobody can choose them.
+
+A scan whose label was not asked for in this order (``volunteered``) was chosen by somebody, so it may be trained
+on but never calibrated on.
+"""
+
+import hashlib
+import hmac
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Literal, get_args
+
+from segtrust.errors import SettingError
+
+__all__ = ["FRACTIONS", "ROLES", "Role", "fold_of", "patient_hash", "role_of"]
+
+Role = Literal["train", "calibration", "test", "volunteered"]
+ROLES: tuple[Role, ...] = get_args(Role)
+
+FRACTIONS: Mapping[Role, float] = MappingProxyType({"train": 0.75, "calibration": 0.15, "test": 0.10})
+"""Share of patients of each role; the queue serves the last two in every fourth slot."""
+
+
+def role_of(subject: str, key: bytes, fractions: Mapping[Role, float] = FRACTIONS) -> Role:
+    """Role of a patient: the same now and in ten rounds, and nothing about the patient's scans enters.
+
+    Args:
+        subject: name of the patient.
+        key: the site's secret, from :meth:`segtrust.store.StateStore.site_key`.
+        fractions: role -> share of patients; the shares sum to 1.
+
+    Returns:
+        One of the roles in ``fractions``.
+
+    Raises:
+        SettingError: if the shares are no shares of one, or a role is unknown.
+
+    Source:
+        ours; HMAC-SHA256 (RFC 2104) read as a number in [0, 1).
+
+    Example:
+        >>> role_of("patient 7", b"a site's key", {"train": 1.0})
+        'train'
+    """
+    if (
+        not set(fractions) <= set(ROLES)
+        or min(fractions.values()) < 0
+        or abs(sum(fractions.values()) - 1) > 1e-9
+    ):
+        raise SettingError(
+            f"shares of roles must be at least 0, sum to 1 and name {', '.join(ROLES)}, got {dict(fractions)}."
+        )
+    drawn = _number("role", subject, key) / 2**64
+    upper = 0.0
+    for role, share in fractions.items():
+        upper += share
+        if drawn < upper:
+            return role
+    return role  # rounding: the shares sum to a little less than 1
+
+
+def fold_of(subject: str, key: bytes, folds: int) -> int:
+    """Fold of a patient, which never changes when others join.
+
+    Args:
+        subject: name of the patient.
+        key: the site's secret.
+        folds: number of folds.
+
+    Returns:
+        0 to ``folds - 1``; independent of the role.
+
+    Source:
+        ours.
+
+    Example:
+        >>> fold_of("patient 7", b"a site's key", 1)
+        0
+    """
+    return _number("fold", subject, key) % folds
+
+
+def patient_hash(subject: str, key: bytes) -> str:
+    """Name of a patient that says nothing to whoever lacks the key; it goes onto cards.
+
+    Args:
+        subject: name of the patient.
+        key: the site's secret.
+
+    Returns:
+        32 hexadecimal digits.
+
+    Source:
+        ours; HMAC-SHA256, cut to 128 bits.
+
+    Example:
+        >>> len(patient_hash("patient 7", b"a site's key"))
+        32
+    """
+    return _digest("patient", subject, key).hex()[:32]
+
+
+def _number(purpose: str, subject: str, key: bytes) -> int:
+    return int.from_bytes(_digest(purpose, subject, key)[:8], "big")
+
+
+def _digest(purpose: str, subject: str, key: bytes) -> bytes:
+    return hmac.new(key, f"{purpose}\0{subject}".encode(), hashlib.sha256).digest()

@@ -1,0 +1,180 @@
+"""Which labelled scans a round may use, for what, and why the others are left out."""
+
+import csv
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from segtrust.errors import ScanError, SettingError, TrainingError
+from segtrust.models import ModelSpec
+from segtrust.roles import ROLES, Role
+from segtrust.training.cases import CaseFiles, read_pair
+
+__all__ = ["Cohort", "LabelledScan", "describe_subjects", "gather", "subjects_of"]
+
+_LEARNT: tuple[Role, ...] = ("train", "volunteered")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelledScan:
+    """A scan with its label: canonical values 1..N of the model, 0 elsewhere."""
+
+    id: str
+    image: Path
+    label: Path
+    subject: str
+    role: Role
+
+    @property
+    def files(self) -> CaseFiles:
+        """Where it lies, and whose it is."""
+        return CaseFiles(self.id, self.subject, self.image, self.label)
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """What a round works with: scans by role, and scan id -> why it is left out."""
+
+    train: tuple[LabelledScan, ...]
+    calibration: tuple[LabelledScan, ...]
+    test: tuple[LabelledScan, ...]
+    left_out: Mapping[str, str]
+
+    @property
+    def labels(self) -> int:
+        """Number of usable labels."""
+        return len(self.train) + len(self.calibration) + len(self.test)
+
+
+def subjects_of(
+    scan_ids: Iterable[str],
+    *,
+    rule: str = "",
+    patient_of: Callable[[str], str | None] = lambda _scan_id: None,
+) -> dict[str, str]:
+    """Say whose scan each is.
+
+    Args:
+        scan_ids: the scans.
+        rule: a CSV file with the columns ``case`` and ``subject``, or a regular expression that matches from
+            the start of a scan's id and whose first group is the patient; empty for no rule.
+        patient_of: scan id -> PatientID of its DICOM series, or ``None``.
+
+    Returns:
+        Scan id -> patient. The rule counts most, since a de-identified archive may call everybody the same;
+        then DICOM; a scan of which neither knows anything is a patient of its own.
+
+    Raises:
+        SettingError: if the file or the expression cannot be used.
+
+    Source:
+        ours.
+
+    Example:
+        >>> subjects_of(["ann_1", "ann_2", "x"], rule="([a-z]+)_")
+        {'ann_1': 'ann', 'ann_2': 'ann', 'x': 'x'}
+    """
+    said = _rule(rule)
+    return {scan_id: said(scan_id) or patient_of(scan_id) or scan_id for scan_id in scan_ids}
+
+
+def _rule(rule: str) -> Callable[[str], str | None]:
+    if not rule:
+        return lambda _scan_id: None
+    if rule.lower().endswith(".csv"):
+        try:
+            with Path(rule).open(encoding="utf-8", newline="") as file:
+                return {row["case"]: row["subject"] for row in csv.DictReader(file)}.get
+        except (OSError, KeyError, UnicodeDecodeError) as error:
+            raise SettingError(
+                f"`subjects` must name a CSV file with the columns case and subject, got {rule!r}: "
+                f"{type(error).__name__} {error}."
+            ) from error
+    try:
+        pattern = re.compile(rule)
+    except re.error as error:
+        raise SettingError(
+            f"`subjects` must be a CSV file or a regular expression, got {rule!r}: {error}."
+        ) from error
+    if pattern.groups < 1:
+        raise SettingError(f"`subjects` must have a group (in brackets) for the patient, got {rule!r}.")
+
+    def matched(scan_id: str) -> str | None:
+        found = pattern.match(scan_id)
+        return found.group(1) if found else None
+
+    return matched
+
+
+def describe_subjects(subjects: Mapping[str, str]) -> str:
+    """One sentence for the start: how many patients, and what to set if that is wrong.
+
+    Args:
+        subjects: scan id -> patient.
+
+    Returns:
+        The sentence.
+
+    Source:
+        ours.
+
+    Example:
+        >>> describe_subjects({"a_1": "a", "a_2": "a"})
+        '2 scans of 1 patient.'
+    """
+    patients = len(set(subjects.values()))
+    counted = f"{len(subjects)} scans of {patients} patient{'s' * (patients != 1)}"
+    if subjects and all(scan_id == subject for scan_id, subject in subjects.items()):
+        return f"{counted}: one scan counts as one patient. If patients have several, say so with `subjects`."
+    return f"{counted}."
+
+
+def gather(scans: Sequence[LabelledScan], spec: ModelSpec, seen: Mapping[str, str]) -> Cohort:
+    """Sort labelled scans by role; leave out what cannot be used.
+
+    Args:
+        scans: the labelled scans.
+        spec: of the model.
+        seen: patient -> why no scan of his may calibrate or test any more.
+
+    Returns:
+        The cohort. No patient is in two roles: train and volunteered win over calibration, calibration over
+        test, so that what is measured on was never learnt.
+
+    Raises:
+        TrainingError: if an id occurs twice.
+
+    Source:
+        ours.
+    """
+    if len({scan.id for scan in scans}) != len(scans):
+        raise TrainingError("every labelled scan must be given once, got an id twice.")
+    left_out: dict[str, str] = {}
+    usable: dict[Role, list[LabelledScan]] = {role: [] for role in ROLES}
+    for scan in sorted(scans, key=lambda s: s.id):
+        if reason := _unusable(scan, spec):
+            left_out[scan.id] = reason
+        else:
+            usable[scan.role].append(scan)
+    train = [scan for role in _LEARNT for scan in usable[role]]
+    taken = {scan.subject: f"its patient has scans in {scan.role}" for scan in train} | dict(seen)
+    kept: dict[Role, list[LabelledScan]] = {}
+    for role in ("calibration", "test"):
+        kept[role] = [scan for scan in usable[role] if scan.subject not in taken]
+        left_out |= {scan.id: taken[scan.subject] for scan in usable[role] if scan.subject in taken}
+        taken |= {scan.subject: f"its patient has scans in {role}" for scan in kept[role]}
+    return Cohort(tuple(train), tuple(kept["calibration"]), tuple(kept["test"]), left_out)
+
+
+def _unusable(scan: LabelledScan, spec: ModelSpec) -> str:
+    """Why a scan cannot be used; empty if it can."""
+    try:
+        _, labels = read_pair(scan.files, spec)
+    except (ScanError, TrainingError) as error:
+        return str(error)
+    return (
+        ""
+        if bool(labels.any())
+        else f"the label {scan.label.name!r} must mark a structure, got background only."
+    )

@@ -1,0 +1,36 @@
+"""A made-up site: balls that are learnt in seconds, with labels, patients and roles."""
+
+import nibabel as nib
+import numpy as np
+
+from phantoms import TINY_NETWORK, make_blob, publish_random_version, spec_of, write_scan
+from segtrust.models import Label
+from segtrust.training.cohort import LabelledScan
+
+__all__ = ["BALLS", "KEY", "label_ball", "make_site"]
+
+KEY = b"the key of a made-up site"
+BALLS = spec_of(
+    name="balls",
+    labels=(Label("ball", 1, 7),),
+    patch=(8, 8, 8),
+    network={**TINY_NETWORK, "out_channels": 2},
+    spacing=None,
+)
+
+
+def label_ball(folder, name, role="train", *, subject=None, seed=None, radius=3.0):
+    """Write a ball and its label, and say so."""
+    scan = make_blob((10, 9, 8), radius=radius, seed=len(name) if seed is None else seed)
+    image, label = folder / f"{name}.nii.gz", folder / f"{name}-label.nii.gz"
+    write_scan(scan, image)
+    bright = (scan.data[0].numpy() > 50).astype(np.uint8)
+    nib.save(nib.Nifti1Image(bright, scan.affine), label)
+    return LabelledScan(id=name, image=image, label=label, subject=subject or name, role=role)
+
+
+def make_site(folder, roles):
+    """Publish a model of balls under ``shipped`` and label one scan per role; the same number, the same ball."""
+    publish_random_version(folder / "shipped" / "balls", BALLS)
+    (folder / "studies").mkdir()
+    return [label_ball(folder / "studies", f"s{i:02d}", role, seed=i) for i, role in enumerate(roles)]
