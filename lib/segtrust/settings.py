@@ -303,7 +303,9 @@ class TrainRequest:
             "device": settings.device,
         }
         given = {key: _first(request.get(key)) for key in defaults}
-        asked = {key: default if given[key] in (None, "") else given[key] for key, default in defaults.items()}
+        asked = {
+            key: default if given[key] in (None, "") else given[key] for key, default in defaults.items()
+        }
         return cls(
             **{k: _number(v, k, int) if isinstance(defaults[k], int) else str(v) for k, v in asked.items()},
             ignored=tuple(sorted(set(request) - set(defaults) - _TRAIN_PLATFORM_KEYS)),

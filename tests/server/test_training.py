@@ -37,7 +37,7 @@ def tiny(studies, tiny_model_original, tmp_path_factory):
 
 
 def served_version(tiny):
-    return tiny.server.infer("tiny", "one", output="json").json()["params"]["segtrust"]["version"]
+    return tiny.server.infer("tiny", "one", output="json").json()["segtrust"]["version"]
 
 
 def test_1_without_a_label_nothing_starts_and_every_refusal_has_its_reason(tiny):

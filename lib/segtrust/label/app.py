@@ -248,7 +248,6 @@ class SegtrustApp(_Host):
             models = list(self.served.values())
             threading.Thread(target=warm_up, args=(models,), name="warm-up", daemon=True).start()
 
-
     def _fix_roles(self) -> None:
         """Roles are there before anything is selected; a PACS that is asleep must not stop the server."""
         datastore = self.datastore()

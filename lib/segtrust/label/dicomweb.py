@@ -67,7 +67,7 @@ class DicomwebDatastore(SafeDatastore):
             on_served=on_served,
             frozen=frozen,
             extensions=["*.nii.gz", "*.nii", "*.nrrd"],
-            auto_reload=True,
+            auto_reload=not frozen,
         )
 
     @property
