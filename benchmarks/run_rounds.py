@@ -3,11 +3,11 @@
     python benchmarks/run_rounds.py --work runs/rounds
     python benchmarks/run_rounds.py --work runs/speed --begin shipped --labels 20 --workers 2 --speed
 
-The server starts with an untrained model, or with the one that ships. Labels of scans of the training split are
-submitted over HTTP, then a training is started over HTTP, with defaults (the first one of an untrained model from
-scratch). The version of each round is measured on the split `val`, which no round saw; `test` is never read.
-Goes on where it was stopped. Writes <out>/hippocampus-rounds.json, or with --speed <out>/hippocampus-speed.json, and
-the page docs/reference/rounds.md from both.
+The server starts with an untrained model, or with the one that ships. Labels of scans of the training split
+are submitted over HTTP, then a training is started over HTTP, with defaults (the first one of an untrained
+model from scratch). The version of each round is measured on the split `val`, which no round saw; `test` is
+never read. Goes on where it was stopped. Writes <out>/hippocampus-rounds.json, or with --speed
+<out>/hippocampus-speed.json, and the page docs/reference/rounds.md from both.
 """
 
 import argparse
@@ -214,9 +214,10 @@ def _rounds_text(result: dict[str, Any]) -> str:
     head = (
         "\n## Three rounds from an untrained model\n\n"
         f"`{result['command']}`\n\n"
-        "Scans of the training split were labelled over HTTP and a training started over HTTP; options are the "
-        f"defaults. Each version was measured on the {result['val']['scans']} scans of `val`, which no round saw; "
-        "the calibrated mean, in the union of the versions' bands, with 95 % bootstrap intervals over subjects.\n\n"
+        "Scans of the training split were labelled over HTTP and a training started over HTTP; options are "
+        f"the defaults. Each version was measured on the {result['val']['scans']} scans of `val`, which no "
+        "round saw; the calibrated mean, in the union of the versions' bands, with 95 % bootstrap intervals "
+        "over subjects.\n\n"
     )
     rows = [["round", "labels", "state", "seconds", "Dice", *(f"NLL {r}, nats" for r in REGIONS)]]
     rows[0] += [f"ECE {r}" for r in REGIONS]

@@ -294,7 +294,7 @@ class TrainRequest:
         Source:
             ours.
         """
-        defaults = {
+        defaults: dict[str, Any] = {
             "epochs": settings.train_epochs,
             "loss": settings.train_loss,
             "start": settings.train_start,
@@ -302,14 +302,12 @@ class TrainRequest:
             "workers": settings.train_workers,
             "device": settings.device,
         }
-        given = {key: _first(request.get(key)) for key in defaults}
-        asked = {
-            key: default if given[key] in (None, "") else given[key] for key, default in defaults.items()
-        }
-        return cls(
-            **{k: _number(v, k, int) if isinstance(defaults[k], int) else str(v) for k, v in asked.items()},
-            ignored=tuple(sorted(set(request) - set(defaults) - _TRAIN_PLATFORM_KEYS)),
-        )
+        given: dict[str, Any] = {}
+        for key, default in defaults.items():
+            value = _first(request.get(key))
+            value = default if value in (None, "") else value
+            given[key] = _number(value, key, int) if isinstance(default, int) else str(value)
+        return cls(**given, ignored=tuple(sorted(set(request) - set(defaults) - _TRAIN_PLATFORM_KEYS)))
 
 
 def _first(value: Any) -> Any:  # noqa: ANN401  # whatever a request holds

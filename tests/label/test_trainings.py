@@ -81,7 +81,7 @@ def test_no_new_label_anywhere_is_an_error_that_names_the_models(site, backgroun
 
 def test_options_of_a_model_that_is_not_there_are_refused(site, background, labelled):
     labelled["tiny"] = {"a": "1"}
-    with pytest.raises(ModelNotFoundError, match="no trainer 'liver'. Known: tiny, other"):
+    with pytest.raises(ModelNotFoundError, match=r"no trainer 'liver'\. Known: tiny, other"):
         site.start_all({"liver": {"epochs": 1}})
 
 

@@ -40,7 +40,7 @@ _AS_STORED = (("application/dicom", "*"),)  # a server that must decompress firs
 
 @dataclass(frozen=True)
 class LabelSeries:
-    """A segmentation that is the label of a series; ``written`` sorts by time, ``names`` are in lower case."""
+    """A segmentation that is the label of a series; ``written`` sorts by time, ``names`` are lower case."""
 
     image: str
     study: str

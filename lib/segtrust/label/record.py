@@ -1,4 +1,4 @@
-"""What is known about the last training round of each model: one small file that server and training share."""
+"""What is known about the last training of each model: one small file that server and training share."""
 
 import json
 from pathlib import Path

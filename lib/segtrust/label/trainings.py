@@ -70,7 +70,7 @@ class Trainings:
             options: model -> options of its training, as OHIF sends them.
 
         Returns:
-            Model -> ``result`` (its task, once started) and ``detail`` (why there is none yet, or none at all).
+            Model -> ``result`` (its task, once started) and ``detail`` (why there is none yet, or at all).
 
         Raises:
             ModelNotFoundError: if an option belongs to no model.
@@ -87,9 +87,9 @@ class Trainings:
             }
             if not any(news.values()):
                 raise LabelError(
-                    "at least one model must have a final label that its last training did not know, got none: "
-                    f"{', '.join(self._rounds) or 'no model can be trained'}. Submit a label first, or start "
-                    "the training of one model."
+                    "at least one model must have a final label that its last training did not know, got "
+                    f"none: {', '.join(self._rounds) or 'no model can be trained'}. Submit a label first, or "
+                    "start the training of one model."
                 )
             requests = [{**given.get(name, {}), "model": name} for name, new in news.items() if new]
             for request in requests:
@@ -112,7 +112,7 @@ class Trainings:
             running: only if it runs.
 
         Returns:
-            MONAI Label's description, with the record of the round under ``segtrust``; ``None`` without a task.
+            MONAI Label's description, with the record of the round under ``segtrust``; ``None`` without one.
         """
         known = tasks("train")
         if running and self._ended.is_set():
@@ -157,8 +157,8 @@ class Trainings:
     def _known(self, model: str) -> RoundTask:
         if model not in self._rounds:
             raise ModelNotFoundError(
-                f"no trainer {model!r}. Known: {', '.join(self._rounds) or 'none'}; a model of slices or from "
-                "elsewhere cannot be trained here."
+                f"no trainer {model!r}. Known: {', '.join(self._rounds) or 'none'}; a model of slices cannot be "
+                "trained here."
             )
         return self._rounds[model]
 
