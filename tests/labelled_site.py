@@ -30,7 +30,7 @@ def label_ball(folder, name, role="train", *, subject=None, seed=None, radius=3.
 
 
 def make_site(folder, roles):
-    """Publish a model of balls under ``shipped`` and label one scan per role; the same number, the same ball."""
+    """Publish a model of balls under ``shipped`` and label one scan per role."""
     publish_random_version(folder / "shipped" / "balls", BALLS)
     (folder / "studies").mkdir()
     return [label_ball(folder / "studies", f"s{i:02d}", role, seed=i) for i, role in enumerate(roles)]

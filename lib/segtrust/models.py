@@ -14,12 +14,12 @@ from segtrust._files import replace_text, sync
 from segtrust.errors import ModelError, ModelNotFoundError
 
 __all__ = [
+    "UNPUBLISHED",
     "Head",
     "Intensity",
     "Label",
     "ModelSpec",
     "ModelVersion",
-    "UNPUBLISHED",
     "find_models",
     "list_versions",
     "open_version",

@@ -1,7 +1,7 @@
 """Roles of patients: a keyed hash decides them before anything is selected, so that nobody can choose them.
 
-A scan whose label was not asked for in this order (``volunteered``) was chosen by somebody, so it may be trained
-on but never calibrated on.
+A scan whose label nobody asked for (``volunteered``) was chosen by somebody: it may be trained on, but nothing
+is calibrated on it.
 """
 
 import hashlib
@@ -48,7 +48,7 @@ def role_of(subject: str, key: bytes, fractions: Mapping[Role, float] = FRACTION
         or abs(sum(fractions.values()) - 1) > 1e-9
     ):
         raise SettingError(
-            f"shares of roles must be at least 0, sum to 1 and name {', '.join(ROLES)}, got {dict(fractions)}."
+            f"shares of roles must be 0 or more, sum to 1 and name {', '.join(ROLES)}, got {dict(fractions)}."
         )
     drawn = _number("role", subject, key) / 2**64
     upper = 0.0

@@ -183,7 +183,7 @@ class StateStore:
         return [Served(scan_id=r[0], client_id=r[1], strategy=r[2], ts=r[3]) for r in rows]
 
     def site_key(self) -> bytes:
-        """The site's secret, 32 random bytes made once: without it roles and hashes of patients cannot be repeated."""
+        """The site's secret, 32 random bytes made once: roles and hashes of patients follow from it."""
         with self._transaction() as db:
             return _site_key(db)
 

@@ -66,8 +66,8 @@ def draw_voxels(
         seed: of the draw.
         head: ``softmax`` or ``sigmoid``.
         valid: voxels that are no padding.
-        near: distance that decides which voxels are drawn, ``(*spatial)``; ``distance`` unless given. With the
-            same one and the same seed the same voxels of several systems are drawn.
+        near: distance that decides which voxels are drawn, ``(*spatial)``; ``distance`` unless given. With
+            the same one and the same seed the same voxels of several systems are drawn.
 
     Returns:
         The drawn voxels; their weights sum to the number of valid voxels on average.

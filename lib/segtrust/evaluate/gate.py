@@ -57,8 +57,8 @@ class GateScan:
 class Verdict:
     """What the gate found.
 
-    ``passed`` is ``None`` if too few patients were there to say. ``is_better`` says whether the new version has
-    both figures on its side, so that the next one is held against it. ``figures`` is JSON.
+    ``passed`` is ``None`` if too few patients were there to say. ``is_better`` says whether the new version
+    has both figures on its side, so that the next one is held against it. ``figures`` is JSON.
     """
 
     passed: bool | None
@@ -115,9 +115,9 @@ def judge(scans: Sequence[GateScan]) -> Verdict:
         scans: calibration scans that neither version was trained on.
 
     Returns:
-        The verdict. Passed: with 95 % confidence mean Dice fell by less than .01 and the NLL in the band rose by
-        less than 2 %. Every patient counts alike. Both versions get a calibrator fitted without the patient
-        who is judged; the band is the union of both.
+        The verdict. Passed: with 95 % confidence mean Dice fell by less than .01 and the NLL in the band rose
+        by less than 2 %. Every patient counts alike. Both versions get a calibrator that was fitted without
+        the patient who is judged; the band is the union of both.
 
     Source:
         ours; non-inferiority by the one-sided limits of a paired bootstrap over patients.
@@ -149,8 +149,9 @@ def judge(scans: Sequence[GateScan]) -> Verdict:
         "calibrated": "without the patient" if len(subjects) >= MIN_SUBJECTS else "not",
     }
     found = (
-        f"Dice changed by {change.value:+.4f} (at least {change.low:+.4f}, margin {-DICE_MARGIN}), NLL in the band by "
-        f"{growth.value:+.1%} (at most {growth.high:+.1%}, margin {NLL_MARGIN:+.0%}) on {len(subjects)} patients"
+        f"Dice changed by {change.value:+.4f} (at least {change.low:+.4f}, margin {-DICE_MARGIN}), "
+        f"NLL in the band by {growth.value:+.1%} (at most {growth.high:+.1%}, margin {NLL_MARGIN:+.0%}) "
+        f"on {len(subjects)} patients"
     )
     is_better = change.value > 0 and growth.value < 0
     if len(subjects) < LEAST_SUBJECTS:
@@ -161,11 +162,12 @@ def judge(scans: Sequence[GateScan]) -> Verdict:
 
 
 def _too_few(subjects: int) -> str:
-    return f"nothing is proven with fewer than {LEAST_SUBJECTS} patients whose role is calibration, got {subjects}."
+    needed = f"nothing is proven with fewer than {LEAST_SUBJECTS} patients whose role is calibration"
+    return f"{needed}, got {subjects}."
 
 
 def _band_nll(scans: Sequence[GateScan], which: int, subjects: Sequence[str]) -> dict[str, float]:
-    """Patient -> NLL per voxel of the band, by a calibrator fitted without the patient; NaN without a band."""
+    """Patient -> NLL per voxel of the band, calibrated without the patient; NaN without a band."""
     found = {}
     for subject in subjects:
         rest = [scan.voxels[which] for scan in scans if scan.subject != subject]

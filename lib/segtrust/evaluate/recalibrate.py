@@ -1,4 +1,4 @@
-"""Calibration after a round: on calibration scans, else on scans that some members never saw, else the parent's."""
+"""Calibration after a round: on calibration scans, else on what some members never saw, else the parent's."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -81,9 +81,9 @@ def recalibrate(
                 voxels.append(draw_scan(predictor, *pair, subject=scan.subject, seed=index))
             source = "out-of-fold scans"
             why = (
-                f"only {len(subjects)} patients have the role calibration: fitted to them and to {len(known)} training "
-                "scans as those members see them that left them out; a part of the members is surer of itself than "
-                "all together, so the result is rather too cautious"
+                f"only {len(subjects)} patients have the role calibration: fitted to them and to "
+                f"{len(known)} training scans as those members see them that left them out; a part of the members is surer "
+                "of itself than all together, so the result is rather too cautious"
             )
             subjects |= {scan.subject for scan, _ in known}
     if len(subjects) < MIN_SUBJECTS:

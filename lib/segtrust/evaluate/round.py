@@ -1,12 +1,9 @@
-"""One round on a site: labelled scans in, a version out that is served only if it holds against the best one."""
+"""One round on a site: labelled scans in, a version out that is served if it holds against the best one."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-import torch
 
 from segtrust.calibrators import Identity, calibrator_from_json
 from segtrust.errors import SegtrustError, TrainingError
@@ -35,8 +32,8 @@ _MEASURED: Mapping[str, str] = {"ensemble": "mean of the members", "calibrated":
 class RoundResult:
     """What came out of a round.
 
-    ``status``: ``published`` (served), ``unproven`` (served, though too few patients were there to prove that it
-    is no worse) or ``kept`` (on disk, not served). ``report`` is JSON: counts, scans left out and why,
+    ``status``: ``published`` (served), ``unproven`` (served, though too few patients were there to prove that
+    it is no worse) or ``kept`` (on disk, not served). ``report`` is JSON: counts, scans left out and why,
     calibration, gate, seconds.
     """
 
@@ -56,7 +53,7 @@ def run_round(
     key: bytes,
     report: Callable[[Progress], None] = lambda _progress: None,
 ) -> RoundResult:
-    """Train a new version on a site's labels, calibrate it, hold it against the best one, and serve or keep it.
+    """Train a version on a site's labels, calibrate it, hold it against the best one, and serve or keep it.
 
     Args:
         parent: model folder of the version served now: the site's own, or a shipped one.
@@ -94,8 +91,8 @@ def run_round(
         raise
     except OSError as error:
         raise TrainingError(
-            f"{models_dir} and {cache} must be writable, got: {error}. Is the disk full? Free some space and start "
-            "again: finished members and epochs are kept, and what was served still is."
+            f"{models_dir} and {cache} must be writable, got: {error}. Is the disk full? Free some space and "
+            "start again: finished members and epochs are kept, and what was served still is."
         ) from error
 
 
@@ -276,8 +273,8 @@ def _nothing_to_train_on(labelled: Sequence[LabelledScan], cohort: Cohort) -> st
     reasons = "; ".join(f"{scan}: {reason}" for scan, reason in list(cohort.left_out.items())[:5])
     if cohort.labels:
         return (
-            f"training needs at least one labelled scan whose role is train, got {len(cohort.calibration)} of role "
-            f"calibration and {len(cohort.test)} of role test. Label more scans. {reasons}".strip()
+            f"training needs at least one labelled scan whose role is train, got {len(cohort.calibration)} of "
+            f"role calibration and {len(cohort.test)} of role test. Label more scans. {reasons}".strip()
         )
     return (
         f"training needs at least one labelled scan that can be used, got none of {len(labelled)}: {reasons}"

@@ -164,7 +164,8 @@ def load_case(files: CaseFiles, spec: ModelSpec) -> Case:
 
 def read_labelled(folder: Path, scan_id: str, spec: ModelSpec) -> tuple[Scan, Tensor]:
     """Read one scan of a data folder and its labels; see :func:`read_pair`."""
-    return read_pair(*cases_in(folder, [scan_id]), spec)
+    (files,) = cases_in(folder, [scan_id])
+    return read_pair(files, spec)
 
 
 def read_pair(files: CaseFiles, spec: ModelSpec) -> tuple[Scan, Tensor]:

@@ -79,7 +79,7 @@ def train_member(
 ) -> Path:
     """Train one member of an ensemble, or go on where an interrupted run stopped.
 
-    A checkpoint or a finished member that cannot be read any more is told to the log, and the member starts again.
+    If a checkpoint or a finished member cannot be read any more, the log says so and the member starts again.
 
     Args:
         spec: the model's specification.
@@ -209,7 +209,7 @@ def _resumed(fresh: Callable[[], "_Run"], checkpoint: Path) -> "_Run":
 
 @contextmanager
 def _disk(path: Path) -> Iterator[None]:
-    """Say what to do when a file cannot be written; torch and safetensors have errors of their own for that."""
+    """Say what to do when a file cannot be written; torch and safetensors have their own errors for that."""
     try:
         yield
     except (OSError, RuntimeError, SafetensorError) as error:

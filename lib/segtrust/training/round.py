@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any
 
 from segtrust.errors import SettingError
@@ -81,7 +80,7 @@ class RoundSettings:
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def budget(self, scans: int) -> Budget:
-        """How long and how fast a member learns from so many scans; the running average spans a tenth of the run."""
+        """How a member learns from so many scans; the running average spans a tenth of the run at most."""
         patches = _PATCHES if scans < _PATCHES else 0
         steps = self.epochs * -(-(patches or scans) // Budget.batch)
         return Budget(
@@ -162,8 +161,8 @@ def make_plan(
 class Progress:
     """How far a round is: one report per member and epoch, and per later step.
 
-    ``step`` is ``training``, ``calibrating``, ``gate`` or ``publishing``; ``member`` and ``epoch`` count from 1;
-    ``seconds`` since the round began, ``left`` until it ends, as far as that can be known.
+    ``step`` is ``training``, ``gate``, ``calibrating`` or ``publishing``; ``member`` and ``epoch`` count from
+    1; ``seconds`` since the round began, ``left`` until it ends, as far as that can be known.
     """
 
     step: str
@@ -223,8 +222,9 @@ class RoundClock:
             self._seconds.append(report.seconds)
         self._left[index] = 0 if report is None else epochs - report.epoch
         each = sum(self._seconds) / len(self._seconds) if self._seconds else 0.0
-        longest = max(sum(self._left) / self._workers, max(self._left))
-        self._tell("training", index, epochs - self._left[index], report and report.loss, each * longest)
+        longest = max(sum(self._left) / self._workers, *self._left)
+        loss = None if report is None else report.loss
+        self._tell("training", index, epochs - self._left[index], loss, each * longest)
 
     def step(self, name: str) -> None:
         """Say that a later step begins."""
