@@ -242,8 +242,8 @@ def _speed_text(result: dict[str, Any]) -> str:
     (found,) = result["rounds"]
     return (
         f"\n## How long a round takes\n\n`{result['command']}`\n\n"
-        f"{found['labels']} labelled scans, defaults, {result['workers']} members at a time, from the model that "
-        f"ships: {found['seconds']:.0f} s from the start of the round to its end ({found['state']}).\n"
+        f"{found['labels']} labelled scans, defaults, {result['workers']} members at a time, from the model "
+        f"that ships: {found['seconds']:.0f} s from the start of the round to its end ({found['state']}).\n"
     )
 
 

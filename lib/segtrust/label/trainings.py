@@ -157,8 +157,8 @@ class Trainings:
     def _known(self, model: str) -> RoundTask:
         if model not in self._rounds:
             raise ModelNotFoundError(
-                f"no trainer {model!r}. Known: {', '.join(self._rounds) or 'none'}; a model of slices cannot be "
-                "trained here."
+                f"no trainer {model!r}. Known: {', '.join(self._rounds) or 'none'}; a model of slices "
+                "cannot be trained here."
             )
         return self._rounds[model]
 
