@@ -67,13 +67,17 @@ class Trainee:
         return self.status()
 
     def reached(self, epoch):
-        """Return when some member has reported an epoch from ``epoch`` on."""
-        until(
-            lambda: self.record().get("progress", {}).get("epoch", 0) >= epoch,
-            self.seconds,
-            lambda: f"the training did not begin: {self.status()}",
-        )
-        return self.record()["progress"]
+        """The first epoch from ``epoch`` on that the first member has reported."""
+        found = []
+
+        def is_there() -> bool:
+            progress = self.record().get("progress", {})
+            if progress.get("member") == 1 and progress["epoch"] >= epoch:
+                found.append(progress["epoch"])
+            return bool(found)
+
+        until(is_there, self.seconds, lambda: f"the training did not begin: {self.status()}")
+        return found[0]
 
     def processes(self):
         """All processes below the server."""

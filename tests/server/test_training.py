@@ -113,7 +113,7 @@ def test_4_ohif_trains_nothing_without_a_new_label_and_a_version_may_wait_for_an
 def test_5_a_stop_ends_every_process_and_the_next_start_goes_on(tiny):
     assert tiny.submit("two", halves()).status_code == 200
     assert tiny.start(**LONG).status_code == 200
-    reached = tiny.reached(2)["epoch"]
+    reached = tiny.reached(20)
     below = tiny.processes()
     assert len(below) > 2  # the training and its two workers
     stopped = tiny.stop()
@@ -125,7 +125,7 @@ def test_5_a_stop_ends_every_process_and_the_next_start_goes_on(tiny):
     assert served_version(tiny) == "0002"
 
     assert tiny.start(**LONG).status_code == 200
-    assert tiny.reached(1)["epoch"] > reached
+    assert tiny.reached(1) > reached
     tiny.stop()
 
 
@@ -135,7 +135,7 @@ def test_6_a_damaged_checkpoint_costs_its_member_alone(tiny, studies):
     for checkpoint in checkpoints:
         checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
     assert tiny.start(**LONG).status_code == 200
-    assert tiny.reached(1)["epoch"] < 200  # from the beginning
+    assert tiny.reached(1) < 20
     tiny.stop()
     assert tiny.server.stays_up()
 
