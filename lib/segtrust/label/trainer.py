@@ -19,7 +19,6 @@ from segtrust.errors import SegtrustError
 from segtrust.evaluate.round import RoundResult, run_round
 from segtrust.inference import check_device
 from segtrust.label.collect import collect_labelled, labels_of
-from segtrust.label.environment import background_method
 from segtrust.label.failures import BusyError, LabelError, status_and_code
 from segtrust.label.names import RESEARCH_ONLY
 from segtrust.label.record import RoundRecord
@@ -118,8 +117,8 @@ class RoundTask(TrainTask):
             TrainingError: if the round cannot go on; nothing is published then, and finished members stay.
         """
         settings, ignored = round_settings(request, self.model.settings)
-        if background_method() == "train":
-            threading.Thread(target=_end_with_server, name="end-with-server", daemon=True).start()
+        if (server := request.get("server_pid")) is not None:
+            threading.Thread(target=_end_with, args=(server,), name="end-with-server", daemon=True).start()
         try:
             self._lock.acquire(timeout=_LOCK_SECONDS)
         except Timeout as error:
@@ -219,9 +218,9 @@ def _gpus() -> list[str]:
     return [f"cuda:{i}" for i in range(torch.cuda.device_count())]
 
 
-def _end_with_server() -> None:
+def _end_with(pid: int) -> None:
     """A training that nobody could stop any more would publish behind the back of the next server."""
-    server = psutil.Process().parent()
-    if server is not None:
-        psutil.wait_procs([server])
+    parent = psutil.Process().parent()
+    if parent is not None and parent.pid == pid:  # else it has ended before this one was ready
+        psutil.wait_procs([parent])
     os._exit(1)  # files are replaced by renaming, so that nothing is left half written

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -186,7 +187,8 @@ class Trainings:
             for request in requests:
                 if not self._stopping.is_set():
                     with self._room(request):
-                        run_background_task(request, "train", debug=True)  # in this thread
+                        told = {**request, "server_pid": os.getpid()}
+                        run_background_task(told, "train", debug=True)  # in this thread
         finally:
             for task in tasks("train"):
                 if task["status"] == "SUBMITTED":  # its process could not be started; the log says why
