@@ -256,7 +256,7 @@ class InferRequest:
 
 
 # what MONAI Label, its plug-ins or their settings put into every request to train
-_TRAIN_PLATFORM_KEYS = frozenset({"model", "client_id", "gpus", "local_rank", "bundle_path", "server_pid"})
+_TRAIN_PLATFORM_KEYS = frozenset({"model", "client_id", "gpus", "local_rank", "bundle_path"})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,7 +24,7 @@ from segtrust.label.collect import fix_roles
 from segtrust.label.connection import connect, image_filters, listing_seconds
 from segtrust.label.datastore import SafeDatastore, tag_name
 from segtrust.label.dicomweb import DicomwebDatastore, cache_dir
-from segtrust.label.environment import background_method
+from segtrust.label.environment import announce_server, background_method
 from segtrust.label.failures import LabelError
 from segtrust.label.infer import CombinedTask, MaskTask, UncertaintyTask
 from segtrust.label.names import RESEARCH_ONLY, app_labels, band_labels, combined_labels, structure_labels
@@ -241,6 +241,7 @@ class SegtrustApp(_Host):
         # exists only in a server process; to import it elsewhere would build one
         from monailabel.app import app as server  # noqa: PLC0415
 
+        announce_server()
         install_routes(server)
         super().on_init_complete()
         threading.Thread(target=self._fix_roles, name="roles", daemon=True).start()

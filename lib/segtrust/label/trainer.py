@@ -19,6 +19,7 @@ from segtrust.errors import SegtrustError
 from segtrust.evaluate.round import RoundResult, run_round
 from segtrust.inference import check_device
 from segtrust.label.collect import collect_labelled, labels_of
+from segtrust.label.environment import server_pid
 from segtrust.label.failures import BusyError, LabelError, status_and_code
 from segtrust.label.names import RESEARCH_ONLY
 from segtrust.label.record import RoundRecord
@@ -117,7 +118,7 @@ class RoundTask(TrainTask):
             TrainingError: if the round cannot go on; nothing is published then, and finished members stay.
         """
         settings, ignored = round_settings(request, self.model.settings)
-        if (server := request.get("server_pid")) is not None:
+        if (server := server_pid()) is not None:
             threading.Thread(target=_end_with, args=(server,), name="end-with-server", daemon=True).start()
         try:
             self._lock.acquire(timeout=_LOCK_SECONDS)

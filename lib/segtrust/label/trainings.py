@@ -2,7 +2,6 @@
 
 import contextlib
 import logging
-import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -187,8 +186,7 @@ class Trainings:
             for request in requests:
                 if not self._stopping.is_set():
                     with self._room(request):
-                        told = {**request, "server_pid": os.getpid()}
-                        run_background_task(told, "train", debug=True)  # in this thread
+                        run_background_task(request, "train", debug=True)  # in this thread
         finally:
             for task in tasks("train"):
                 if task["status"] == "SUBMITTED":  # its process could not be started; the log says why
