@@ -1,5 +1,8 @@
 """A made-up site: balls that are learnt in seconds, with labels, patients and roles."""
 
+from contextlib import contextmanager
+from dataclasses import replace
+
 import nibabel as nib
 import numpy as np
 
@@ -7,7 +10,7 @@ from phantoms import TINY_NETWORK, make_blob, publish_random_version, spec_of, w
 from segtrust.models import Label
 from segtrust.training.cohort import LabelledScan
 
-__all__ = ["BALLS", "KEY", "label_ball", "make_site"]
+__all__ = ["BALLS", "BALLS_AS_STORED", "KEY", "label_ball", "make_site", "small_files"]
 
 KEY = b"the key of a made-up site"
 BALLS = spec_of(
@@ -17,6 +20,8 @@ BALLS = spec_of(
     network={**TINY_NETWORK, "out_channels": 2},
     spacing=None,
 )
+BALLS_AS_STORED = replace(BALLS, labels=(Label("ball", 1, 1),))
+"""As labels are stored: the server brings the values of files (7) to the model's own (1)."""
 
 
 def label_ball(folder, name, role="train", *, subject=None, seed=None, radius=3.0):
@@ -34,3 +39,16 @@ def make_site(folder, roles):
     publish_random_version(folder / "shipped" / "balls", BALLS)
     (folder / "studies").mkdir()
     return [label_ball(folder / "studies", f"s{i:02d}", role, seed=i) for i, role in enumerate(roles)]
+
+
+@contextmanager
+def small_files(most):
+    """A disk on which no file grows beyond ``most`` bytes: the system refuses to write, as on a full disk."""
+    import resource  # noqa: PLC0415  # POSIX only
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)

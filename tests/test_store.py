@@ -125,3 +125,40 @@ def test_an_archive_keeps_its_state_under_the_user_by_its_address():
     first, second = state_dir_for("http://pacs/dicom-web/"), state_dir_for("http://pacs/dicom-web")
     assert first == second != state_dir_for("https://other/dicom-web")
     assert "segtrust" in str(first)
+
+
+# --- roles -------------------------------------------------------------------------------------------------
+
+
+def test_the_key_of_a_site_is_made_once(store):
+    key = store.site_key()
+    assert len(key) == 32
+    assert StateStore(store.path).site_key() == key != StateStore(store.path.with_name("b.sqlite")).site_key()
+
+
+def test_a_role_stays_whatever_is_said_about_the_patient_later(store):
+    scans = {f"s{i}": f"s{i}" for i in range(40)}
+    before = store.fix_roles(scans)
+    assert len(set(before.values())) == 3
+    assert store.fix_roles(dict.fromkeys(scans, "one patient")) == before
+
+
+def test_a_new_scan_of_a_known_patient_gets_his_role(store):
+    first = {f"s{i}": f"patient {i}" for i in range(40)}
+    roles = store.fix_roles(first)
+    later = store.fix_roles({f"t{i}": f"patient {i}" for i in range(40)})
+    assert [later[f"t{i}"] for i in range(40)] == [roles[f"s{i}"] for i in range(40)]
+
+
+def test_names_of_patients_are_not_in_the_file(store):
+    store.fix_roles({"s1": "Ann Example"})
+    assert b"Ann Example" not in b"".join(p.read_bytes() for p in store.path.parent.iterdir())
+
+
+def test_a_file_of_the_first_form_gains_roles_and_keeps_its_scores(store):
+    store.put_score(key(), 0.25)
+    with sqlite3.connect(store.path) as db:
+        db.executescript("DROP TABLE site; DROP TABLE roles; PRAGMA user_version = 1;")
+    again = StateStore(store.path)
+    assert again.get_score(key()).score == 0.25
+    assert set(again.fix_roles({"a": "a"})) == {"a"}

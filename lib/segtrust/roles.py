@@ -1,24 +1,28 @@
 """Roles of patients: a keyed hash decides them before anything is selected, so that nobody can choose them.
 
-A scan whose label nobody asked for (``volunteered``) was chosen by somebody: it may be trained on, but nothing
-is calibrated on it.
+A scan whose label nobody asked for (``volunteered``) was chosen by somebody: it may be trained on, but never
+calibrated on.
 """
 
 import hashlib
 import hmac
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Literal, get_args
 
 from segtrust.errors import SettingError
 
-__all__ = ["FRACTIONS", "ROLES", "Role", "fold_of", "patient_hash", "role_of"]
+__all__ = ["BLIND", "FRACTIONS", "ROLES", "Role", "fold_of", "patient_hash", "role_of", "role_used"]
 
 Role = Literal["train", "calibration", "test", "volunteered"]
 ROLES: tuple[Role, ...] = get_args(Role)
 
 FRACTIONS: Mapping[Role, float] = MappingProxyType({"train": 0.75, "calibration": 0.15, "test": 0.10})
 """Share of patients of each role; the queue serves the last two in every fourth slot."""
+
+
+BLIND = ("uniform",)
+"""Strategies whose picks do not depend on what a model thinks of a scan."""
 
 
 def role_of(subject: str, key: bytes, fractions: Mapping[Role, float] = FRACTIONS) -> Role:
@@ -57,6 +61,27 @@ def role_of(subject: str, key: bytes, fractions: Mapping[Role, float] = FRACTION
         if drawn < upper:
             return role
     return role  # rounding: the shares sum to a little less than 1
+
+
+def role_used(role: Role, strategies: Iterable[str]) -> Role:
+    """Role that a labelled scan may play, given how it came to be labelled.
+
+    Args:
+        role: of its patient.
+        strategies: that handed the scan out before it was labelled.
+
+    Returns:
+        ``role`` for a training scan, and for a scan that a strategy of :data:`BLIND` drew; ``volunteered``
+        for any other, since somebody or a model chose it.
+
+    Source:
+        ours.
+
+    Example:
+        >>> role_used("calibration", ["entropy"]), role_used("calibration", ["uniform"])
+        ('volunteered', 'calibration')
+    """
+    return role if role == "train" or set(BLIND) & set(strategies) else "volunteered"
 
 
 def fold_of(subject: str, key: bytes, folds: int) -> int:

@@ -2,10 +2,12 @@
 
 import dataclasses
 import json
+import os
 
 import pytest
 import torch
 
+from labelled_site import small_files
 from phantoms import TINY_NETWORK, make_blob, spec_of
 from segtrust.errors import TrainingError
 from segtrust.inference.members import load_member, load_weights
@@ -13,7 +15,7 @@ from segtrust.inference.scan import prepare
 from segtrust.losses import LOSSES, parse_loss
 from segtrust.models import Head, Label
 from segtrust.training import Budget, Case, loop, train_member
-from segtrust.training.loop import data_digest
+from segtrust.training.loop import data_digest, run_settings
 
 SPEC = spec_of(
     labels=(Label("ball", 1, 1),), patch=(8, 8, 8), network={**TINY_NETWORK, "out_channels": 2}, members=1
@@ -204,3 +206,86 @@ def test_a_run_on_a_gpu_gives_a_member_for_the_cpu(cases, tmp_path):
     assert all(
         torch.isfinite(tensor).all() for tensor in weights(result).values() if tensor.is_floating_point()
     )
+
+
+# --- what a round adds -------------------------------------------------------------------------------------
+
+
+def test_options_that_are_not_used_leave_the_name_of_a_run_as_it_was(cases):
+    settings = run_settings(SPEC, cases, BUDGET, seed=1)
+    assert set(settings) == {"spec", "budget", "seed", "code", "cases", "data"}
+    assert "patches" not in settings["budget"]
+    assert run_settings(SPEC, cases, Budget(patches=4), seed=1)["budget"]["patches"] == 4
+
+
+def test_a_warm_start_begins_where_the_other_member_ended(cases, straight, tmp_path):
+    start = train_member(SPEC, cases, BUDGET, seed=1, folder=tmp_path / "first")
+    still = Budget(epochs=1, learning_rate=1e-12, weight_decay=0.0, average=0.0)
+    warm = weights(train_member(SPEC, cases, still, seed=5, folder=tmp_path / "w", initial=start))
+    cold = weights(train_member(SPEC, cases, still, seed=5, folder=tmp_path / "c"))
+    name = next(name for name in straight if name.endswith("conv.weight"))
+    assert torch.allclose(warm[name], straight[name], atol=1e-6)
+    assert not torch.allclose(cold[name], straight[name], atol=1e-2)
+
+
+def test_other_initial_weights_are_another_run(cases, tmp_path):
+    first, second = (
+        train_member(SPEC, cases, BUDGET, seed=seed, folder=tmp_path / str(seed)) for seed in (1, 2)
+    )
+    train_member(SPEC, cases, BUDGET, seed=1, folder=tmp_path / "warm", initial=first)
+    with pytest.raises(TrainingError, match="same settings"):
+        train_member(SPEC, cases, BUDGET, seed=1, folder=tmp_path / "warm", initial=second)
+
+
+def test_an_epoch_of_more_patches_than_scans_draws_every_scan_about_alike(cases, tmp_path, monkeypatch):
+    drawn = []
+
+    class Watched(loop.Augmentation):
+        def __call__(self, case, seed):
+            drawn.append((case.id, seed))
+            return super().__call__(case, seed)
+
+    monkeypatch.setattr(loop, "Augmentation", Watched)
+    train_member(SPEC, cases, Budget(epochs=1, patches=7), seed=1, folder=tmp_path)
+    ids = [name for name, _ in drawn]
+    assert sorted(ids.count(name) for name in "012") == [2, 2, 3]
+    assert len(set(drawn)) == 7  # each time another patch
+
+
+@pytest.mark.parametrize(
+    "damage", [b"", b"PK\x03\x04 no zip file", None], ids=["empty", "garbage", "cut off"]
+)
+def test_a_damaged_checkpoint_is_told_and_the_member_starts_again(cases, straight, tmp_path, caplog, damage):
+    with pytest.raises(InterruptedRunError):
+        train_member(SPEC, cases, BUDGET, seed=1, folder=tmp_path, progress=stop_after(2))
+    path = tmp_path / "checkpoint.pt"
+    path.write_bytes(path.read_bytes()[:5000] if damage is None else damage)
+    epochs = []
+    again = train_member(
+        SPEC, cases, BUDGET, seed=1, folder=tmp_path, progress=lambda r: epochs.append(r.epoch)
+    )
+    assert "checkpoint.pt cannot be read" in caplog.text
+    assert "this member starts again" in caplog.text
+    assert epochs == [1, 2, 3]
+    assert same(weights(again), straight)
+
+
+def test_a_damaged_finished_member_is_trained_again(cases, straight, tmp_path, caplog):
+    member = train_member(SPEC, cases, BUDGET, seed=1, folder=tmp_path)
+    member.write_bytes(member.read_bytes()[:100])
+    assert same(weights(train_member(SPEC, cases, BUDGET, seed=1, folder=tmp_path)), straight)
+    assert "A finished member cannot be read and is trained again" in caplog.text
+
+
+@pytest.mark.skipif(os.name != "posix", reason="no limit of file sizes but on POSIX")
+def test_a_full_disk_is_named_and_finished_epochs_stay(cases, straight, tmp_path):
+    with pytest.raises(InterruptedRunError):
+        train_member(SPEC, cases, BUDGET, seed=1, folder=tmp_path, progress=stop_after(1))
+    before = (tmp_path / "checkpoint.pt").read_bytes()
+    with (
+        small_files(2000),
+        pytest.raises(TrainingError, match=r"must be writable, got: .*Is the disk full\?"),
+    ):
+        train_member(SPEC, cases, BUDGET, seed=1, folder=tmp_path)
+    assert (tmp_path / "checkpoint.pt").read_bytes() == before
+    assert same(weights(train_member(SPEC, cases, BUDGET, seed=1, folder=tmp_path)), straight)

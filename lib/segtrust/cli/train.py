@@ -1,4 +1,4 @@
-"""`segtrust train`: members from a recipe, then calibration, measurement and a published version."""
+"""`segtrust train`: a model from a recipe, or a round on the labels of a site."""
 
 import argparse
 import shlex
@@ -6,6 +6,8 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+from segtrust.cli.site_round import add_round_arguments, run_on_site
+from segtrust.errors import SettingError
 from segtrust.evaluate.release import release
 from segtrust.training.run import Recipe, train_ensemble
 
@@ -14,19 +16,26 @@ __all__ = ["add_arguments", "run"]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `segtrust train`."""
-    parser.add_argument("recipe", help="name of a recipe that comes with segtrust, or a JSON file")
     parser.add_argument(
-        "--data", type=Path, required=True, metavar="DIR", help="folder with images, labels and splits.json"
+        "name", help="with --studies a model; with --data a recipe that comes with segtrust, or a JSON file"
+    )
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument("--data", type=Path, metavar="DIR", help="folder with images, labels and splits.json")
+    where.add_argument(
+        "--studies", type=Path, metavar="DIR", help="folder of scans that a MONAI Label server labels"
     )
     parser.add_argument(
-        "--models-dir", type=Path, required=True, metavar="DIR", help="folder of models to publish into"
+        "--models-dir",
+        type=Path,
+        metavar="DIR",
+        help="with --data the folder of models to publish into; with --studies a folder with more models",
     )
     parser.add_argument(
         "--runs",
         type=Path,
         default=Path("runs"),
         metavar="DIR",
-        help="checkpoints; a run resumes there (default: runs)",
+        help="with --data: checkpoints; a run resumes there (default: runs)",
     )
     parser.add_argument(
         "--workers", type=int, default=1, help="members trained at the same time (default: 1)"
@@ -36,18 +45,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="instead of the recipe's, such as 'dice_ce + 0.3*hard_l1_ace'; names: docs/reference/losses.md",
     )
     parser.add_argument("--device", default="cpu", help="where to train (default: cpu)")
+    add_round_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train the missing members, then calibrate on val, measure on test and publish.
+    """Run a round on a site; or train a recipe's members, calibrate on val, measure on test and publish.
 
     Args:
         args: options of :func:`add_arguments`.
 
     Returns:
         The exit status.
+
+    Raises:
+        SettingError: if a recipe has no folder to publish into.
     """
-    recipe = Recipe.read(args.recipe)
+    if args.studies is not None:
+        return run_on_site(args)
+    if args.models_dir is None:
+        raise SettingError("--data needs --models-dir, the folder of models to publish into.")
+    recipe = Recipe.read(args.name)
     if args.loss:
         recipe = replace(recipe, budget=replace(recipe.budget, loss=args.loss))
     name = recipe.spec.name

@@ -67,9 +67,8 @@ def run(args: argparse.Namespace) -> int:
 def _show(model: Path, version_id: str | None, *, tables: bool) -> None:
     version = open_version(model, version_id)
     if not tables:
-        print(
-            f"{model.name} {version.id}: all {len(version.card['files'])} files check; digest {version.digest}"
-        )
+        files = len(version.card["files"])
+        print(f"{model.name} {version.id}: all {files} files check; digest {version.digest}")
         if kept := why_unpublished(model, version.id):
             print(f"not served: {kept}")
         print(json.dumps(version.card, indent=2, sort_keys=True))

@@ -82,8 +82,8 @@ def recalibrate(
             source = "out-of-fold scans"
             why = (
                 f"only {len(subjects)} patients have the role calibration: fitted to them and to "
-                f"{len(known)} training scans as those members see them that left them out; a part of the members is surer "
-                "of itself than all together, so the result is rather too cautious"
+                f"{len(known)} training scans as those members see them that left them out; a part of the "
+                "members is surer of itself than all together, so the result is rather too cautious"
             )
             subjects |= {scan.subject for scan, _ in known}
     if len(subjects) < MIN_SUBJECTS:

@@ -273,8 +273,9 @@ def _nothing_to_train_on(labelled: Sequence[LabelledScan], cohort: Cohort) -> st
     reasons = "; ".join(f"{scan}: {reason}" for scan, reason in list(cohort.left_out.items())[:5])
     if cohort.labels:
         return (
-            f"training needs at least one labelled scan whose role is train, got {len(cohort.calibration)} of "
-            f"role calibration and {len(cohort.test)} of role test. Label more scans. {reasons}".strip()
+            "training needs at least one labelled scan whose role is train, got "
+            f"{len(cohort.calibration)} of role calibration and {len(cohort.test)} of role test. "
+            f"Label more scans. {reasons}".strip()
         )
     return (
         f"training needs at least one labelled scan that can be used, got none of {len(labelled)}: {reasons}"
