@@ -113,6 +113,23 @@ def test_a_process_that_cannot_be_started_blocks_nothing(site, background, label
     assert site.status(running=True) is None
 
 
+def test_a_process_that_says_nothing_has_failed_and_one_of_an_earlier_server_was_stopped(
+    site, background, labelled
+):
+    labelled["tiny"] = {"a": "1"}
+    site.start("tiny", {})
+    assert site.status()["segtrust"]["state"] == "running"
+    background.finish()
+    site.wait()
+    record = site.status()["segtrust"]
+    assert record["state"] == "failed"
+    assert "its process was gone without a word" in record["error"]["detail"]
+    site._rounds["tiny"].record.begin()
+    site.close_old()
+    site.close_old()
+    assert site.status()["segtrust"]["state"] == "stopped"
+
+
 @pytest.mark.parametrize("unload", [True, False], ids=["unload", "keep"])
 def test_a_gpu_that_serves_is_free_while_it_trains(
     site, two_models, background, labelled, monkeypatch, unload

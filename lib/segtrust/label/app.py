@@ -242,6 +242,7 @@ class SegtrustApp(_Host):
         from monailabel.app import app as server  # noqa: PLC0415
 
         announce_server()
+        self.trainings.close_old()
         install_routes(server)
         super().on_init_complete()
         threading.Thread(target=self._fix_roles, name="roles", daemon=True).start()

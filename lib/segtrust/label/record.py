@@ -31,6 +31,11 @@ class RoundRecord:
         """Start the record of a new round; of the last one only what it learned from is kept."""
         self._write({"learned": self.read().get("learned", {}), "state": "running", **facts})
 
+    def close(self, state: str, **facts: Any) -> None:  # noqa: ANN401  # of JSON types
+        """Say how a round ended whose process could not say it itself."""
+        if self.read().get("state") == "running":
+            self.update(state=state, **facts)
+
     def update(self, **facts: Any) -> None:  # noqa: ANN401  # of JSON types
         """Add or replace facts of the round."""
         self._write({**self.read(), **facts})

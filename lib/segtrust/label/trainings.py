@@ -20,6 +20,11 @@ __all__ = ["Trainings"]
 logger = logging.getLogger(__name__)
 
 _WAIT_SECONDS = 10.0
+_NO_WORD = {
+    "detail": "the training must say how it ended, but its process was gone without a word. Did the memory not "
+    "suffice? The server's log has what it wrote.",
+    "code": "training",
+}
 
 
 class Trainings:
@@ -101,6 +106,12 @@ class Trainings:
             answer[requests[0]["model"]] = {"result": self._begin(requests), "detail": None}
             return answer
 
+    def close_old(self) -> None:
+        """Say of trainings that ended with an earlier server that they were stopped."""
+        for task in self._rounds.values():
+            if not task.is_running():
+                task.record.close("stopped")
+
     def wait(self) -> None:
         """Return when no training runs and none waits."""
         self._ended.wait()
@@ -143,7 +154,6 @@ class Trainings:
         for process in list(processes("train").values()):
             _end(process.pid)
         self._ended.wait(_WAIT_SECONDS)
-        self._rounds[task["request"]["model"]].record.update(state="stopped")
         result = "Stopped. Finished members stay; the next start goes on with them."
         # 3D Slicer reads the last of the details, and fails where there are none
         return {**self.described(task), "details": [*task.get("details", ()), result], "result": result}
@@ -185,8 +195,13 @@ class Trainings:
         try:
             for request in requests:
                 if not self._stopping.is_set():
+                    record = self._rounds[request["model"]].record
+                    record.begin()
                     with self._room(request):
                         run_background_task(request, "train", debug=True)  # in this thread
+                    if self._stopping.is_set():
+                        record.close("stopped")
+                    record.close("failed", error=_NO_WORD)
         finally:
             for task in tasks("train"):
                 if task["status"] == "SUBMITTED":  # its process could not be started; the log says why
