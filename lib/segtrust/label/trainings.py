@@ -21,8 +21,8 @@ logger = logging.getLogger(__name__)
 
 _WAIT_SECONDS = 10.0
 _NO_WORD = {
-    "detail": "the training must say how it ended, but its process was gone without a word. Did the memory not "
-    "suffice? The server's log has what it wrote.",
+    "detail": "the training must say how it ended, but its process was gone without a word. Did the memory "
+    "not suffice? The server's log has what it wrote.",
     "code": "training",
 }
 
