@@ -109,7 +109,7 @@ class RoundTask(TrainTask):
             datastore: the scans.
 
         Returns:
-            What the record says in the end.
+            State, version and reason; the record has the rest.
 
         Raises:
             SettingError: for an option that is not allowed.
@@ -135,7 +135,7 @@ class RoundTask(TrainTask):
         finally:
             self._lock.release()
         logger.info("Training of %s: %s. %s", self.model.name, result.status, result.reason)
-        return self.record.read()
+        return {"state": result.status, "version": result.version, "reason": result.reason}
 
     def _round(self, settings: RoundSettings, datastore: Datastore) -> tuple[RoundResult, dict[str, Any]]:
         labels = self.labels(datastore)

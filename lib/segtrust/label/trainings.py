@@ -134,8 +134,8 @@ class Trainings:
 
     def described(self, task: Mapping[str, Any]) -> dict[str, Any]:
         """A task as MONAI Label describes it, and what its round has recorded."""
-        round_task = self._rounds.get(task["request"]["model"])
-        return {**task, "segtrust": round_task.record.read() if round_task else {}}
+        record = self._rounds[task["request"]["model"]].record.read()
+        return {**task, "segtrust": {key: value for key, value in record.items() if key != "learned"}}
 
     def stop(self) -> dict[str, Any] | None:
         """End the training that runs, with all its processes, and forget those that wait.
