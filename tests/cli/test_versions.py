@@ -40,3 +40,8 @@ def test_broken_version_is_listed_as_broken_and_fails(models, capsys):
     next((models / "toy" / "versions" / "0002" / "members").iterdir()).write_bytes(b"cut")
     assert cli.main(["versions", "list", "--models-dir", str(models)]) == 1
     assert "toy  broken: " in capsys.readouterr().out
+
+
+def test_tables_need_figures_of_test_scans(models, capsys):
+    assert cli.main(["versions", "show", "toy", "--tables", "--models-dir", str(models)]) == 1
+    assert "must have figures of test scans for tables" in capsys.readouterr().err

@@ -28,15 +28,14 @@ def short_epochs(monkeypatch):
 
 @pytest.fixture
 def site(tmp_path):
-    """``site(roles)`` makes a shipped model and labelled scans; ``site.round(scans)`` runs a round on them."""
+    """``site(roles)`` makes a shipped model and labelled scans; ``site.round(scans)`` runs a round."""
 
     def make(roles):
         return make_site(tmp_path, roles)
 
     def run(scans, settings=SHORT, *, parent=None, report=lambda _: None):
-        parent = parent or next(
-            p for p in (make.model, tmp_path / "shipped/balls") if (p / "current").is_file()
-        )
+        known = (p for p in (make.model, tmp_path / "shipped/balls") if (p / "current").is_file())
+        parent = parent or next(known)
         return run_round(
             parent, tmp_path / "site", scans, settings, cache=tmp_path / "cache", key=KEY, report=report
         )

@@ -106,7 +106,8 @@ class _Round:
     device: str
 
     def run(self, labelled: Sequence[LabelledScan], report: Callable[[Progress], None]) -> RoundResult:
-        cohort = gather(labelled, self.spec, self._known(labelled))
+        best = best_version(self.model) if (self.model / "current").is_file() else self.base
+        cohort = gather(labelled, self.spec, self._known(labelled, best))
         if not cohort.train:
             raise TrainingError(_nothing_to_train_on(labelled, cohort))
         plan = make_plan(self.base, self.spec, cohort, self.settings, self.device, self.key)
@@ -122,7 +123,6 @@ class _Round:
             digest="draft",
         )
         clock.step("gate")
-        best = best_version(self.model) if (self.model / "current").is_file() else self.base
         pairs = self._pairs(best, draft, cohort)
         verdict = judge(pairs)
         clock.step("calibrating")
@@ -157,9 +157,10 @@ class _Round:
         labels = tuple(replace(label, source_value=label.value) for label in self.base.spec.labels)
         return replace(self.base.spec, labels=labels)
 
-    def _known(self, labelled: Sequence[LabelledScan]) -> dict[str, str]:
-        """Patients that an earlier version learnt from."""
-        learnt = {patient for seen in self.base.card.get("learnt", []) for patient in seen}
+    def _known(self, labelled: Sequence[LabelledScan], best: ModelVersion) -> dict[str, str]:
+        """Patients that the parent or the best version learnt from."""
+        cards = (self.base.card, best.card)
+        learnt = {patient for card in cards for seen in card.get("learnt", []) for patient in seen}
         return {
             scan.subject: "an earlier version was trained on its patient"
             for scan in labelled
