@@ -14,6 +14,7 @@ from segtrust.errors import ModelNotFoundError
 from segtrust.label.failures import BusyError, LabelError
 from segtrust.label.served import ServedModel
 from segtrust.label.trainer import RoundTask, no_labels, round_settings
+from segtrust.models import open_version
 
 __all__ = ["Trainings"]
 
@@ -62,6 +63,7 @@ class Trainings:
             BusyError: if a training runs.
             SettingError: for an option that is not allowed.
             LabelError: if no scan has a final label.
+            ModelError: if the version to start from is damaged.
         """
         with self._lock:
             self._refuse_second()
@@ -178,6 +180,7 @@ class Trainings:
         labels = task.labels(self._datastore)
         if not labels:
             raise no_labels(model)
+        open_version(task.model.folder)  # a damaged one is named here: a process beside us could not start
         return {"labels": len(labels), "new_labels": task.new_labels(labels), "ignored": list(ignored)}
 
     def _begin(self, requests: Sequence[dict[str, Any]]) -> dict[str, Any]:
