@@ -21,7 +21,7 @@ from segtrust.errors import ModelNotFoundError, ScanError, SegtrustError, Settin
 from segtrust.inference import Prediction
 from segtrust.label.archive import Archive, objects_of
 from segtrust.label.collect import fix_roles
-from segtrust.label.connection import connect, image_filters, listing_seconds
+from segtrust.label.connection import connect, forget_defaults, image_filters, listing_seconds
 from segtrust.label.datastore import SafeDatastore, tag_name
 from segtrust.label.dicomweb import DicomwebDatastore, cache_dir
 from segtrust.label.environment import announce_server, background_method
@@ -242,6 +242,7 @@ class SegtrustApp(_Host):
         from monailabel.app import app as server  # noqa: PLC0415
 
         announce_server()
+        forget_defaults()
         self.trainings.close_old()
         install_routes(server)
         super().on_init_complete()
