@@ -21,6 +21,13 @@ EXAMPLES = {
     "ohif_strategy": ("uniform", "uniform"),
     "store_in_pacs": ("mask, entropy", ("mask", "entropy")),
     "warm_up": ("0", False),
+    "train_epochs": ("7", 7),
+    "train_loss": ("dice + 0.5 * nacl", "dice + 0.5 * nacl"),
+    "train_start": ("scratch", "scratch"),
+    "train_workers": ("2", 2),
+    "small_gate": ("ask", "ask"),
+    "subjects": ("^(P[0-9]+)_", "^(P[0-9]+)_"),
+    "unload_while_training": ("no", False),
 }
 
 

@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 
 from segtrust.errors import SettingError
 
-__all__ = ["MAP_NAMES", "AppSettings", "InferRequest", "parse_bool"]
+__all__ = ["MAP_NAMES", "AppSettings", "InferRequest", "TrainRequest", "parse_bool"]
 
 MAP_NAMES: tuple[str, ...] = (
     "entropy",
@@ -92,6 +92,19 @@ class AppSettings:
         "what each inference stores in the PACS: `none`, `mask`, `entropy`, ... (docs/how-to/pacs.md)",
     )
     warm_up: bool = _setting(True, "run one small prediction at start, so that the first user does not wait")
+    train_epochs: int = _setting(40, "epochs of each member; fewer are faster and worse")
+    train_loss: str = _setting("dice_ce", "training loss, with weights if a sum (docs/reference/losses.md)")
+    train_start: str = _setting("warm", "`warm` goes on from the version in use, `scratch` begins anew")
+    train_workers: int = _setting(1, "members trained at the same time, each in a process with one thread")
+    small_gate: str = _setting(
+        "publish", "with too few calibration patients to judge a new version: `publish` it or `ask`"
+    )
+    subjects: str = _setting(
+        "", "whose a scan is: CSV file (columns case, subject) or expression with a group for the patient"
+    )
+    unload_while_training: bool = _setting(
+        True, "while a training uses the GPU that serves, keep no members there between two requests"
+    )
 
     def __post_init__(self) -> None:
         if self.precision not in ("fp32", "bf16"):
@@ -168,6 +181,13 @@ _READERS: dict[str, Any] = {
     "ohif_strategy": str,
     "store_in_pacs": _read_objects,
     "warm_up": lambda text: parse_bool(text, "warm_up"),
+    "train_epochs": lambda text: _number(text, "train_epochs", int),
+    "train_loss": str,
+    "train_start": str,
+    "train_workers": lambda text: _number(text, "train_workers", int),
+    "small_gate": str,
+    "subjects": str,
+    "unload_while_training": lambda text: parse_bool(text, "unload_while_training"),
 }
 
 # keys that MONAI Label, its plug-ins or its datastore put into a request; everything else is reported
@@ -233,6 +253,61 @@ class InferRequest:
                 sorted(key for key in request if key not in known and not key.startswith("image_"))
             ),
         )
+
+
+# what MONAI Label, its plug-ins or their settings put into every request to train
+_TRAIN_PLATFORM_KEYS = frozenset({"model", "client_id", "gpus", "local_rank", "bundle_path"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainRequest:
+    """What one request to train asks for; ranges are checked where a round begins.
+
+    Raises:
+        SettingError: if a number is none.
+
+    Example:
+        >>> asked = TrainRequest.from_request({"epochs": "2", "max_epochs": 9}, AppSettings())
+        >>> asked.epochs, asked.loss, asked.ignored
+        (2, 'dice_ce', ('max_epochs',))
+    """
+
+    epochs: int
+    loss: str
+    start: str
+    small_gate: str
+    workers: int
+    device: str
+    ignored: tuple[str, ...] = ()
+
+    @classmethod
+    def from_request(cls, request: Mapping[str, Any], settings: AppSettings) -> Self:
+        """Read a MONAI Label request to train.
+
+        Args:
+            request: the request's dictionary; lists (a plug-in's unread option) count by their first value.
+            settings: the app's settings, which supply what the request leaves open.
+
+        Returns:
+            The typed request; ``ignored`` names the keys that nothing here understands.
+
+        Source:
+            ours.
+        """
+        defaults: dict[str, Any] = {
+            "epochs": settings.train_epochs,
+            "loss": settings.train_loss,
+            "start": settings.train_start,
+            "small_gate": settings.small_gate,
+            "workers": settings.train_workers,
+            "device": settings.device,
+        }
+        given: dict[str, Any] = {}
+        for key, default in defaults.items():
+            value = _first(request.get(key))
+            value = default if value in (None, "") else value
+            given[key] = _number(value, key, int) if isinstance(default, int) else str(value)
+        return cls(**given, ignored=tuple(sorted(set(request) - set(defaults) - _TRAIN_PLATFORM_KEYS)))
 
 
 def _first(value: Any) -> Any:  # noqa: ANN401  # whatever a request holds

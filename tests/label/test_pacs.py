@@ -1,5 +1,6 @@
 """What is asked of an archive, seen by a client that only counts; tests/pacs asks a real one."""
 
+import os
 import socket
 
 import pytest
@@ -8,7 +9,7 @@ from monailabel.config import settings as platform
 from monailabel.interfaces.exception import ImageNotFoundException
 from pydicom import Dataset
 
-from segtrust.label.connection import connect, image_filters, listing_seconds
+from segtrust.label.connection import connect, forget_defaults, image_filters, listing_seconds
 from segtrust.label.failures import PacsError, status_and_code
 from segtrust.label.pacs import Pacs
 
@@ -152,3 +153,13 @@ def test_settings_of_monai_label_count_only_if_somebody_made_them(monkeypatch):
     monkeypatch.setattr(platform, "MONAI_LABEL_DICOMWEB_CACHE_EXPIRY", 5)
     assert image_filters() == ({"Modality": "PT"},)
     assert listing_seconds() == 5
+
+
+def test_a_setting_that_nobody_made_is_not_handed_on_as_if_somebody_had(monkeypatch):
+    # MONAI Label writes the values of all its settings into the environment of the processes it starts
+    names = ("MONAI_LABEL_DICOMWEB_SEARCH_FILTER", "MONAI_LABEL_DICOMWEB_CACHE_EXPIRY")
+    monkeypatch.setattr(platform, "__pydantic_fields_set__", {names[1]})
+    for name in names:
+        monkeypatch.setenv(name, "5")
+    forget_defaults()
+    assert [name in os.environ for name in names] == [False, True]

@@ -49,3 +49,27 @@ def test_warming_up_makes_one_prediction(served, caplog):
     with caplog.at_level("INFO", logger="segtrust"):
         warm_up([served])
     assert "is warm" in caplog.text
+
+
+def test_what_training_publishes_on_the_site_is_served_instead_of_the_model_that_was_found(
+    tmp_path, tiny_model, tiny_spec, tiny_scan
+):
+    settings = AppSettings(models_dir=tiny_model.parent, models=("tiny",), device="cpu")
+    model = serve_models(settings, tmp_path / "site")["tiny"]
+    before = model.predict(tiny_scan)
+    publish_random_version(tmp_path / "site" / "models" / "tiny", tiny_spec, seed=9)
+    after = model.predict(tiny_scan)
+    assert model.folder == tmp_path / "site" / "models" / "tiny"
+    assert (before.version_id, after.version_id) == ("0001", "0001")  # ids of two folders
+    assert before.digest != after.digest
+
+
+def test_members_leave_a_device_that_is_lent_and_come_back(served, tiny_scan):
+    before = served.predict_apart(tiny_scan).mask
+    kept = served._predictor(served.version(), "cpu")
+    served.lend("cpu")
+    during = served._predictor(served.version(), "cpu")
+    assert (kept.keep_members, during.keep_members) == (True, False)
+    assert (served.predict_apart(tiny_scan).mask == before).all()
+    served.take_back()
+    assert served._predictor(served.version(), "cpu").keep_members is True

@@ -84,6 +84,7 @@ def _import_plugin(folder, app, said):
     slicer.util.saveNode = _save_node
     slicer.util.errorDisplay = lambda text, detailedText="": said.append(f"{text} {detailedText}")  # noqa: N803
     slicer.util.warningDisplay = said.append
+    slicer.util.confirmOkCancelDisplay = lambda *_, **__: True
     slicer.util.infoDisplay = lambda _text, detailedText="": said.append(json.loads(detailedText))  # noqa: N803
     sys.path.insert(0, folder)
     import MONAILabel as plugin  # noqa: N813, PLC0415 -- possible only now
@@ -148,6 +149,11 @@ def main():
             _remove(widget, word)
         elif step == "submit":
             widget.onSaveLabel()
+        elif step == "train":
+            widget.ui.trainerBox.currentText = word
+            widget.onTraining()
+        elif step == "stop":
+            widget.onStopTraining()
         volume = widget._volumeNode
         found.append({
             "said": list(said),

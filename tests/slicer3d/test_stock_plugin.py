@@ -122,6 +122,18 @@ def test_4_bands_made_after_the_structures_may_have_cut_them_and_are_refused(plu
     assert server.get("/datastore/").json()["completed"] == 1
 
 
+def test_5_the_buttons_start_a_training_with_its_defaults_and_stop_it(plugin, server):
+    (started,) = plugin(["train", MODEL])
+    assert started["said"] == []
+    status = server.get("/train/").json()
+    assert status["status"] in {"SUBMITTED", "RUNNING"}, status
+    assert status["request"]["model"] == MODEL
+    assert status["request"]["loss"] == "dice_ce"  # the first of the list that the table shows
+    (stopped,) = plugin(["stop", ""])
+    assert stopped["said"] == []
+    assert server.get("/train/").json()["status"] == "STOPPED"
+
+
 def stored_label(server, scan, tmp_path):
     path = tmp_path / "stored.nii.gz"
     path.write_bytes(server.get("/datastore/label", params={"label": scan, "tag": "final"}).content)

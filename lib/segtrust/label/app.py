@@ -14,14 +14,17 @@ from monailabel.interfaces.tasks.batch_infer import BatchInferTask
 from monailabel.interfaces.tasks.infer_v2 import InferTask
 from monailabel.interfaces.tasks.scoring import ScoringMethod
 from monailabel.interfaces.tasks.strategy import Strategy
+from monailabel.interfaces.tasks.train import TrainTask
 
 from segtrust import __version__
-from segtrust.errors import ModelNotFoundError, ScanError, SettingError
+from segtrust.errors import ModelNotFoundError, ScanError, SegtrustError, SettingError
 from segtrust.inference import Prediction
 from segtrust.label.archive import Archive, objects_of
-from segtrust.label.connection import connect, image_filters, listing_seconds
+from segtrust.label.collect import fix_roles
+from segtrust.label.connection import connect, forget_defaults, image_filters, listing_seconds
 from segtrust.label.datastore import SafeDatastore, tag_name
 from segtrust.label.dicomweb import DicomwebDatastore, cache_dir
+from segtrust.label.environment import announce_server, background_method
 from segtrust.label.failures import LabelError
 from segtrust.label.infer import CombinedTask, MaskTask, UncertaintyTask
 from segtrust.label.names import RESEARCH_ONLY, app_labels, band_labels, combined_labels, structure_labels
@@ -30,10 +33,13 @@ from segtrust.label.routes import install_routes
 from segtrust.label.scoring import EntropyScoring
 from segtrust.label.served import serve_models
 from segtrust.label.strategies import EntropyStrategy, OhifStrategy, UniformStrategy
+from segtrust.label.trainer import RoundTask, round_settings
+from segtrust.label.trainings import Trainings
 from segtrust.label.uploads import holds_upload
 from segtrust.label.warmup import warm_up
 from segtrust.settings import AppSettings
 from segtrust.store import StateStore, state_dir_for
+from segtrust.training.cohort import subjects_of
 
 if TYPE_CHECKING:
     from monailabel.interfaces.app import MONAILabelApp as _Host
@@ -87,6 +93,8 @@ class SegtrustApp(_Host):
             labels=app_labels([*self.bands.values(), *views], self.structures.values()),
         )
         self._auto_update_scoring = False
+        rounds = {name: task for name, task in self._trainers.items() if isinstance(task, RoundTask)}
+        self.trainings = Trainings(rounds, self.served, self.datastore())
 
     def init_infers(self) -> dict[str, InferTask]:
         tasks: dict[str, InferTask] = {}
@@ -107,6 +115,17 @@ class SegtrustApp(_Host):
     def init_scoring_methods(self) -> dict[str, ScoringMethod]:
         return {"entropy": EntropyScoring(self.served, self.store)}
 
+    def init_trainers(self) -> dict[str, TrainTask]:
+        subjects_of((), rule=self.settings.subjects)  # a rule that cannot be read stops the start
+        round_settings({}, self.settings)  # and so does a value out of its range
+        if not isinstance(self.datastore(), SafeDatastore):
+            return {}  # an archive of which MONAI Label alone knows the labels
+        return {
+            name: RoundTask(model, self.store, self.state_dir)
+            for name, model in self.served.items()
+            if model.spec.spatial_dims == 3 and model.spec.head.kind == "softmax"
+        }
+
     def init_batch_infer(self) -> BatchInferTask:
         return _BatchInfer()
 
@@ -117,6 +136,7 @@ class SegtrustApp(_Host):
             self.studies,
             structures=self.structures,
             on_served=self.store.mark_served,
+            frozen=background_method() == "train",
             extensions=platform.MONAI_LABEL_DATASTORE_FILE_EXT,
             auto_reload=platform.MONAI_LABEL_DATASTORE_AUTO_RELOAD,
             read_only=platform.MONAI_LABEL_DATASTORE_READ_ONLY,
@@ -132,6 +152,7 @@ class SegtrustApp(_Host):
             pacs,
             specs={name: model.spec for name, model in self.served.items()},
             on_served=self.store.mark_served,
+            frozen=background_method() == "train",
         )
 
     def _archive(self) -> Archive | None:
@@ -220,11 +241,25 @@ class SegtrustApp(_Host):
         # exists only in a server process; to import it elsewhere would build one
         from monailabel.app import app as server  # noqa: PLC0415
 
+        announce_server()
+        forget_defaults()
+        self.trainings.close_old()
         install_routes(server)
         super().on_init_complete()
+        threading.Thread(target=self._fix_roles, name="roles", daemon=True).start()
         if self.settings.warm_up:
             models = list(self.served.values())
             threading.Thread(target=warm_up, args=(models,), name="warm-up", daemon=True).start()
+
+    def _fix_roles(self) -> None:
+        """Roles are there before anything is selected; a PACS that is asleep must not stop the server."""
+        datastore = self.datastore()
+        if not isinstance(datastore, SafeDatastore):
+            return
+        try:
+            fix_roles(datastore, self.store, self.settings)
+        except (SegtrustError, requests.RequestException) as error:
+            logger.warning("Roles of the scans are not fixed yet: %s", error)
 
 
 class _BatchInfer(BatchInferTask):

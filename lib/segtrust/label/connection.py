@@ -1,5 +1,6 @@
 """How the PACS is reached: MONAI Label's own settings, with time limits and with defaults that fit."""
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,11 +9,12 @@ from dicomweb_client.ext.gcp.session_utils import create_session_from_gcp_creden
 from monailabel.config import settings as platform
 from monailabel.datastore.dicom import DICOMwebClientX
 
-__all__ = ["connect", "image_filters", "listing_seconds"]
+__all__ = ["connect", "forget_defaults", "image_filters", "listing_seconds"]
 
 _CONNECT_SECONDS = 10
 _LISTING_SECONDS = 60
 _IMAGES = ({"Modality": "CT"}, {"Modality": "MR"})
+_FILTER, _EXPIRY = "MONAI_LABEL_DICOMWEB_SEARCH_FILTER", "MONAI_LABEL_DICOMWEB_CACHE_EXPIRY"
 
 
 def connect(url: str) -> DICOMwebClientX:
@@ -52,13 +54,20 @@ class _PatientSession(requests.Session):
 
 def image_filters() -> tuple[Mapping[str, Any], ...]:
     """Filters for series to annotate: CT and MR, unless MONAI Label's setting says otherwise."""
-    if "MONAI_LABEL_DICOMWEB_SEARCH_FILTER" in platform.model_fields_set:
+    if _FILTER in platform.model_fields_set:
         return (platform.MONAI_LABEL_DICOMWEB_SEARCH_FILTER,)
     return _IMAGES
 
 
 def listing_seconds() -> float:
     """How long a listing counts: MONAI Label's setting if it was made, else a minute instead of two hours."""
-    if "MONAI_LABEL_DICOMWEB_CACHE_EXPIRY" in platform.model_fields_set:
+    if _EXPIRY in platform.model_fields_set:
         return float(platform.MONAI_LABEL_DICOMWEB_CACHE_EXPIRY)
     return _LISTING_SECONDS
+
+
+def forget_defaults() -> None:
+    """Keep settings that nobody made from the processes of this server, to which MONAI Label hands on all."""
+    for name in (_FILTER, _EXPIRY):
+        if name not in platform.model_fields_set:
+            os.environ.pop(name, None)

@@ -6,6 +6,7 @@ import re
 import stat
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,22 @@ from monailabel.interfaces.exception import ImageNotFoundException
 
 from segtrust._files import replace_text
 from segtrust.label.cleaning import Structures, cleaned_file
-from segtrust.label.failures import PathError
+from segtrust.label.failures import LabelError, PathError
 
-__all__ = ["SafeDatastore", "tag_name"]
+__all__ = ["FinalLabel", "SafeDatastore", "tag_name"]
 
 logger = logging.getLogger(__name__)
 
 _TAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _UNSAFE_ID = re.compile(r"[\x00-\x1f/\\:*?\"<>|]|\.\.|^[.\s]|[.\s]$")
+
+
+@dataclass(frozen=True)
+class FinalLabel:
+    """A final label as it is listed: the model it belongs to (empty: any), a stamp that changes with it."""
+
+    model: str
+    stamp: str
 
 
 class SafeDatastore(LocalDatastore):
@@ -33,6 +42,7 @@ class SafeDatastore(LocalDatastore):
         folder: the studies.
         structures: structures of the served models, to which submitted labels are brought back.
         on_served: called with scan, client and strategy when a scan was handed out.
+        frozen: never write the index; for processes beside the server, which would undo what it wrote.
         options: what ``LocalDatastore`` takes.
     """
 
@@ -42,9 +52,11 @@ class SafeDatastore(LocalDatastore):
         *,
         structures: Structures,
         on_served: Callable[[str, str, str], None],
+        frozen: bool = False,
         **options: Any,  # noqa: ANN401 -- handed through
     ) -> None:
         self._structures = structures
+        self._frozen = frozen
         self._on_served = on_served
         self._guard = threading.RLock()  # the folder's watcher and requests change the same index
         super().__init__(folder, **options)
@@ -93,6 +105,26 @@ class SafeDatastore(LocalDatastore):
         Path(self.get_label_uri(label_id, tag)).chmod(stat.S_IMODE(mode))
         return label_id
 
+    def final_labels(self) -> dict[str, FinalLabel]:
+        """Scans with a final label, and whose it is; nothing is fetched for it."""
+        tag = DefaultLabelTag.FINAL.value
+        found = {}
+        for scan in sorted(self.get_labeled_images()):
+            path = Path(self.get_label_uri(scan, tag))
+            about = self.get_label_info(scan, tag).get("segtrust")
+            model = about["model"] if about else self._model_by_values(path)
+            state = path.stat()
+            found[scan] = FinalLabel(model, f"{state.st_size}-{state.st_mtime_ns}")
+        return found
+
+    def _model_by_values(self, path: Path) -> str:
+        """Whose a label is that somebody put into the folder, past all cleaning."""
+        try:
+            with cleaned_file(path, None, self._structures) as (_, report):
+                return report.model
+        except LabelError:
+            return ""  # training says what is wrong with it
+
     def remove_label(self, label_id: str, label_tag: str) -> None:
         with self._guard:
             if self.get_label_uri(label_id, label_tag):
@@ -127,6 +159,8 @@ class SafeDatastore(LocalDatastore):
                 self._init_from_datastore_file()
 
     def _update_datastore_file(self, lock: bool = True) -> None:
+        if self._frozen:
+            return
         if lock:
             with FileLock(self._lock_file):
                 self._replace_index()

@@ -25,7 +25,7 @@ from segtrust.errors import ScanError, SegtrustError, SettingError
 from segtrust.inference import write_volume
 from segtrust.inference.scan import read_labels
 from segtrust.label.cleaning import cleaned_file
-from segtrust.label.datastore import SafeDatastore, tag_name
+from segtrust.label.datastore import FinalLabel, SafeDatastore, tag_name
 from segtrust.label.names import structure_labels
 from segtrust.label.pacs import LabelSeries, Pacs
 from segtrust.models import Label, ModelSpec
@@ -45,6 +45,7 @@ class DicomwebDatastore(SafeDatastore):
         pacs: the archive.
         specs: specifications of the served models.
         on_served: called with scan, client and strategy when a scan was handed out.
+        frozen: never write the index of the cache; for processes beside the server.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class DicomwebDatastore(SafeDatastore):
         *,
         specs: Mapping[str, ModelSpec],
         on_served: Callable[[str, str, str], None],
+        frozen: bool = False,
     ) -> None:
         self._pacs = pacs
         self._specs = specs
@@ -63,8 +65,9 @@ class DicomwebDatastore(SafeDatastore):
             str(self._folder),
             structures={model: structure_labels(spec) for model, spec in specs.items()},
             on_served=on_served,
+            frozen=frozen,
             extensions=["*.nii.gz", "*.nii", "*.nrrd"],
-            auto_reload=True,
+            auto_reload=not frozen,
         )
 
     @property
@@ -227,6 +230,17 @@ class DicomwebDatastore(SafeDatastore):
         if tag_name(label_tag) == _FINAL:
             raise SettingError("a final label cannot be removed over DICOMweb. Remove it in the PACS itself.")
         super().remove_label(label_id, label_tag)
+
+    def final_labels(self) -> dict[str, FinalLabel]:
+        return {
+            image: FinalLabel(self._model_of(label), label.series)
+            for image, label in sorted(self._pacs.labels().items())
+        }
+
+    def _model_of(self, label: LabelSeries) -> str:
+        """The model with most of a label's structures."""
+        fitting = {m: len({n.lower() for n in names} & label.names) for m, names in self._structures.items()}
+        return max(fitting, key=fitting.__getitem__)
 
     def datalist(self, full_path: bool = True) -> list[dict[str, Any]]:
         pairs = []

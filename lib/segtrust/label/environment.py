@@ -5,7 +5,9 @@ import sys
 import tarfile
 from pathlib import Path
 
-__all__ = ["prepare_environment"]
+__all__ = ["announce_server", "background_method", "prepare_environment", "server_pid"]
+
+_SERVER = "SEGTRUST_SERVER_PID"
 
 
 def prepare_environment() -> None:
@@ -20,3 +22,22 @@ def prepare_environment() -> None:
         os.environ["PATH"] = os.pathsep.join([programs, *filter(None, paths)])
     # MONAI Label unpacks what clients send to /session; this refuses members like ../../x
     tarfile.TarFile.extraction_filter = staticmethod(tarfile.data_filter)
+
+
+def background_method() -> str | None:
+    """What MONAI Label started this process for: ``train``, ``scoring``, ...; ``None`` in the server."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    if spec is None or spec.name != "monailabel.interfaces.utils.app" or "-m" not in sys.argv[1:-1]:
+        return None
+    return sys.argv[sys.argv.index("-m", 1) + 1]
+
+
+def announce_server() -> None:
+    """Tell processes that this one starts which one it is."""
+    os.environ[_SERVER] = str(os.getpid())
+
+
+def server_pid() -> int | None:
+    """The server that started this process; ``None`` in the server itself and without one."""
+    pid = int(os.environ.get(_SERVER, "0"))
+    return pid if pid not in (0, os.getpid()) else None

@@ -24,9 +24,18 @@ from segtrust.errors import (
     SegtrustError,
     SettingError,
     StoreError,
+    TrainingError,
 )
 
-__all__ = ["HANDLERS", "LabelError", "PacsError", "PathError", "answer_failure", "status_and_code"]
+__all__ = [
+    "HANDLERS",
+    "BusyError",
+    "LabelError",
+    "PacsError",
+    "PathError",
+    "answer_failure",
+    "status_and_code",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +52,12 @@ class PathError(SegtrustError, ValueError):
     code = "path"
 
 
+class BusyError(SegtrustError, RuntimeError):
+    """A training was asked for while another one runs."""
+
+    code = "busy"
+
+
 class PacsError(SegtrustError, RuntimeError):
     """The PACS did not do what it was asked."""
 
@@ -56,9 +71,11 @@ _STATUS: tuple[tuple[type[Exception], int], ...] = (
     (SettingError, 400),
     (DeviceError, 400),
     (PathError, 400),
+    (BusyError, 429),  # MONAI Label's own status for it
     (LabelError, 422),
     (ScanError, 422),
     (DicomError, 422),
+    (TrainingError, 422),
     (PacsError, 502),
     (requests.RequestException, 502),
     (StoreError, 503),

@@ -40,12 +40,13 @@ _AS_STORED = (("application/dicom", "*"),)  # a server that must decompress firs
 
 @dataclass(frozen=True)
 class LabelSeries:
-    """A segmentation that counts as the label of a series; ``written`` sorts by time."""
+    """A segmentation that is the label of a series; ``written`` sorts by time, ``names`` are lower case."""
 
     image: str
     study: str
     series: str
     written: tuple[str, str]
+    names: frozenset[str]
 
 
 class Pacs:
@@ -74,6 +75,7 @@ class Pacs:
         # what never changes for a series is asked for once
         self._classes: dict[str, str] = {}
         self._labels: dict[str, LabelSeries | None] = {}
+        self._patients: dict[str, str] = {}
 
     @property
     def url(self) -> str:
@@ -119,6 +121,13 @@ class Pacs:
             "SeriesInstanceUID": series,
             **{keyword: str(header.get(keyword) or "UNK") for keyword in _SHOWN},
         }
+
+    def patient(self, series: str) -> str:
+        """PatientID of a series that is listed; empty if it has none."""
+        if series not in self._patients:
+            told = self.info(series)["PatientID"]  # a server need not list what belongs to the patient
+            self._patients[series] = "" if told == "UNK" else told
+        return self._patients[series]
 
     def fetch(self, study: str, series: str, folder: Path) -> None:
         """Fetch all files of a series; a folder that is there is whole.
@@ -175,12 +184,13 @@ class Pacs:
 
     def _search(self, filters: Mapping[str, Any]) -> list[Dataset]:
         found = self._client.search_for_series(
-            search_filters=dict(filters), fields=["SOPClassUID"], get_remaining=True
+            search_filters=dict(filters), fields=["SOPClassUID", "PatientID"], get_remaining=True
         )
         return [Dataset.from_json(item) for item in found]
 
     def _find_images(self) -> dict[str, str]:
         headers = [header for filters in self._filters for header in self._search(filters)]
+        self._patients |= {str(h.SeriesInstanceUID): str(h.PatientID) for h in headers if h.get("PatientID")}
         return {
             str(h.SeriesInstanceUID): str(h.StudyInstanceUID)
             for h in headers
@@ -222,7 +232,7 @@ class Pacs:
 
     def _as_label(self, header: Dataset, study: str, series: str) -> LabelSeries | None:
         references = header.get("ReferencedSeriesSequence")
-        names = {name.strip().lower() for name in segment_names(header).values()}
+        names = frozenset(name.strip().lower() for name in segment_names(header).values())
         if not references or is_prediction(header) or not names & self._known:
             logger.info("Segmentation %s is no label: a prediction, or of other structures", series)
             return None
@@ -231,4 +241,5 @@ class Pacs:
             study=study,
             series=series,
             written=(str(header.get("ContentDate") or ""), str(header.get("ContentTime") or "")),
+            names=names,
         )

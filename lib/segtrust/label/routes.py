@@ -20,6 +20,7 @@ from segtrust.label.dicomweb import DicomwebDatastore
 from segtrust.label.failures import HANDLERS, answer_failure
 from segtrust.label.ohif import routers_for
 from segtrust.label.strategies import telling_name
+from segtrust.label.train_routes import TRAIN_ROUTES
 from segtrust.label.uploads import receive
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def install_routes(server: FastAPI) -> None:
         ("POST", "scoring/{method}", run_scoring),
         ("POST", "activelearning/{strategy}", next_scan),
     )
-    for method, path, route in (*tasks, *DATASTORE_ROUTES):
+    for method, path, route in (*tasks, *DATASTORE_ROUTES, *TRAIN_ROUTES):
         server.add_api_route(
             f"{prefix}/{path}", route, methods=[method], include_in_schema=False, response_model=None
         )

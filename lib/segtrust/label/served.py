@@ -1,11 +1,14 @@
 """The models an app serves: the version in use, its predictors, and results that several tasks share."""
 
+import gc
 import hashlib
 import json
 import logging
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+
+import torch
 
 from segtrust.errors import ModelNotFoundError
 from segtrust.inference import Prediction, PredictionCache, Predictor, check_device, fingerprint
@@ -25,15 +28,29 @@ class ServedModel:
         folder: the model folder.
         settings: settings of the app.
         cache: results shared with the other models of the app.
+        site: folder of the site's models; a version that training publishes there is served from then on.
     """
 
-    def __init__(self, folder: Path, settings: AppSettings, cache: PredictionCache[Prediction]) -> None:
-        self.folder = folder
+    def __init__(
+        self,
+        folder: Path,
+        settings: AppSettings,
+        cache: PredictionCache[Prediction],
+        site: Path | None = None,
+    ) -> None:
         self.settings = settings
+        self._found = folder
+        self._site = site / folder.name if site else folder
         self._cache = cache
         self._lock = threading.Lock()
-        self._version = open_version(folder)
+        self._version = open_version(self.folder)
         self._predictors: dict[tuple[str, str], Predictor] = {}
+        self._lent: set[str] = set()
+
+    @property
+    def folder(self) -> Path:
+        """The model folder: the site's as soon as something was published there, else where it was found."""
+        return self._site if (self._site / "current").is_file() else self._found
 
     @property
     def spec(self) -> ModelSpec:
@@ -47,10 +64,11 @@ class ServedModel:
 
     def version(self) -> ModelVersion:
         """The version served now; a version that was published meanwhile is opened and checked first."""
-        current = (self.folder / "current").read_text(encoding="utf-8").strip()
+        folder = self.folder
+        current = (folder / "current").read_text(encoding="utf-8").strip()
         with self._lock:
-            if current != self._version.id:
-                self._version = open_version(self.folder, current)
+            if folder / "versions" / current != self._version.folder:
+                self._version = open_version(folder, current)
                 for key in [key for key in self._predictors if key[0] != self._version.digest]:
                     del self._predictors[key]  # a request in flight still holds, and finishes on, the old one
                 logger.info("Model %s: version %s is served now", self.name, self._version.id)
@@ -92,6 +110,31 @@ class ServedModel:
         """Name of the settings that change a prediction's numbers."""
         return hashlib.sha256(json.dumps({"precision": self.settings.precision}).encode()).hexdigest()[:16]
 
+    def lend(self, device: str) -> None:
+        """Leave a device's memory to a training: its members go, and requests load one at a time.
+
+        Args:
+            device: as PyTorch names it.
+        """
+        with self._lock:
+            self._lent.add(device)
+        self._forget(device)
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def take_back(self) -> None:
+        """End what :meth:`lend` began; members are kept again from the next request on."""
+        with self._lock:
+            lent, self._lent = self._lent, set()
+        for device in lent:
+            self._forget(device)
+
+    def _forget(self, device: str) -> None:
+        with self._lock:
+            for key in [key for key in self._predictors if key[1] == device]:
+                del self._predictors[key]
+
     def _predictor(self, version: ModelVersion, device: str) -> Predictor:
         with self._lock:
             key = (version.digest, device)
@@ -100,7 +143,7 @@ class ServedModel:
                     version,
                     device=device,
                     precision=self.settings.precision,
-                    keep_members=self.settings.keep_members,
+                    keep_members=self.settings.keep_members and device not in self._lent,
                 )
             return self._predictors[key]
 
@@ -120,7 +163,8 @@ def serve_models(settings: AppSettings, state_dir: Path, only: Sequence[str] = (
         ModelNotFoundError: if a model that was asked for, or any model at all, is not found.
         ModelError: if a model's files are wrong.
     """
-    folders = [state_dir / "models", *filter(None, [settings.models_dir]), shipped_models_dir()]
+    site = state_dir / "models"
+    folders = [site, *filter(None, [settings.models_dir]), shipped_models_dir()]
     found = {name: path for name, path in find_models(*folders).items() if not only or name in only}
     wanted = settings.models or tuple(found)
     if missing := [name for name in wanted if name not in found]:
@@ -134,4 +178,4 @@ def serve_models(settings: AppSettings, state_dir: Path, only: Sequence[str] = (
             "Put a model folder there, or name its parent: --conf models_dir FOLDER"
         )
     cache = PredictionCache[Prediction](settings.cache_scans)
-    return {name: ServedModel(found[name], settings, cache) for name in wanted}
+    return {name: ServedModel(found[name], settings, cache, site) for name in wanted}

@@ -1,0 +1,264 @@
+"""Rounds of label, train, calibrate and publish through a real server, and what each of them reached.
+
+    python benchmarks/run_rounds.py --work runs/rounds
+    python benchmarks/run_rounds.py --work runs/speed --begin shipped --labels 20 --workers 2 --speed
+
+The server starts with an untrained model, or with the one that ships. Labels of scans of the training split
+are submitted over HTTP, then a training is started over HTTP, with defaults (the first one of an untrained
+model from scratch). The version of each round is measured on the split `val`, which no round saw; `test` is
+never read. Goes on where it was stopped. Writes <out>/hippocampus-rounds.json, or with --speed
+<out>/hippocampus-speed.json, and the page docs/reference/rounds.md from both.
+"""
+
+import argparse
+import json
+import shlex
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import requests
+import torch
+
+from segtrust.calibrators import Identity, calibrator_from_json
+from segtrust.cli.label_server import LabelServer
+from segtrust.errors import SegtrustError, TrainingError
+from segtrust.evaluate.card import make_card
+from segtrust.evaluate.cases import CaseRecord, evaluate_case
+from segtrust.evaluate.records import software_versions
+from segtrust.inference import Predictor
+from segtrust.inference.members import build_network, save_weights
+from segtrust.models import ModelSpec, ModelVersion, open_version, publish_version, shipped_models_dir
+from segtrust.selection import uniform_order
+from segtrust.training.cases import read_labelled, read_splits, read_subjects
+
+HERE = Path(__file__).parent
+PAGE = HERE.parent / "docs" / "reference" / "rounds.md"
+MODEL = "hippocampus"
+REGIONS = ("band", "outside", "volume")
+POLL_SECONDS = 2.0
+
+
+def main() -> int:
+    """Run the rounds, measure, write result and page."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--work", type=Path, required=True, help="folder of the site; kept to go on with")
+    parser.add_argument("--data", type=Path, default=HERE / ".." / ".." / "shared" / "data" / MODEL)
+    parser.add_argument("--labels", default="4,7,10", help="labelled scans at each round (default: 4,7,10)")
+    parser.add_argument("--begin", choices=("untrained", "shipped"), default="untrained")
+    parser.add_argument("--workers", type=int, default=1, help="members trained at the same time")
+    parser.add_argument("--epochs", type=int, help="of each member, to try it out (default: the setting's)")
+    parser.add_argument("--speed", action="store_true", help="only how long it took")
+    parser.add_argument("--out", type=Path, default=HERE / "results", help="default: benchmarks/results")
+    args = parser.parse_args()
+    try:
+        rounds = run_rounds(args)
+        result = {
+            "command": shlex.join(["python", *sys.argv]),
+            "begin": args.begin,
+            "workers": args.workers,
+            "rounds": rounds,
+            "software": software_versions(),
+        }
+        if not args.speed:
+            result["val"] = measure(args.work, args.data, [found["version"] for found in rounds])
+    except SegtrustError as error:
+        print(f"run_rounds: {error}", file=sys.stderr)
+        return 1
+    args.out.mkdir(parents=True, exist_ok=True)
+    path = args.out / f"{MODEL}-{'speed' if args.speed else 'rounds'}.json"
+    path.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    PAGE.write_text(page(args.out), encoding="utf-8")
+    print(f"wrote {path} and {PAGE}")
+    return 0
+
+
+def run_rounds(args: argparse.Namespace) -> list[dict[str, Any]]:
+    """What each round recorded; rounds that ended in an earlier call are not run again."""
+    counts = [int(count) for count in args.labels.split(",")]
+    scans = uniform_order(read_splits(args.data)["train"], 0)[: max(counts)]
+    studies = args.work / "studies"
+    studies.mkdir(parents=True, exist_ok=True)
+    for scan in scans:
+        shutil.copyfile(args.data / "images" / f"{scan}.nii.gz", studies / f"{scan}.nii.gz")
+    if (args.data / "subjects.csv").is_file():
+        shutil.copyfile(args.data / "subjects.csv", args.work / "subjects.csv")
+    conf = {"warm_up": "false", "device": "cpu", "train_workers": str(args.workers)}
+    conf |= {"train_epochs": str(args.epochs)} if args.epochs else {}
+    conf["subjects"] = str((args.work / "subjects.csv").resolve())
+    spec = open_version(shipped_models_dir() / MODEL).spec
+    if args.begin == "untrained":
+        conf["models_dir"] = str(untrained(spec, args.work / "models").resolve())
+    done = [path for k in range(len(counts)) if (path := args.work / f"round-{k + 1}.json").is_file()]
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in done]
+    if len(found) == len(counts):
+        return found
+    server = LabelServer(
+        MODEL, studies.resolve(), args.work.resolve(), log=args.work / "server.log", conf=list(conf.items())
+    )
+    with server:
+        for number, count in enumerate(counts[len(found) :], start=len(found) + 1):
+            submit(server.url, args.data, scans[:count], spec)
+            first = number == 1 and args.begin == "untrained"
+            record = train(server.url, {"start": "scratch"} if first else {})
+            (args.work / f"round-{number}.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
+            found.append(record)
+    return found
+
+
+def untrained(spec: ModelSpec, models: Path) -> Path:
+    """Publish members with weights as they are drawn, once; returns the folder of models."""
+    if not (models / MODEL / "current").is_file():
+        models.mkdir(parents=True, exist_ok=True)
+        weights = []
+        for member in range(spec.members):
+            torch.manual_seed(1000 + member)
+            weights.append(models / f"{member}.safetensors")
+            save_weights(build_network(spec), weights[-1])
+        calibration = {"calibrator": Identity().to_json(), "subjects": 0}
+        publish_version(models / MODEL, spec, weights, calibration, {"note": "untrained"})
+    return models
+
+
+def submit(url: str, data: Path, scans: list[str], spec: ModelSpec) -> None:
+    """Submit final labels as a viewer does; those that are there stay."""
+    listed = requests.get(f"{url}/datastore/", params={"output": "all"}, timeout=60).json()["objects"]
+    segments = [{"name": label.name, "idx": label.source_value} for label in spec.labels]
+    for scan in scans:
+        if "final" in listed[scan]["labels"]:
+            continue
+        with (data / "labels" / f"{scan}.nii.gz").open("rb") as file:
+            answer = requests.put(
+                f"{url}/datastore/label",
+                params={"image": scan},
+                files={"label": ("label.nii.gz", file)},
+                data={"params": json.dumps({"label_info": segments})},
+                timeout=60,
+            )
+        answer.raise_for_status()
+
+
+def train(url: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Start a training, wait for its end, and return its record."""
+    answer = requests.post(f"{url}/train/{MODEL}", json=options, timeout=60)
+    if not answer.ok:
+        raise TrainingError(f"the server must start the training, got {answer.status_code}: {answer.text}")
+    said = ""
+    while True:
+        time.sleep(POLL_SECONDS)
+        status = requests.get(f"{url}/train/", timeout=60).json()
+        line = status.get("details", [""])[-1] if status.get("details") else ""
+        if line != said:
+            print(said := line, flush=True)
+        if status["status"] not in ("SUBMITTED", "RUNNING"):
+            break
+    record: dict[str, Any] = status["segtrust"]
+    if record["state"] not in ("published", "unproven", "kept"):
+        raise TrainingError(
+            f"the round must end with a version, got {record['state']}: {record.get('error')}"
+        )
+    return record
+
+
+def measure(work: Path, data: Path, versions: list[str]) -> dict[str, Any]:
+    """Figures of all versions on `val`, in the union of their bands."""
+    model = work / "studies" / ".segtrust" / "models" / MODEL
+    opened = {f"round {k}": open_version(model, version) for k, version in enumerate(versions, start=1)}
+    predictors = {name: Predictor(version) for name, version in opened.items()}
+    subjects, records = read_subjects(data), []
+    for scan in read_splits(data)["val"]:
+        records.append(measured(scan, subjects.get(scan, scan), data, opened, predictors))
+        print(f"measured {scan}", flush=True)
+    names = [label.name for label in next(iter(opened.values())).spec.labels]
+    card = make_card(records, names, main=list(opened)[-1])
+    return {"scans": card["scans"], "subjects": card["subjects"], **card["systems"]}
+
+
+def measured(
+    scan_id: str,
+    subject: str,
+    data: Path,
+    versions: dict[str, ModelVersion],
+    predictors: dict[str, Predictor],
+) -> CaseRecord:
+    """Totals of one scan."""
+    image, labels = read_labelled(data, scan_id, next(iter(versions.values())).spec)
+    systems = {}
+    for name, predictor in predictors.items():
+        prepared, statistics, _ = predictor.sample(image)
+        systems[name] = (
+            statistics.mean,
+            calibrator_from_json(versions[name].calibration["calibrator"]),
+        )
+    return evaluate_case(
+        scan_id, subject, systems, labels, image.spacing, prepared.valid, main=list(systems)[-1]
+    )
+
+
+def page(results: Path) -> str:
+    """The page of docs/reference, from what was measured so far."""
+    text = "# Rounds of training through the server\n\nMade by `python benchmarks/run_rounds.py`.\n"
+    rounds, speed = (results / f"{MODEL}-{name}.json" for name in ("rounds", "speed"))
+    if rounds.is_file():
+        text += _rounds_text(json.loads(rounds.read_text(encoding="utf-8")))
+    if speed.is_file():
+        text += _speed_text(json.loads(speed.read_text(encoding="utf-8")))
+    return text
+
+
+def _rounds_text(result: dict[str, Any]) -> str:
+    head = (
+        "\n## Three rounds from an untrained model\n\n"
+        f"`{result['command']}`\n\n"
+        "Scans of the training split were labelled over HTTP and a training started over HTTP; options are "
+        f"the defaults. Each version was measured on the {result['val']['scans']} scans of `val`, which no "
+        "round saw; the calibrated mean, in the union of the versions' bands, with 95 % bootstrap intervals "
+        "over subjects.\n\n"
+    )
+    rows = [["round", "labels", "state", "seconds", "Dice", *(f"NLL {r}, nats" for r in REGIONS)]]
+    rows[0] += [f"ECE {r}" for r in REGIONS]
+    for number, found in enumerate(result["rounds"], start=1):
+        name = f"round {number}"
+        figures = result["val"]["calibration"][name]
+        rows.append(
+            [
+                str(number),
+                str(found["labels"]),
+                found["state"],
+                f"{found['seconds']:.0f}",
+                _shown(result["val"]["dice"][name]["mean"]),
+                *(_shown(figures[region]["nll"]) for region in REGIONS),
+                *(_shown(figures[region]["ece"]) for region in REGIONS),
+            ]
+        )
+    return head + _table(rows) + f"\nSoftware: {_software(result)}.\n"
+
+
+def _speed_text(result: dict[str, Any]) -> str:
+    (found,) = result["rounds"]
+    return (
+        f"\n## How long a round takes\n\n`{result['command']}`\n\n"
+        f"{found['labels']} labelled scans, defaults, {result['workers']} members at a time, from the model "
+        f"that ships: {found['seconds']:.0f} s from the start of the round to its end ({found['state']}).\n"
+    )
+
+
+def _shown(figure: dict[str, float]) -> str:
+    return f"{figure['value']:.4f} ({figure['low']:.4f} to {figure['high']:.4f})"
+
+
+def _software(result: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in result["software"].items())
+
+
+def _table(rows: list[list[str]]) -> str:
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]]) + "\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

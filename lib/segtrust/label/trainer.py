@@ -1,0 +1,227 @@
+"""The trainer of a model: one round over the final labels, in a process of its own beside the server."""
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+from filelock import FileLock, Timeout
+from monailabel.interfaces.datastore import Datastore
+from monailabel.interfaces.tasks.train import TrainTask
+
+from segtrust.errors import SegtrustError
+from segtrust.evaluate.round import RoundResult, run_round
+from segtrust.inference import check_device
+from segtrust.label.collect import collect_labelled, labels_of
+from segtrust.label.environment import server_pid
+from segtrust.label.failures import BusyError, LabelError, status_and_code
+from segtrust.label.names import RESEARCH_ONLY
+from segtrust.label.record import RoundRecord
+from segtrust.label.served import ServedModel
+from segtrust.losses import LOSSES
+from segtrust.settings import AppSettings, TrainRequest
+from segtrust.store import StateStore
+from segtrust.training.round import Progress, RoundSettings
+
+__all__ = ["RoundTask", "no_labels", "round_settings"]
+
+logger = logging.getLogger(__name__)
+
+_LOCK_SECONDS = 10.0
+
+
+class RoundTask(TrainTask):
+    """``<model>``: train an ensemble on the labels, calibrate it, publish it if it is not worse.
+
+    Args:
+        model: the model.
+        store: state of the site.
+        state_dir: folder of the site; versions, finished members and records are written below it.
+    """
+
+    def __init__(self, model: ServedModel, store: StateStore, state_dir: Path) -> None:
+        super().__init__(
+            f"Trains an ensemble on the final labels, calibrates it and serves it unless it is worse. "
+            f"{RESEARCH_ONLY}"
+        )
+        self.model = model
+        self.store = store
+        self.record = RoundRecord(state_dir / "training", model.name)
+        self._lock = FileLock(state_dir / "training" / "running.lock")
+        self._models_dir = state_dir / "models"
+        self._cache = state_dir / "training" / "members"
+
+    def config(self) -> dict[str, Any]:
+        """Options that viewers show, with the setting of the app first."""
+        settings = self.model.settings
+        return {
+            "epochs": settings.train_epochs,
+            "loss": _first_of(settings.train_loss, LOSSES),
+            "start": _first_of(settings.train_start, ("warm", "scratch")),
+            "small_gate": _first_of(settings.small_gate, ("publish", "ask")),
+            "workers": settings.train_workers,
+            "device": _first_of(settings.device, ("cpu", *_gpus())),
+        }
+
+    def stats(self) -> dict[str, Any]:
+        """What the progress bars of 3D Slicer and OHIF read."""
+        record = self.record.read()
+        progress = record.get("progress", {})
+        if not progress:
+            return {}
+        total = progress["members"] * progress["epochs"]
+        ended = {"total_time": record["seconds"]} if record["state"] != "running" else {}
+        return {"epoch": round(progress["done"] * total), "total_epochs": total, **ended}
+
+    def is_running(self) -> bool:
+        """Whether some process trains a model of this site."""
+        try:
+            self._lock.acquire(blocking=False)
+        except Timeout:
+            return True
+        self._lock.release()
+        return False
+
+    def labels(self, datastore: Datastore) -> dict[str, str]:
+        """Scans that the model can learn from, with a stamp that changes when somebody labels them anew."""
+        return labels_of(self.model.name, datastore)
+
+    def new_labels(self, labels: Mapping[str, str]) -> int:
+        """How many of the labels the last finished round did not know.
+
+        Args:
+            labels: as :meth:`labels` returns them.
+        """
+        learned = self.record.read().get("learned", {})
+        return sum(learned.get(scan) != stamp for scan, stamp in labels.items())
+
+    def __call__(self, request: dict[str, Any], datastore: Datastore) -> dict[str, Any]:
+        """Run one round.
+
+        Args:
+            request: options as :meth:`config` lists them.
+            datastore: the scans.
+
+        Returns:
+            State, version and reason; the record has the rest.
+
+        Raises:
+            SettingError: for an option that is not allowed.
+            LabelError: if no scan has a final label.
+            BusyError: if another training of the site runs.
+            TrainingError: if the round cannot go on; nothing is published then, and finished members stay.
+        """
+        settings, ignored = round_settings(request, self.model.settings)
+        if (server := server_pid()) is not None:
+            threading.Thread(target=_end_with, args=(server,), name="end-with-server", daemon=True).start()
+        try:
+            self._lock.acquire(timeout=_LOCK_SECONDS)
+        except Timeout as error:
+            raise BusyError("only one training of a site can run. Stop the other one, or wait.") from error
+        started = time.time()
+        try:
+            self.record.begin(started=started, settings=settings.to_json(), ignored=list(ignored))
+            result, facts = self._round(settings, datastore)
+            self.record.update(state=result.status, seconds=round(time.time() - started, 1), **facts)
+        except Exception as error:
+            self._fail(error, round(time.time() - started, 1))
+            raise
+        finally:
+            self._lock.release()
+        logger.info("Training of %s: %s. %s", self.model.name, result.status, result.reason)
+        return {"state": result.status, "version": result.version, "reason": result.reason}
+
+    def _round(self, settings: RoundSettings, datastore: Datastore) -> tuple[RoundResult, dict[str, Any]]:
+        labels = self.labels(datastore)
+        if not labels:
+            raise no_labels(self.model.name)
+        found = collect_labelled(self.model.name, datastore, self.store, self.model.settings)
+        new = self.new_labels(labels)
+        self.record.update(labels=len(labels), new_labels=new, patients=found.patients)
+        logger.info("Training of %s: %d labels, %d of them new", self.model.name, len(labels), new)
+        logger.info("Training of %s: %s", self.model.name, found.patients)
+        result = run_round(
+            self.model.folder,
+            self._models_dir,
+            found.scans,
+            settings,
+            cache=self._cache,
+            key=self.store.site_key(),
+            report=self._report,
+        )
+        left_out = {**found.left_out, **result.report["left_out"]}
+        return result, {
+            "learned": labels,
+            "left_out": left_out,
+            "version": result.version,
+            "reason": result.reason,
+            "report": dict(result.report),
+        }
+
+    def _report(self, progress: Progress) -> None:
+        self.record.update(progress={**asdict(progress), "done": progress.done})
+        logger.info("%s: %s", self.model.name, progress.line())
+
+    def _fail(self, error: Exception, seconds: float) -> None:
+        status, code = status_and_code(error)
+        detail = str(getattr(error, "msg", "") or error)
+        if status == 500 and not isinstance(error, SegtrustError):
+            detail = f"Unforeseen error, the server's log has the details: {type(error).__name__}."
+        self.record.update(state="failed", seconds=seconds, error={"detail": detail, "code": code})
+
+
+def no_labels(model: str) -> LabelError:
+    """The error of a training that has nothing to learn from."""
+    return LabelError(
+        f"training of {model!r} must have at least one scan with a final label, got none. Submit one first."
+    )
+
+
+def round_settings(
+    request: Mapping[str, Any], settings: AppSettings
+) -> tuple[RoundSettings, tuple[str, ...]]:
+    """Read a request to train.
+
+    Args:
+        request: the request's dictionary.
+        settings: the app's settings, which supply what the request leaves open.
+
+    Returns:
+        Settings of the round, and the keys of the request that nothing here understands.
+
+    Raises:
+        SettingError: for an option that is not allowed; its range is named.
+        DeviceError: if the device is not there.
+    """
+    wanted = TrainRequest.from_request(request, settings)
+    return RoundSettings(
+        epochs=wanted.epochs,
+        loss=wanted.loss,
+        start=wanted.start,
+        small_gate=wanted.small_gate,
+        workers=wanted.workers,
+        device=str(check_device(wanted.device)),
+        precision=settings.precision,
+    ), wanted.ignored
+
+
+def _first_of(chosen: str, others: Any) -> list[str]:  # noqa: ANN401  # any iterable of names
+    return list(dict.fromkeys([chosen, *others]))
+
+
+def _gpus() -> list[str]:
+    return [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+
+
+def _end_with(pid: int) -> None:
+    """A training that nobody could stop any more would publish behind the back of the next server."""
+    parent = psutil.Process().parent()
+    if parent is not None and parent.pid == pid:  # else it has ended before this one was ready
+        psutil.wait_procs([parent])
+    os._exit(1)  # files are replaced by renaming, so that nothing is left half written

@@ -1,0 +1,84 @@
+"""Which scans a round gets, whose they are, and what they may be used for."""
+
+import shutil
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from segtrust.label.collect import collect_labelled, fix_roles, labels_of
+from segtrust.label.datastore import SafeDatastore
+from segtrust.settings import AppSettings
+
+SCANS = [f"p{number:02d}_{side}" for number in range(30) for side in "lr"]
+BY_PATIENT = AppSettings(subjects="(p[0-9]+)_")
+
+
+@pytest.fixture
+def studies(tmp_path, tiny_scan):
+    """Two scans of each of thirty patients, all with a label that nobody submitted over HTTP."""
+    folder = tmp_path / "studies"
+    (folder / "labels" / "final").mkdir(parents=True)
+    values = np.zeros((20, 18, 16), np.uint8)
+    values[:4] = 2
+    nib.save(nib.Nifti1Image(values, np.eye(4)), tmp_path / "label.nii.gz")
+    for name in SCANS:
+        shutil.copyfile(tiny_scan, folder / f"{name}.nii.gz")
+        shutil.copyfile(tmp_path / "label.nii.gz", folder / "labels" / "final" / f"{name}.nii.gz")
+    return folder
+
+
+@pytest.fixture
+def labelled(studies):
+    structures = {"liver": {"liver": 1}, "tiny": {"front": 1, "back": 2}}
+    return SafeDatastore(str(studies), structures=structures, on_served=lambda *_: None)
+
+
+def roles_of(found):
+    return {scan.id: scan.role for scan in found.scans}
+
+
+def test_every_scan_gets_a_role_by_its_patient_and_keeps_it(labelled, store):
+    subjects, roles = fix_roles(labelled, store, BY_PATIENT)
+    assert set(roles) == set(SCANS)
+    assert subjects["p07_l"] == subjects["p07_r"] == "p07"
+    assert all(roles[f"p{n:02d}_l"] == roles[f"p{n:02d}_r"] for n in range(30))
+    assert {"train", "calibration"} <= set(roles.values())
+    assert fix_roles(labelled, store, AppSettings())[1] == roles
+
+
+def test_a_label_from_outside_the_queue_never_measures(labelled, store):
+    found = roles_of(collect_labelled("tiny", labelled, store, BY_PATIENT))
+    assert set(found.values()) == {"train", "volunteered"}
+
+
+def test_a_scan_drawn_by_lot_keeps_its_role_and_one_chosen_by_its_score_does_not(labelled, store):
+    _, roles = fix_roles(labelled, store, BY_PATIENT)
+    first, second = sorted(scan for scan, role in roles.items() if role == "calibration")[:2]
+    store.mark_served(first, "user", "uniform")
+    store.mark_served(second, "user", "entropy")
+    found = roles_of(collect_labelled("tiny", labelled, store, BY_PATIENT))
+    assert (found[first], found[second]) == ("calibration", "volunteered")
+
+
+def test_a_label_that_was_put_into_the_folder_belongs_to_the_model_whose_values_it_has(labelled):
+    assert set(labels_of("tiny", labelled)) == set(SCANS)
+    assert labels_of("liver", labelled) == {}
+
+
+def test_a_label_that_nobody_can_read_goes_to_the_round_which_says_so(labelled, studies):
+    (studies / "labels" / "final" / "p00_l.nii.gz").write_bytes(b"cut off")
+    assert list(labels_of("liver", labelled)) == ["p00_l"]
+    assert "p00_l" in labels_of("tiny", labelled)
+
+
+def test_a_process_beside_the_server_never_writes_the_index(studies, labelled):
+    index = studies / "datastore_v2.json"
+    before = index.read_bytes()
+    (studies / "p00_l.nii.gz").unlink()
+    beside = SafeDatastore(
+        str(studies), structures={}, on_served=lambda *_: None, frozen=True, extensions=["*.nii.gz"]
+    )
+    beside.update_image_info("p01_l", {"note": "x"})
+    assert "p00_l" not in beside.list_images()
+    assert index.read_bytes() == before
