@@ -73,13 +73,18 @@ class Line:
 class Regression:
     """A line with what it does on subjects it was not fitted to.
 
-    ``without[i]`` was fitted without subject ``i``; ``residuals[i]`` is its largest absolute error on that
-    subject's ordinary scans.
+    ``without[i]`` was fitted without subject ``i``; ``held_out[i]`` has predicted and true value of each of
+    that subject's ordinary scans.
     """
 
     line: Line
     without: tuple[Line, ...]
-    residuals: tuple[float, ...]
+    held_out: tuple[tuple[tuple[float, float], ...], ...]
+
+    @property
+    def residuals(self) -> tuple[float, ...]:
+        """Largest absolute error of each subject."""
+        return tuple(max(abs(p - t) for p, t in pairs) for pairs in self.held_out)
 
     def predict(self, scores: Scores) -> float | None:
         """Value for a scan's scores; ``None`` where not defined."""
@@ -112,7 +117,8 @@ class Regression:
     def to_json(self) -> dict[str, Any]:
         """Plain numbers."""
         lines = [[line.score, line.slope, line.level] for line in (self.line, *self.without)]
-        return {"line": lines[0], "without": lines[1:], "residuals": list(self.residuals)}
+        held_out = [[list(pair) for pair in pairs] for pairs in self.held_out]
+        return {"line": lines[0], "without": lines[1:], "held_out": held_out}
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Self:
@@ -129,9 +135,10 @@ class Regression:
         """
         try:
             line, *without = (Line(*numbers) for numbers in (document["line"], *document["without"]))
-            return cls(line, tuple(without), tuple(document["residuals"]))
-        except (KeyError, TypeError) as error:
-            raise ModelError(f"a regression must have line, without and residuals, but {error}.") from error
+            held_out = tuple(tuple((p, t) for p, t in pairs) for pairs in document["held_out"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelError(f"a regression must have line, without and held_out, but {error!r}.") from error
+        return cls(line, tuple(without), held_out)
 
 
 def fit_regression(rows: Rows, names: Sequence[str]) -> Regression | None:
@@ -150,13 +157,13 @@ def fit_regression(rows: Rows, names: Sequence[str]) -> Regression | None:
     everyone = rows.everyone
     if len(everyone) < LEAST_SUBJECTS:
         return None
-    without, residuals = [], []
+    without, held_out = [], []
     for subject in everyone:
         own = rows.of(subject)
-        line = fit_line(rows.pick(~own), names)
+        line, seen = fit_line(rows.pick(~own), names), rows.pick(own & rows.ordinary)
         without.append(line)
-        residuals.append(float(np.abs(_errors(line, rows.pick(own & rows.ordinary))).max()))
-    return Regression(fit_line(rows, names), tuple(without), tuple(residuals))
+        held_out.append(tuple(zip(_values(line, seen).tolist(), seen.target.tolist(), strict=True)))
+    return Regression(fit_line(rows, names), tuple(without), tuple(held_out))
 
 
 def fit_line(rows: Rows, names: Sequence[str]) -> Line:
@@ -178,7 +185,12 @@ def fit_line(rows: Rows, names: Sequence[str]) -> Line:
 
     def error(name: str) -> float:
         return float(
-            np.mean([np.abs(_errors(_line(rows.pick(~own), name), rows.pick(own))).mean() for own in groups])
+            np.mean(
+                [
+                    np.abs(_values(_line(rows.pick(~own), name), rows.pick(own)) - rows.target[own]).mean()
+                    for own in groups
+                ]
+            )
         )
 
     errors = {name: error(name) for name in (CONSTANT, *known)}
@@ -198,6 +210,6 @@ def _median_slope(x: Floats, y: Floats) -> float:
     return float(np.median(rise[usable] / run[usable])) if usable.any() else 0.0
 
 
-def _errors(line: Line, rows: Rows) -> Floats:
+def _values(line: Line, rows: Rows) -> Floats:
     x = np.zeros(len(rows.target)) if line.score == CONSTANT else rows.scores[line.score]
-    return rows.target - (line.level + line.slope * x)
+    return line.level + line.slope * x
