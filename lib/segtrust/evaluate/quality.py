@@ -20,7 +20,6 @@ from segtrust.inference.scan import Scan
 from segtrust.metrics.overlap import dice_per_structure
 from segtrust.models import ModelVersion, open_version, publish_version
 from segtrust.quality import (
-    Quality,
     QualityCase,
     RimTotals,
     StructureTruth,
@@ -83,7 +82,7 @@ def add_quality(model: Path, data: Path, *, say: Say = lambda _line: None) -> Mo
 def measure_cases(
     predictor: Predictor, data: Path, ids: Sequence[str], drawn: Sequence[CalibrationVoxels], say: Say
 ) -> Iterator[QualityCase]:
-    """Predict calibration scans and worsened copies of them, each with a calibrator that never saw its subject.
+    """Predict calibration scans and worsened copies, each with a calibrator that never saw its subject.
 
     Args:
         predictor: of the version, with the calibrator that is served.

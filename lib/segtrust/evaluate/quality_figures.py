@@ -37,11 +37,11 @@ def quality_figures(quality: Quality, cases: Sequence[QualityCase], spec: ModelS
         spec: names the structures.
 
     Returns:
-        Per structure and target: subjects, the score chosen, mean absolute error of the line and of a constant
-        (Dice; ln of the volume ratio; ln mm), share of subjects inside the interval that the others' errors
-        make; for Dice also the median width of the intervals, the range of 90 % of the true values, and the
-        correlation with the true log odds on ordinary scans and on worsened copies, apart. ``unlike``: share of
-        scans and of copies with p < 0.05.
+        Per structure and target: subjects, the score chosen, mean absolute error of the line and of a
+        constant (Dice; ln of the volume ratio; ln mm), share of subjects inside the interval that the others'
+        errors make; for Dice also the median width of the intervals, the range of 90 % of the true values,
+        and the correlation with the true log odds on ordinary scans and on worsened copies, apart.
+        ``unlike``: share of scans and of copies with p < 0.05.
 
     Source:
         ours.

@@ -60,15 +60,15 @@ class StructureSummary:
 
     def judged(self, by: StructureAssessment) -> Self:
         """The same with what the version says about its quality."""
-        low_high = by.volume_factors
-        known = low_high is not None and self.volume_ml is not None
+        volume = None
+        if by.volume_factors is not None and self.volume_ml is not None:
+            low, high = by.volume_factors
+            volume = (self.volume_ml * low, self.volume_ml * high)
         return replace(
             self,
             predicted_dice=by.predicted_dice,
             predicted_dice_interval=by.dice_interval,
-            volume_interval_ml=(self.volume_ml * low_high[0], self.volume_ml * low_high[1])
-            if known
-            else None,
+            volume_interval_ml=volume,
             border_interval_mm=by.border_interval_mm if self.volume_ml is not None else None,
             verdict=by.verdict,
         )
@@ -154,9 +154,9 @@ class Prediction:
     def _excess(self) -> FloatMap:
         if self.usual_error is None or self.spacing is None:
             raise SettingError(
-                f"the map {EXCESS!r} needs a version that knows the usual chance of error and a scan that says "
-                f"how large its voxels are; version {self.version_id} of {self.spec.name!r} cannot give it for "
-                "this scan. Ask for `chance_of_error`."
+                f"the map {EXCESS!r} needs a version that knows the usual chance of error and a scan that "
+                f"says how large its voxels are; version {self.version_id} of {self.spec.name!r} cannot give "
+                "it for this scan. Ask for `chance_of_error`."
             )
         return self.usual_error.excess(self.map("chance_of_error"), self.mask, self.spacing)
 

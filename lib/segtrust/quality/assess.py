@@ -39,7 +39,7 @@ Verdict = Literal["probably fine", "needs a look"]
 
 @dataclass(frozen=True)
 class FineRule:
-    """When a structure counts as bad (its Dice is below ``dice``), and how often a bad one may be called fine."""
+    """When a structure is bad (its Dice is below ``dice``), and how often a bad one may be called fine."""
 
     dice: float = 0.8
     risk: float = 0.05
@@ -142,9 +142,9 @@ class Quality:
 
     def _statement(self, rule: FineRule) -> str:
         return (
-            f"Of scans like those of the {self.subjects} calibration subjects, at most {100 * rule.risk:g} % have "
-            f'a structure that is called "probably fine" and has a Dice below {rule.dice:g}. This holds for each '
-            "structure by itself, on average over calibration sets."
+            f"Of scans like those of the {self.subjects} calibration subjects, at most {100 * rule.risk:g} % "
+            f'have a structure that is called "probably fine" and has a Dice below {rule.dice:g}. This holds '
+            "for each structure by itself, on average over calibration sets."
         )
 
     def to_json(self) -> dict[str, Any]:

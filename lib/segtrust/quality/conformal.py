@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,7 +64,7 @@ def conformal_p_value(scores: Sequence[float], new: float) -> float:
     return (1 + int(np.count_nonzero(np.asarray(scores) >= new))) / (len(scores) + 1)
 
 
-def control_risk(losses: NDArray[np.floating], alpha: float) -> int | None:
+def control_risk(losses: NDArray[Any], alpha: float) -> int | None:
     r"""Boldest decision whose expected loss on the next subject is at most ``alpha``.
 
     The first column with :math:`\sum_i \ell_i + 1 \le \alpha (n + 1)`.

@@ -48,8 +48,8 @@ def border_distance(labels: Labels, spacing: Sequence[float]) -> NDArray[np.floa
 class RimTotals:
     """Voxels and summed chance of error by label and distance; scans of one subject can be added.
 
-    ``voxels`` and ``chance`` ``(labels, 20)`` float64. Cells are 0.5 mm wide and include their upper edge; the
-    last one holds everything beyond 9.5 mm.
+    ``voxels`` and ``chance`` ``(labels, 20)`` float64. Cells are 0.5 mm wide and include their upper edge;
+    the last one holds everything beyond 9.5 mm.
     """
 
     voxels: Floats
@@ -94,7 +94,7 @@ class RimTotals:
         weight = chance[valid].astype(np.float64)
         return cls(
             np.bincount(cell, minlength=size).astype(np.float64).reshape(shape),
-            np.bincount(cell, weight, size).reshape(shape),
+            np.bincount(cell, weights=weight, minlength=size).astype(np.float64).reshape(shape),
         )
 
     def __add__(self, other: "RimTotals") -> "RimTotals":
@@ -204,4 +204,5 @@ def _cells(labels: Labels, spacing: Sequence[float]) -> NDArray[np.int64]:
     """Index into the flat table ``(labels, 20)``."""
     distance = border_distance(labels, spacing)
     cell = np.ceil(np.minimum(distance, _STEP_MM * _CELLS) / _STEP_MM - 1e-4).astype(np.int64) - 1
-    return labels.astype(np.int64) * _CELLS + cell
+    index: NDArray[np.int64] = labels.astype(np.int64) * _CELLS + cell
+    return index

@@ -1,4 +1,4 @@
-"""A number of a scan from its scores: a robust line, chosen and checked by leaving out one subject at a time."""
+"""A number of a scan from its scores: a robust line, chosen and checked by leaving out one subject."""
 
 import math
 from collections.abc import Mapping, Sequence

@@ -62,7 +62,8 @@ MEASURES: tuple[Measure, ...] = (
         unit="%",
         scale=100,
         top=0.5,
-        meaning="Chance that the label is wrong, above what is usual so far from the border; an ordinary rim is dark.",
+        meaning="Chance that the label is wrong, above what is usual that far from the border: "
+        "an ordinary rim is dark.",
     ),
     Measure(
         name="entropy",
