@@ -43,7 +43,7 @@ class Rows:
 
     def of(self, subject: str) -> NDArray[np.bool_]:
         """Which rows belong to a subject."""
-        return np.array([s == subject for s in self.subjects], dtype=bool)
+        return np.asarray(self.subjects) == subject
 
     def pick(self, rows: NDArray[np.bool_]) -> "Rows":
         """Some of the rows."""
@@ -162,7 +162,8 @@ def fit_regression(rows: Rows, names: Sequence[str]) -> Regression | None:
         own = rows.of(subject)
         line, seen = fit_line(rows.pick(~own), names), rows.pick(own & rows.ordinary)
         without.append(line)
-        held_out.append(tuple(zip(_values(line, seen).tolist(), seen.target.tolist(), strict=True)))
+        predicted = line.level + line.slope * _score(seen, line.score)
+        held_out.append(tuple(zip(predicted.tolist(), seen.target.tolist(), strict=True)))
     return Regression(fit_line(rows, names), tuple(without), tuple(held_out))
 
 
@@ -182,34 +183,27 @@ def fit_line(rows: Rows, names: Sequence[str]) -> Line:
     """
     known = [name for name in names if np.isfinite(rows.scores[name]).all()]
     groups = [rows.of(subject) for subject in rows.everyone]
+    y = rows.target
 
     def error(name: str) -> float:
-        return float(
-            np.mean(
-                [
-                    np.abs(_values(_line(rows.pick(~own), name), rows.pick(own)) - rows.target[own]).mean()
-                    for own in groups
-                ]
-            )
-        )
+        x, apart = _score(rows, name), []
+        for own in groups:
+            slope, level = _slope_and_level(x[~own], y[~own], rows.ordinary[~own])
+            apart.append(np.abs(level + slope * x[own] - y[own]).mean())
+        return float(np.mean(apart))
 
     errors = {name: error(name) for name in (CONSTANT, *known)}
-    return _line(rows, min(errors, key=lambda name: errors[name]))
+    best = min(errors, key=lambda name: errors[name])
+    return Line(best, *_slope_and_level(_score(rows, best), y, rows.ordinary))
 
 
-def _line(rows: Rows, name: str) -> Line:
-    x = np.zeros(len(rows.target)) if name == CONSTANT else rows.scores[name]
-    slope = _median_slope(x, rows.target)
-    return Line(name, slope, float(np.median((rows.target - slope * x)[rows.ordinary])))
-
-
-def _median_slope(x: Floats, y: Floats) -> float:
+def _slope_and_level(x: Floats, y: Floats, ordinary: NDArray[np.bool_]) -> tuple[float, float]:
     one, two = np.triu_indices(len(x), 1)
     run, rise = x[two] - x[one], y[two] - y[one]
     usable = run != 0
-    return float(np.median(rise[usable] / run[usable])) if usable.any() else 0.0
+    slope = float(np.median(rise[usable] / run[usable])) if usable.any() else 0.0
+    return slope, float(np.median((y - slope * x)[ordinary]))
 
 
-def _values(line: Line, rows: Rows) -> Floats:
-    x = np.zeros(len(rows.target)) if line.score == CONSTANT else rows.scores[line.score]
-    return line.level + line.slope * x
+def _score(rows: Rows, name: str) -> Floats:
+    return np.zeros(len(rows.target)) if name == CONSTANT else rows.scores[name]
