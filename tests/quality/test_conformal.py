@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segtrust.errors import SettingError
@@ -35,18 +35,21 @@ def test_one_bad_subject_of_nine_moves_the_limit_to_its_score_and_of_nineteen_do
     assert bound_risk([0.9] * 18 + [0.7], [False] * 18 + [True], 0.1) == -math.inf
 
 
+@settings(max_examples=20)
 @given(st.lists(SHARES, min_size=10, max_size=25), st.sampled_from([0.05, 0.1, 0.2, 0.5]))
 def test_over_all_choices_of_the_new_subject_the_bound_is_exceeded_as_rarely_as_promised(scores, alpha):
     beyond = sum(new > conformal_bound(rest, alpha) for rest, new in without_each(scores))
     assert beyond <= alpha * len(scores) + 1e-9
 
 
+@settings(max_examples=20)
 @given(st.lists(SHARES, min_size=2, max_size=25), st.sampled_from([0.05, 0.1, 0.2, 0.5]))
 def test_over_all_choices_of_the_new_subject_small_p_values_are_as_rare_as_they_say(scores, alpha):
     small = sum(conformal_p_value(rest, new) <= alpha for rest, new in without_each(scores))
     assert small <= alpha * len(scores) + 1e-9
 
 
+@settings(max_examples=20)
 @given(
     st.lists(st.tuples(SHARES, st.booleans()), min_size=10, max_size=25), st.sampled_from([0.05, 0.1, 0.2])
 )

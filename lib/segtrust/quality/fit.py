@@ -80,12 +80,16 @@ def fit_quality(cases: Sequence[QualityCase], structures: Sequence[int]) -> Qual
 
 
 def _fit_lines(cases: Sequence[QualityCase], value: int) -> dict[str, Regression]:
+    """A line per target over the scans in which the structure was predicted.
+
+    Worsened copies serve the Dice alone: its prediction is also shown for scans unlike the calibration scans.
+    """
     fitted = {}
     for target in TARGETS:
         kept = []
         for case in cases:
             x, y = line_scores(case.scores.details[value]), case.truth[value].targets()[target]
-            if y is not None and x["entropy"] is not None:  # nothing was predicted: nothing can be said
+            if y is not None and x["entropy"] is not None and (case.ordinary or target == "dice"):
                 kept.append((case, x, y))
         rows = Rows(
             [case.subject for case, _, _ in kept],

@@ -61,7 +61,7 @@ MEASURES: tuple[Measure, ...] = (
         title="Excess chance of a wrong label",
         unit="%",
         scale=100,
-        top=0.5,
+        top=0.25,
         meaning="Chance that the label is wrong, above what is usual that far from the border: "
         "an ordinary rim is dark.",
     ),
