@@ -1,5 +1,6 @@
 """The quality part of a version, measured and fitted on its calibration scans."""
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -191,9 +192,11 @@ def _truth(
     if not reference.any() or spacing is None:
         return StructureTruth(dice, ratio, None)
     one, two = (torch.from_numpy(part)[None, None].float() for part in (found, reference))
-    distance = compute_average_surface_distance(
-        one, two, include_background=True, symmetric=True, spacing=list(spacing)
-    )
+    with warnings.catch_warnings():  # MONAI 1.6 warns of an argument that it passes to itself
+        warnings.simplefilter("ignore", FutureWarning)
+        distance = compute_average_surface_distance(
+            one, two, include_background=True, symmetric=True, spacing=list(spacing)
+        )
     return StructureTruth(dice, ratio, float(distance))
 
 

@@ -11,12 +11,24 @@ from numpy.typing import NDArray
 from segtrust.errors import ModelError
 from segtrust.quality.conformal import conformal_bound
 
-__all__ = ["CONSTANT", "LEAST_SUBJECTS", "Line", "Regression", "Rows", "fit_line", "fit_regression"]
+__all__ = [
+    "CONSTANT",
+    "LEAST_GAIN",
+    "LEAST_SUBJECTS",
+    "Line",
+    "Regression",
+    "Rows",
+    "fit_line",
+    "fit_regression",
+]
 
 CONSTANT = "constant"
 """Name of the line that no score moves."""
 LEAST_SUBJECTS = 10
 """With fewer subjects nothing is fitted."""
+
+LEAST_GAIN = 0.1
+"""Share of the constant's error that a score must save to be chosen."""
 
 Scores = Mapping[str, float | None]
 Floats = NDArray[np.float64]
@@ -43,7 +55,8 @@ class Rows:
 
     def of(self, subject: str) -> NDArray[np.bool_]:
         """Which rows belong to a subject."""
-        return np.asarray(self.subjects) == subject
+        own: NDArray[np.bool_] = np.asarray(self.subjects) == subject
+        return own
 
     def pick(self, rows: NDArray[np.bool_]) -> "Rows":
         """Some of the rows."""
@@ -175,7 +188,7 @@ def fit_line(rows: Rows, names: Sequence[str]) -> Line:
         names: scores to choose from; one that any row lacks takes no part.
 
     Returns:
-        A line; of the constant if no score does better. Its slope is that of all rows, its level that of the
+        A line; of the constant if no score saves a tenth of its error. Its slope is that of all rows, its level that of the
         ordinary ones.
 
     Source:
@@ -194,6 +207,8 @@ def fit_line(rows: Rows, names: Sequence[str]) -> Line:
 
     errors = {name: error(name) for name in (CONSTANT, *known)}
     best = min(errors, key=lambda name: errors[name])
+    if errors[best] > (1 - LEAST_GAIN) * errors[CONSTANT]:
+        best = CONSTANT
     return Line(best, *_slope_and_level(_score(rows, best), y, rows.ordinary))
 
 
