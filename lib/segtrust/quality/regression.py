@@ -188,8 +188,8 @@ def fit_line(rows: Rows, names: Sequence[str]) -> Line:
         names: scores to choose from; one that any row lacks takes no part.
 
     Returns:
-        A line; of the constant if no score saves a tenth of its error. Its slope is that of all rows, its level that of the
-        ordinary ones.
+        A line; of the constant if no score saves a tenth of its error. Its slope is that of all rows, its
+        level that of the ordinary ones.
 
     Source:
         Theil 1950, Sen 1968: median of the slopes of all pairs; leave-one-group-out (Stone 1974).
@@ -213,10 +213,11 @@ def fit_line(rows: Rows, names: Sequence[str]) -> Line:
 
 
 def _slope_and_level(x: Floats, y: Floats, ordinary: NDArray[np.bool_]) -> tuple[float, float]:
-    one, two = np.triu_indices(len(x), 1)
-    run, rise = x[two] - x[one], y[two] - y[one]
-    usable = run != 0
-    slope = float(np.median(rise[usable] / run[usable])) if usable.any() else 0.0
+    slope = 0.0
+    if np.ptp(x) > 0:
+        one, two = np.triu_indices(len(x), 1)
+        run, rise = x[two] - x[one], y[two] - y[one]
+        slope = float(np.median(rise[run != 0] / run[run != 0]))
     return slope, float(np.median((y - slope * x)[ordinary]))
 
 
