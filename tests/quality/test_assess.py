@@ -22,7 +22,7 @@ RULE = FineRule(dice=0.8, risk=0.05)
 
 
 def details(confidence, entropy=0.2):
-    return StructureScores(entropy, 0.05, 0.1, confidence, confidence)
+    return StructureScores(entropy, 0.05, 0.1, confidence, None)
 
 
 def scores(confidence, entropy=0.2):
@@ -61,7 +61,7 @@ STRANGE = {"brightness": (9.0, 9.0, 9.0), "ensemble": (0.9,)}
 
 @pytest.fixture(scope="module")
 def quality():
-    return fit_quality(cohort(24), [1])
+    return fit_quality(cohort(20), [1])
 
 
 def test_predicted_dice_follows_the_score_and_lies_inside_its_interval(quality):
@@ -99,7 +99,7 @@ def test_an_empty_prediction_needs_a_look_and_has_no_predicted_dice(quality):
 
 def test_the_statement_says_exactly_what_is_bounded(quality):
     assert quality.assess(scores(0.9), TYPICAL, RULE).statement == (
-        "Of scans like those of the 24 calibration subjects, at most 5 % have a structure that is called "
+        "Of scans like those of the 20 calibration subjects, at most 5 % have a structure that is called "
         '"probably fine" and has a Dice below 0.8. This holds for each structure by itself, on average over '
         "calibration sets."
     )
