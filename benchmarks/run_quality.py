@@ -25,9 +25,14 @@ def main() -> int:
     parser.add_argument("--model", type=Path, required=True, help="model folder, which gets a new version")
     parser.add_argument("--data", type=Path, default=HERE / ".." / ".." / "shared" / "data" / "hippocampus")
     parser.add_argument("--out", type=Path, default=HERE / "results", help="default: benchmarks/results")
+    parser.add_argument(
+        "--cache", type=Path, default=Path("runs") / "probabilities", help="default: runs/probabilities"
+    )
     args = parser.parse_args()
     try:
-        version = add_quality(args.model, args.data, say=lambda line: print(line, flush=True))
+        version = add_quality(
+            args.model, args.data, cache=args.cache, say=lambda line: print(line, flush=True)
+        )
     except SegtrustError as error:
         print(f"run_quality: {error}", file=sys.stderr)
         return 1

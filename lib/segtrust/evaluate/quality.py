@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from segtrust.calibrators import CANDIDATES, MIN_SUBJECTS, CalibrationVoxels, Calibrator, Identity
 from segtrust.calibrators.voxels import leave_one_subject_out
 from segtrust.evaluate.cases import draw_scan
+from segtrust.evaluate.probabilities import KeptSource
 from segtrust.evaluate.quality_figures import quality_figures
 from segtrust.evaluate.shifts import SHIFT_SUITE, corrupt, shift_seed
 from segtrust.inference.prediction import Prediction
@@ -38,12 +39,15 @@ COPIES = 3
 _SEED = 20260101
 
 
-def add_quality(model: Path, data: Path, *, say: Say = lambda _line: None) -> ModelVersion:
+def add_quality(
+    model: Path, data: Path, *, cache: Path | None = None, say: Say = lambda _line: None
+) -> ModelVersion:
     """Publish the served version again with a quality part fitted on ``val``; weights stay as they are.
 
     Args:
         model: the model folder.
         data: folder with images, labels and splits; only the scans of ``val`` are read.
+        cache: folder that keeps what members answered, so that a run that was stopped goes on where it was.
         say: called with one plain line per scan.
 
     Returns:
@@ -57,7 +61,8 @@ def add_quality(model: Path, data: Path, *, say: Say = lambda _line: None) -> Mo
         ours.
     """
     version = open_version(model)
-    predictor = Predictor(version)
+    kept = None if cache is None else KeptSource(version.spec, version.members, cache)
+    predictor = Predictor(version, source=kept)
     subjects = read_subjects(data)
     ids = read_splits(data)["val"]
     drawn = [
