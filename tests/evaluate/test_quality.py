@@ -10,6 +10,7 @@ from phantoms import make_blob, spec_of, write_scan
 from segtrust.evaluate import quality as module
 from segtrust.evaluate.quality import add_quality, quality_case, worsened_copies
 from segtrust.evaluate.quality_figures import judge_predictions
+from segtrust.evaluate.quality_table import quality_tables
 from segtrust.evaluate.shifts import SHIFT_SUITE
 from segtrust.inference import Predictor
 from segtrust.models import open_version
@@ -54,6 +55,8 @@ def test_a_version_gets_a_quality_part_without_new_weights_and_predictions_use_i
     for structure in (s for s in params["structures"] if not s["empty"]):
         assert 0 < structure["predicted_dice"] < 1
         assert structure["verdict"] in ("probably fine", "needs a look")
+    assert f"predicted for the {SUBJECTS} calibration subjects" in quality_tables(after.card)
+    assert quality_tables(before.card) == ""
     assert not {"quality", "out_of_distribution"} & set(Predictor(before).predict(tiny_scan).params())
 
 
@@ -105,3 +108,5 @@ def test_untouched_scans_are_counted_by_hand():
     assert (back["intervals"], back["inside"], back["fine_and_bad"]) == (1, 0, 0)
     # 25th smallest of 26 errors: both inside with 25 / 27 * 26 / 28 = .86, none with 2 / 27 * 3 / 28 = .008
     assert front["expected_inside"] == [1, 2]
+    card = {"quality": {"subjects": 26, "structures": {}}, "test_quality": found}
+    assert "| front | 2 | 1 | 1 to 2 | 0.150 | 2 | 1 |" in quality_tables(card)

@@ -38,9 +38,10 @@ def quality_figures(quality: Quality, cases: Sequence[QualityCase], spec: ModelS
 
     Returns:
         Per structure and target: subjects, the score chosen, mean absolute error of the line and of a
-        constant (Dice; ln of the volume ratio; ln mm), share of subjects inside the interval that the others'
-        errors make; for Dice also the median width of the intervals, the range of 90 % of the true values,
-        and the correlation with the true log odds on ordinary scans and on worsened copies, apart.
+        constant (Dice; ln of the volume ratio; ln mm); for Dice also the median width of the intervals, the
+        range of 90 % of the true values, and the correlation with the true log odds on ordinary scans and on
+        worsened copies, apart. Coverage is not among them: on the subjects that make the intervals it is the
+        promised share by construction; :func:`judge_predictions` counts it on others.
         ``unlike``: share of scans and of copies with p < 0.05.
 
     Source:
@@ -63,8 +64,6 @@ def quality_figures(quality: Quality, cases: Sequence[QualityCase], spec: ModelS
 def _figures(line: Regression, target: str) -> dict[str, Any]:
     pairs = np.array([pairs[0] for pairs in line.held_out])
     predicted, true = pairs.T
-    others = [np.delete(np.array(line.residuals), i) for i in range(len(pairs))]
-    widths = np.array([conformal_bound(list(rest), 1 - COVERAGE) for rest in others])
     shown = _share if target == "dice" else np.asarray
     constant = np.array([np.median(np.delete(true, i)) for i in range(len(true))])
     figures = {
@@ -72,13 +71,13 @@ def _figures(line: Regression, target: str) -> dict[str, Any]:
         "score": line.line.score,
         "error": float(np.abs(shown(predicted) - shown(true)).mean()),
         "error_of_constant": float(np.abs(shown(constant) - shown(true)).mean()),
-        "inside": float((np.abs(predicted - true) <= widths).mean()),
     }
     if target == "dice":
+        width = conformal_bound(line.residuals, 1 - COVERAGE)
         low, high = np.quantile(_share(true), [(1 - COVERAGE) / 2, (1 + COVERAGE) / 2])
         figures |= {
             "median_width": finite_or_none(
-                float(np.median(_share(predicted + widths) - _share(predicted - widths)))
+                float(np.median(_share(predicted + width) - _share(predicted - width)))
             ),
             "marginal_width": float(high - low),
             "pearson": _correlation(predicted, true),
