@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from segtrust.errors import SettingError
-from segtrust.settings import MAP_NAMES, AppSettings, InferRequest, parse_bool
+from segtrust.settings import EXCESS, MAP_NAMES, AppSettings, InferRequest, parse_bool
 
 EXAMPLES = {
     "models": ("hippocampus, heart", ("hippocampus", "heart")),
@@ -18,6 +18,8 @@ EXAMPLES = {
     "keep_members": ("False", False),
     "cache_scans": ("3", 3),
     "band_edges": ("0.1,0.2,0.4", (0.1, 0.2, 0.4)),
+    "fine_dice": ("0.7", 0.7),
+    "fine_risk": ("0.1", 0.1),
     "ohif_strategy": ("uniform", "uniform"),
     "store_in_pacs": ("mask, entropy", ("mask", "entropy")),
     "warm_up": ("0", False),
@@ -111,7 +113,7 @@ def test_a_list_of_choices_counts_by_its_first():
     assert request(map=["margin", "entropy"], device=["cpu"]).map == "margin"
 
 
-@pytest.mark.parametrize("name", MAP_NAMES)
+@pytest.mark.parametrize("name", [*MAP_NAMES, EXCESS])
 def test_every_map_may_be_asked_for(name):
     assert request(map=name).map == name
 

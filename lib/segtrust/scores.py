@@ -6,7 +6,7 @@ float64.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from segtrust.regions import BAND_MM, Mask, Spacing, distance_to
 
 __all__ = [
     "ScanScores",
+    "StructureScores",
     "binary_segment_entropy",
     "mean_in",
     "patch_maximum",
@@ -32,12 +33,28 @@ Labels = NDArray[np.integer[Any]]
 
 
 @dataclass(frozen=True)
+class StructureScores:
+    """Scores of one structure of one scan; ``None`` where the score is not defined.
+
+    ``entropy``, ``between_member``, ``segment_entropy``: high means unsure; ``soft_dice_confidence`` and
+    ``pairwise_dice``: high means sure. For what each measures see the functions of these names.
+    """
+
+    entropy: float | None
+    between_member: float | None
+    segment_entropy: float | None
+    soft_dice_confidence: float | None
+    pairwise_dice: float | None
+
+
+@dataclass(frozen=True)
 class ScanScores:
     """Scores of one scan; ``None`` where the score is not defined, most often for an empty prediction.
 
     ``entropy``, ``between_member``, ``patch_maximum``, ``volume_spread``, ``global_mean``: high means unsure.
     ``pairwise_dice`` and ``soft_dice_confidence`` run the other way: high means sure.
-    ``structures`` holds the entropy of each structure by label value.
+    ``structures`` holds the entropy of each structure by label value, ``details`` all its scores; records and
+    stored scores keep no details.
     """
 
     entropy: float | None
@@ -48,10 +65,11 @@ class ScanScores:
     soft_dice_confidence: float | None
     global_mean: float
     structures: Mapping[int, float | None]
+    details: Mapping[int, StructureScores] = field(default_factory=dict, repr=False, compare=False)
 
     def to_json(self) -> dict[str, float | None]:
         """The scan's numbers without the structures, as plain floats."""
-        return {name: value for name, value in vars(self).items() if name != "structures"}
+        return {name: value for name, value in vars(self).items() if name not in ("structures", "details")}
 
 
 def mean_in(values: FloatMap, mask: Mask) -> float | None:
@@ -257,24 +275,30 @@ def score_scan(  # noqa: PLR0913  # everything that one prediction knows
     Source:
         see the single functions.
     """
-    structures: dict[int, float | None] = {}
-    between_structures: dict[int, float | None] = {}
-    confidence: dict[int, float | None] = {}
     first = probs.shape[0] - n_structures
-    for value in range(1, n_structures + 1):
-        segment = labels == value
+    details: dict[int, StructureScores] = {}
+    for value, dice in zip(range(1, n_structures + 1), pairwise_dice.tolist(), strict=True):
+        segment, probability = labels == value, probs[first + value - 1]
         near = _near(segment, spacing, valid)
-        structures[value] = mean_in(entropy, near)
-        between_structures[value] = mean_in(between, near)
-        confidence[value] = soft_dice_confidence(probs[first + value - 1], segment, near)
-    dice = pairwise_dice[~np.isnan(pairwise_dice)]
+        details[value] = StructureScores(
+            entropy=mean_in(entropy, near),
+            between_member=mean_in(between, near),
+            segment_entropy=binary_segment_entropy(probability, segment),
+            soft_dice_confidence=soft_dice_confidence(probability, segment, near),
+            pairwise_dice=None if np.isnan(dice) else dice,
+        )
     return ScanScores(
-        entropy=scan_entropy(structures),
-        between_member=scan_entropy(between_structures),
+        entropy=_mean_of(details, "entropy"),
+        between_member=_mean_of(details, "between_member"),
         patch_maximum=patch_maximum(entropy, valid),
         volume_spread=volume_spread(sample_voxels),
-        pairwise_dice=float(dice.mean()) if dice.size else None,
-        soft_dice_confidence=scan_entropy(confidence),
+        pairwise_dice=_mean_of(details, "pairwise_dice"),
+        soft_dice_confidence=_mean_of(details, "soft_dice_confidence"),
         global_mean=mean_in(entropy, valid) or 0.0,
-        structures=structures,
+        structures={value: scores.entropy for value, scores in details.items()},
+        details=details,
     )
+
+
+def _mean_of(details: Mapping[int, StructureScores], name: str) -> float | None:
+    return scan_entropy({value: getattr(scores, name) for value, scores in details.items()})

@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 
 from segtrust.errors import SettingError
 
-__all__ = ["MAP_NAMES", "AppSettings", "InferRequest", "TrainRequest", "parse_bool"]
+__all__ = ["EXCESS", "MAP_NAMES", "AppSettings", "InferRequest", "TrainRequest", "parse_bool"]
 
 MAP_NAMES: tuple[str, ...] = (
     "entropy",
@@ -19,6 +19,9 @@ MAP_NAMES: tuple[str, ...] = (
     "margin",
     "votes",
 )
+"""Maps that every prediction has."""
+EXCESS = "excess"
+"""A map of versions that know the usual chance of error."""
 
 _TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
 _FLOAT_TYPES = ("float", "float16", "float32", "float64", "half", "single", "double")
@@ -84,6 +87,10 @@ class AppSettings:
     band_edges: tuple[float, ...] = _setting(
         (0.05, 0.2, 1 / 3), "lower edges of the three bands: calibrated chance of a wrong label"
     )
+    fine_dice: float = _setting(0.8, "a structure with a Dice below this is bad and must not be called fine")
+    fine_risk: float = _setting(
+        0.05, "largest share of scans with a structure that is called probably fine and is bad"
+    )
     ohif_strategy: str = _setting(
         "entropy", "strategy behind the key `random`, the only one OHIF's button can call"
     )
@@ -116,6 +123,11 @@ class AppSettings:
             raise SettingError(
                 f"`band_edges` must be three rising chances between 0 and 1, got {edges}. "
                 "Example: --conf band_edges 0.05,0.2,0.333"
+            )
+        if not (0 < self.fine_dice < 1 and 0 < self.fine_risk < 1):
+            raise SettingError(
+                f"`fine_dice` and `fine_risk` must lie between 0 and 1, got {self.fine_dice} and "
+                f"{self.fine_risk}. Example: --conf fine_dice 0.8"
             )
 
     @classmethod
@@ -178,6 +190,8 @@ _READERS: dict[str, Any] = {
     "keep_members": lambda text: parse_bool(text, "keep_members"),
     "cache_scans": lambda text: _number(text, "cache_scans", int),
     "band_edges": _read_edges,
+    "fine_dice": lambda text: _number(text, "fine_dice", float),
+    "fine_risk": lambda text: _number(text, "fine_risk", float),
     "ohif_strategy": str,
     "store_in_pacs": _read_objects,
     "warm_up": lambda text: parse_bool(text, "warm_up"),
@@ -230,14 +244,14 @@ class InferRequest:
             The typed request; ``ignored`` names the keys that nothing here understands.
 
         Raises:
-            SettingError: if ``map`` is none of :data:`MAP_NAMES`.
+            SettingError: if ``map`` is none of :data:`MAP_NAMES` and not :data:`EXCESS`.
 
         Source:
             ours.
         """
         name = str(_first(request.get("map")) or "entropy")
-        if name not in MAP_NAMES:
-            raise SettingError(f"`map` must be one of {', '.join(MAP_NAMES)}, got {name!r}.")
+        if name not in (*MAP_NAMES, EXCESS):
+            raise SettingError(f"`map` must be one of {', '.join((*MAP_NAMES, EXCESS))}, got {name!r}.")
         known = _PLATFORM_KEYS | {"device", "map", "store_in_pacs"}
         dtype = (
             str(_first(request.get("result_dtype")) or "").lower().removeprefix("np.").removeprefix("numpy.")

@@ -83,6 +83,17 @@ def test_the_numbers_are_those_of_the_answer_and_what_is_not_known_is_a_dash(pan
             assert (cells.nth(cell).inner_text() == "\u2013") is (key not in structure)
             if key not in structure:
                 assert cells.nth(cell).get_attribute("title") == "not available for this model"
+        for cell, key in (
+            (0, "volume_interval_ml"),
+            (1, "border_interval_mm"),
+            (2, "predicted_dice_interval"),
+        ):
+            shown = [f"{end:.3g}" for end in structure.get(key, ())]
+            assert all(end in cells.nth(cell).inner_text() for end in shown)
+    said = panel.locator("[data-part=quality]").inner_text()
+    assert (said == "") is ("quality" not in asked)
+    assert asked.get("quality", {}).get("statement", "") in said
+    assert ("p = " in said) is ("out_of_distribution" in asked)
 
 
 def test_both_notices_stand_under_the_legend(panel):

@@ -10,6 +10,7 @@ from phantoms import spec_of
 from segtrust.errors import SettingError
 from segtrust.inference.prediction import Flag, Prediction, SliceHint, StructureSummary
 from segtrust.models import Head
+from segtrust.quality import StructureAssessment, UsualError
 from segtrust.scores import ScanScores
 from segtrust.settings import MAP_NAMES
 
@@ -68,6 +69,38 @@ def test_a_sigmoid_head_shows_its_least_sure_channel():
     got = prediction([[0.99], [0.5]], spec=spec)
     assert got.map("entropy").item() == pytest.approx(1, abs=1e-6)
     assert got.map("chance_of_error").item() == pytest.approx(0.5, abs=1e-6)
+
+
+def test_the_excess_is_what_the_chance_of_error_has_above_the_usual():
+    usual = UsualError(((0.25,) * 20, (0.0,) * 20, (0.0,) * 20), 5)
+    got = prediction([[0.5] * 3, [0.5] * 3, [0] * 3], usual_error=usual)
+    assert got.map("excess") == pytest.approx(0.25, abs=1e-6)
+
+
+@pytest.mark.parametrize("changes", [{}, {"spacing": None, "usual_error": UsualError(((0.0,) * 20,) * 3, 5)}])
+def test_the_excess_is_refused_where_version_or_scan_do_not_allow_it(changes):
+    with pytest.raises(SettingError, match="needs a version that knows the usual chance of error"):
+        prediction(EVEN, **changes).map("excess")
+
+
+def test_what_a_version_does_not_know_about_quality_is_absent():
+    said = prediction(EVEN).params()
+    assert not {"quality", "out_of_distribution"} & set(said)
+    assert not {"predicted_dice", "verdict", "volume_interval_ml"} & set(said["structures"][0])
+
+
+def test_what_is_said_of_a_structure_goes_into_its_summary():
+    by = StructureAssessment(0.9, (0.8, 0.95), (0.5, 2.0), (0.3, 0.6), "probably fine")
+    assert vars(StructureSummary("front", 1, 7, 2.0, 0.3, False).judged(by)) == {
+        **vars(StructureSummary("front", 1, 7, 2.0, 0.3, False)),
+        "predicted_dice": 0.9,
+        "predicted_dice_interval": (0.8, 0.95),
+        "volume_interval_ml": (1.0, 4.0),
+        "border_interval_mm": (0.3, 0.6),
+        "verdict": "probably fine",
+    }
+    unknown = StructureSummary("front", 1, 7, None, 0.3, False).judged(by)
+    assert (unknown.volume_interval_ml, unknown.border_interval_mm) == (None, None)
 
 
 def test_an_unknown_map_is_refused():

@@ -81,6 +81,7 @@ def test_options_that_a_viewer_did_not_touch_come_as_lists(run):
     [
         ({"device": "cuda:77"}, DeviceError),
         ({"map": "x"}, SettingError),
+        ({"map": "excess", "result_dtype": "float32"}, SettingError),  # this version does not know it
         ({"result_dtype": "float128"}, SettingError),
         ({"result_extension": ".png"}, SettingError),
         ({"result_compress": "perhaps"}, SettingError),

@@ -18,6 +18,8 @@ from segtrust.calibrators import (
 )
 from segtrust.evaluate.card import make_card
 from segtrust.evaluate.cases import CaseRecord, draw_scan, evaluate_case
+from segtrust.evaluate.quality import measure_cases
+from segtrust.evaluate.quality_figures import judge_predictions, quality_figures
 from segtrust.evaluate.records import software_versions
 from segtrust.inference.flags import brightness_asymmetry
 from segtrust.inference.members import load_member
@@ -25,6 +27,7 @@ from segtrust.inference.predictor import Predictor
 from segtrust.inference.scan import Scan, extent_mm, read_scan
 from segtrust.inference.sources import EnsembleSource
 from segtrust.models import ModelSpec, ModelVersion, publish_version
+from segtrust.quality import Assessment, fit_quality
 from segtrust.training.cache import spent_seconds
 from segtrust.training.cases import read_labelled, read_splits, read_subjects
 from segtrust.training.loop import CODE
@@ -82,9 +85,21 @@ def release(
     say(f"calibrating on {len(splits['val'])} scans")
     drawn = _draw((ensemble, single), data, splits["val"])
     ensemble_fit, single_fit = fit_distance_temperature(drawn[0]), fit_pooled_temperature(drawn[1])
+    calibration: dict[str, Any] = {
+        "calibrator": ensemble_fit.to_json(),
+        "fitted_on": {"scans": len(splits["val"]), "role": "val"},
+        "precision": "fp32",
+        **observed_errors(drawn[0], fit_distance_temperature),
+    }
+    fitted = Predictor(draft, source=ensemble.source, calibrator=ensemble_fit)
+    cases = list(measure_cases(fitted, data, splits["val"], drawn[0], say))
+    quality = fit_quality(cases, [label.value for label in spec.labels])
+    if quality is not None:
+        calibration["quality"] = quality.to_json()
     say(f"measuring on {len(splits['test'])} scans")
-    served = Predictor(draft, calibrator=ensemble_fit)
-    records = list(_measure(served, single, single_fit, data, splits["test"], say))
+    served = Predictor(replace(draft, calibration=calibration), source=ensemble.source)
+    measured = list(_measure(served, single, single_fit, data, splits["test"], say))
+    records = [record for record, _ in measured]
     card = {
         "name": spec.name,
         "parent": None,
@@ -101,12 +116,11 @@ def release(
         "test_note": "single: first member; single_temperature: the same with its own pooled temperature; "
         "ensemble: mean of the members; calibrated: what is served. ECE: 15 bins, top label.",
     }
-    calibration = {
-        "calibrator": ensemble_fit.to_json(),
-        "fitted_on": {"scans": len(splits["val"]), "role": "val"},
-        "precision": "fp32",
-        **observed_errors(drawn[0], fit_distance_temperature),
-    }
+    if quality is not None:
+        card["quality"] = quality_figures(quality, cases, spec)
+        card["test_quality"] = judge_predictions(
+            spec, [(said, record.dice["calibrated"]) for record, said in measured if said], quality.subjects
+        )
     return publish_version(model, spec, members, calibration, card)
 
 
@@ -178,7 +192,7 @@ def observed_errors(drawn: Sequence[CalibrationVoxels], fit: Fit) -> dict[str, A
 
 def _measure(
     served: Predictor, single: Predictor, single_fit: Calibrator, data: Path, ids: Sequence[str], say: Say
-) -> Iterator[CaseRecord]:
+) -> Iterator[tuple[CaseRecord, Assessment | None]]:
     subjects = read_subjects(data)
     for index, scan_id in enumerate(ids, start=1):
         scan, labels = read_labelled(data, scan_id, served.spec)
@@ -201,4 +215,4 @@ def _measure(
             scores=prediction.scores,
         )
         say(f"{index}/{len(ids)} {scan_id} Dice {np.nanmean(record.dice['calibrated']):.3f}")
-        yield record
+        yield record, prediction.assessment

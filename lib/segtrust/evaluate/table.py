@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from segtrust.evaluate.quality_table import quality_tables
+
 __all__ = ["card_headline", "card_tables"]
 
 _SYSTEMS = {
@@ -21,7 +23,8 @@ def card_tables(card: Mapping[str, Any]) -> str:
         card: content of ``card.json`` of a version that was measured.
 
     Returns:
-        Three tables: Dice, calibration per region, detection and ranking, with 95 % intervals.
+        Three tables: Dice, calibration per region, detection and ranking, with 95 % intervals; then those of
+        the quality part, if the version has one.
 
     Source:
         ours.
@@ -59,6 +62,8 @@ def card_tables(card: Mapping[str, Any]) -> str:
             for score, found in test["score_vs_logit_dice"].items()
         ),
     ]
+    if quality := quality_tables(card):
+        lines += ["", quality]
     return "\n".join(lines)
 
 

@@ -2,9 +2,9 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -14,8 +14,9 @@ from torch import Tensor
 from segtrust import uncertainty
 from segtrust.errors import SettingError
 from segtrust.models import ModelSpec
+from segtrust.quality import COVERAGE, Assessment, StructureAssessment, UsualError, Verdict
 from segtrust.scores import ScanScores
-from segtrust.settings import MAP_NAMES
+from segtrust.settings import EXCESS, MAP_NAMES
 
 __all__ = ["BLIND_SPOT", "RESEARCH_ONLY", "Flag", "Prediction", "SliceHint", "StructureSummary"]
 
@@ -39,6 +40,8 @@ class StructureSummary:
 
     ``volume_range_ml`` holds the smallest and the largest volume that a single member found; ``None`` with
     one member. ``border_mm``: see :func:`segtrust.inference.border.border_mm`; ``None`` without calibration.
+    The rest is ``None`` where the version does not allow it. Intervals hold with a chance of at least 90 %:
+    of the Dice, of the true volume, and of the mean distance between predicted and true border.
     """
 
     name: str
@@ -49,6 +52,26 @@ class StructureSummary:
     empty: bool
     volume_range_ml: tuple[float, float] | None = None
     border_mm: float | None = None
+    predicted_dice: float | None = None
+    predicted_dice_interval: tuple[float, float] | None = None
+    volume_interval_ml: tuple[float, float] | None = None
+    border_interval_mm: tuple[float, float] | None = None
+    verdict: Verdict | None = None
+
+    def judged(self, by: StructureAssessment) -> Self:
+        """The same with what the version says about its quality."""
+        volume = None
+        if by.volume_factors is not None and self.volume_ml is not None:
+            low, high = by.volume_factors
+            volume = (self.volume_ml * low, self.volume_ml * high)
+        return replace(
+            self,
+            predicted_dice=by.predicted_dice,
+            predicted_dice_interval=by.dice_interval,
+            volume_interval_ml=volume,
+            border_interval_mm=by.border_interval_mm if self.volume_ml is not None else None,
+            verdict=by.verdict,
+        )
 
 
 @dataclass(frozen=True)
@@ -89,6 +112,8 @@ class Prediction:
     slices: tuple[SliceHint, ...]
     steps: tuple[str, ...] = ()
     member_maps: dict[str, FloatMap] = field(default_factory=dict, repr=False)
+    assessment: Assessment | None = None
+    usual_error: UsualError | None = field(default=None, repr=False)
 
     @property
     def is_calibrated(self) -> bool:
@@ -104,13 +129,15 @@ class Prediction:
         """One uncertainty map, high means unsure.
 
         Args:
-            name: one of :data:`segtrust.settings.MAP_NAMES`.
+            name: one of :data:`segtrust.settings.MAP_NAMES`, or ``excess``: the chance of error above what
+                is usual at that distance from the nearest border of the prediction.
 
         Returns:
             ``(X, Y, Z)`` float32 in [0, 1].
 
         Raises:
-            SettingError: for another name.
+            SettingError: for another name, or for ``excess`` where the version does not know the usual chance
+                of error or the file does not say how large its voxels are.
         """
         if name == "entropy":
             return self.entropy
@@ -118,9 +145,20 @@ class Prediction:
             return self._from_probs(uncertainty.chance_of_error)
         if name == "margin":
             return self._from_probs(uncertainty.probability_margin)
+        if name == EXCESS:
+            return self._excess()
         if name not in MAP_NAMES:
-            raise SettingError(f"`map` must be one of {', '.join(MAP_NAMES)}, got {name!r}.")
+            raise SettingError(f"`map` must be one of {', '.join((*MAP_NAMES, EXCESS))}, got {name!r}.")
         return self.member_maps[name]
+
+    def _excess(self) -> FloatMap:
+        if self.usual_error is None or self.spacing is None:
+            raise SettingError(
+                f"the map {EXCESS!r} needs a version that knows the usual chance of error and a scan that "
+                f"says how large its voxels are; version {self.version_id} of {self.spec.name!r} cannot give "
+                "it for this scan. Ask for `chance_of_error`."
+            )
+        return self.usual_error.excess(self.map("chance_of_error"), self.mask, self.spacing)
 
     def _from_probs(self, measure: Callable[..., Tensor], **options: bool) -> FloatMap:
         per_channel = measure(torch.from_numpy(self.probs)[None], head=self.spec.head.kind, **options)
@@ -170,10 +208,26 @@ class Prediction:
             "scores": self.scores.to_json(),
             "flags": [vars(f) for f in self.flags],
             "slices": [vars(s) for s in self.slices],
+            **(_said(self.assessment) if self.assessment else {}),
             "steps": list(self.steps),
             "limits": f"{BLIND_SPOT} {RESEARCH_ONLY}",
         })  # fmt: skip
         return document
+
+
+def _said(assessment: Assessment) -> dict[str, Any]:
+    """What holds for the scan as a whole; the structures have the rest."""
+    rule, unlike = assessment.rule, assessment.unlikeness
+    return {
+        "quality": {
+            "subjects": assessment.subjects,
+            "coverage": COVERAGE,
+            "fine_dice": rule.dice,
+            "fine_risk": rule.risk,
+            "statement": assessment.statement,
+        },
+        "out_of_distribution": None if unlike is None else vars(unlike),
+    }
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401  # whatever JSON can hold

@@ -17,11 +17,12 @@ from segtrust.errors import DeviceError
 from segtrust.inference.border import border_mm
 from segtrust.inference.flags import content_flags, input_flags, slices_to_open
 from segtrust.inference.members import check_device, load_member
-from segtrust.inference.prediction import Prediction, StructureSummary
+from segtrust.inference.prediction import Flag, Prediction, StructureSummary
 from segtrust.inference.scan import PreparedScan, Scan, prepare, read_scan
 from segtrust.inference.sources import EnsembleSource, SampleSource
 from segtrust.inference.windows import slide
 from segtrust.models import ModelSpec, ModelVersion
+from segtrust.quality import Assessment, FineRule, Quality, scan_features
 from segtrust.regions import BAND_MM, distance_to
 from segtrust.scores import score_scan
 from segtrust.uncertainty import chance_of_error, entropy, summarise_channels
@@ -50,6 +51,7 @@ class Predictor:
         keep_members: keep the networks in memory between scans; ``False`` loads one at a time.
         source: another source of samples; the version's members unless given.
         calibrator: another calibrator; the version's own unless given.
+        fine: what counts as bad in verdicts, and how often.
 
     Raises:
         DeviceError: if the device does not exist.
@@ -65,11 +67,15 @@ class Predictor:
         keep_members: bool = True,
         source: SampleSource | None = None,
         calibrator: Calibrator | None = None,
+        fine: FineRule = FineRule(),  # noqa: B008  # frozen
     ) -> None:
         self.version, self.spec = version, version.spec
         self.device = check_device(device)
         self.precision, self.keep_members = precision, keep_members
         self.calibrator = calibrator or calibrator_from_json(version.calibration.get("calibrator", {}))
+        known = version.calibration.get("quality")
+        self.quality = None if known is None else Quality.from_json(known)
+        self.fine = fine
         self._source = source
         self._kept: dict[int, nn.Module] = {}
         self._lock = threading.Lock()
@@ -224,6 +230,11 @@ class Predictor:
             valid=valid,
         )
         near = (distance <= BAND_MM) & valid
+        assessment = (
+            None
+            if self.quality is None
+            else self.quality.assess(scores, scan_features(prepared.image.numpy(), scores), self.fine)
+        )
         return Prediction(
             spec=spec,
             version_id=self.version.id,
@@ -245,11 +256,14 @@ class Predictor:
                 scores.structures,
                 statistics.sample_voxels.numpy(),
                 probs.numpy() if self.calibrator.name != Identity.name else None,
+                assessment,
             ),
-            flags=tuple(input_flags(scan, spec) + content_flags(mask, spec)),
+            flags=tuple(input_flags(scan, spec) + _unlike(assessment) + content_flags(mask, spec)),
             slices=tuple(slices_to_open(wrong, mask, near, spec)),
             steps=steps,
             member_maps=maps,
+            assessment=assessment,
+            usual_error=self.quality.usual if self.quality else None,
         )
 
 
@@ -298,6 +312,7 @@ def _summaries(
     entropies: Mapping[int, float | None],
     sample_voxels: NDArray[np.int64],
     calibrated: NDArray[np.float32] | None,
+    assessment: Assessment | None,
 ) -> tuple[StructureSummary, ...]:
     counts = np.bincount(mask.reshape(-1), minlength=len(spec.labels) + 1)
     ml = abs(float(np.linalg.det(scan.affine[:3, :3]))) / 1000 if scan.spacing is not None else None
@@ -312,7 +327,7 @@ def _summaries(
             return None
         return border_mm(mask == value, calibrated[value - 1 + first], scan.spacing)
 
-    return tuple(
+    found = [
         StructureSummary(
             name=label.name,
             value=label.value,
@@ -324,4 +339,19 @@ def _summaries(
             border_mm=border(label.value),
         )
         for label in spec.labels
-    )
+    ]
+    return tuple(s.judged(assessment.structures[s.value]) if assessment else s for s in found)
+
+
+def _unlike(assessment: Assessment | None) -> list[Flag]:
+    if assessment is None or assessment.unlikeness is None or not assessment.is_unlike:
+        return []
+    found = assessment.unlikeness
+    strangest = min(found.detectors, key=lambda name: found.detectors[name])
+    return [
+        Flag(
+            "unlike_calibration",
+            f"unlike the {found.subjects} calibration scans in {strangest} (p = {found.p_value:.2g}): "
+            "no interval and no bound holds for it",
+        )
+    ]

@@ -13,6 +13,7 @@ import torch
 from segtrust.errors import ModelNotFoundError
 from segtrust.inference import Prediction, PredictionCache, Predictor, check_device, fingerprint
 from segtrust.models import ModelSpec, ModelVersion, find_models, open_version, shipped_models_dir
+from segtrust.quality import FineRule
 from segtrust.settings import AppSettings
 from segtrust.store import ScoreKey
 
@@ -144,6 +145,7 @@ class ServedModel:
                     device=device,
                     precision=self.settings.precision,
                     keep_members=self.settings.keep_members and device not in self._lent,
+                    fine=FineRule(self.settings.fine_dice, self.settings.fine_risk),
                 )
             return self._predictors[key]
 

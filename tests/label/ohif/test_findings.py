@@ -7,6 +7,9 @@ from fastapi import FastAPI
 
 from segtrust.inference import SliceHint
 from segtrust.label.ohif import findings
+from segtrust.models import publish_version
+from segtrust.quality import Quality, UsualError
+from segtrust.settings import EXCESS
 
 
 class _Host:
@@ -37,13 +40,24 @@ def test_models_come_with_structures_measures_and_both_notices(client, served):
     (model,) = answer["models"]
     assert (model["name"], model["structures"]) == ("tiny", {"front": 1, "back": 2})
     several = len(served.version().members) > 1
-    expected = [m.name for m in findings.MEASURES if several or m.name not in findings._OF_SEVERAL]
+    always = [m.name for m in findings.MEASURES if m.name != EXCESS]
+    expected = [name for name in always if several or name not in findings._OF_SEVERAL]
     assert [measure["name"] for measure in model["measures"]] == expected
     assert answer["notices"] == [findings.BLIND_SPOT, findings.RESEARCH_ONLY]
 
 
+def test_the_excess_is_offered_where_the_version_knows_the_usual_chance_of_error(client, served):
+    version = served.version()
+    quality = Quality({}, None, UsualError(((0.125,) * 20,) * 3, 5), 5).to_json()
+    publish_version(
+        served.folder, version.spec, version.members, {**version.calibration, "quality": quality}, {}
+    )
+    assert EXCESS in [m["name"] for m in client.get("/segtrust/models").json()["models"][0]["measures"]]
+    assert client.get(f"/segtrust/maps/tiny?image=ball&map={EXCESS}").status_code == 200
+
+
 def test_every_measure_is_a_map_with_values_below_one(prediction):
-    for measure in findings.MEASURES:
+    for measure in (m for m in findings.MEASURES if m.name != EXCESS):
         assert 0 <= prediction.map(measure.name).min() <= prediction.map(measure.name).max() <= 1
 
 

@@ -14,6 +14,8 @@ from monailabel.utils.others.generic import remove_file
 from segtrust.inference import Prediction, SliceHint
 from segtrust.label.answer import AnswerForm
 from segtrust.label.names import BAND_PREFIX, BLIND_SPOT, RESEARCH_ONLY, structure_labels
+from segtrust.models import ModelVersion
+from segtrust.settings import EXCESS
 
 if TYPE_CHECKING:
     from segtrust.label.app import SegtrustApp
@@ -55,6 +57,15 @@ MEASURES: tuple[Measure, ...] = (
         meaning="Chance that the label of the voxel is wrong.",
     ),
     Measure(
+        name=EXCESS,
+        title="Excess chance of a wrong label",
+        unit="%",
+        scale=100,
+        top=0.25,
+        meaning="Chance that the label is wrong, above what is usual that far from the border: "
+        "an ordinary rim is dark.",
+    ),
+    Measure(
         name="entropy",
         title="Entropy",
         unit="0 = sure, 1 = every label equally likely",
@@ -93,15 +104,17 @@ def list_models() -> dict[str, Any]:
             "name": name,
             "description": model.spec.description,
             "structures": structure_labels(model.spec),
-            "measures": [
-                asdict(measure)
-                for measure in MEASURES
-                if measure.name not in _OF_SEVERAL or len(model.version().members) > 1
-            ],
+            "measures": [asdict(measure) for measure in MEASURES if _is_known(measure, model.version())],
         }
         for name, model in host.served.items()
     ]
     return {"models": models, "band_prefix": BAND_PREFIX, "notices": [BLIND_SPOT, RESEARCH_ONLY]}
+
+
+def _is_known(measure: Measure, version: ModelVersion) -> bool:
+    if measure.name == EXCESS:
+        return "usual_error" in version.calibration.get("quality", {})
+    return measure.name not in _OF_SEVERAL or len(version.members) > 1
 
 
 @router.get("/findings/{model}")

@@ -37,6 +37,7 @@ const PAGE = `
         </thead>
         <tbody data-part="structures"></tbody>
       </table>
+      <p class="quiet" data-part="quality"></p>
       <h3>Most uncertain slices</h3>
       <ol data-part="slices"></ol>
     </div>
@@ -198,10 +199,11 @@ export function mountPanel(node, { services, server }) {
   }
 
   function showFindings(series) {
-    const { flags, structures, slices } = session.findings;
+    const { flags, structures, slices, quality } = session.findings;
+    part.quality.textContent = qualityText(session.findings);
     part.flagsBox.hidden = !flags.length;
     part.flags.replaceChildren(...flags.map(({ text }) => made('li', text)));
-    part.structures.replaceChildren(...structures.flatMap(structureRows));
+    part.structures.replaceChildren(...structures.flatMap(structure => structureRows(structure, quality?.coverage)));
     part.slices.replaceChildren(
       ...slices.map(({ structure, reason, position }) => {
         const button = made('button', structure);
@@ -222,17 +224,42 @@ export function mountPanel(node, { services, server }) {
   return () => subscriptions.forEach(({ unsubscribe }) => unsubscribe());
 }
 
-function structureRows({ name, empty, volume_ml, volume_range_ml, border_mm, predicted_dice, verdict }) {
+/** What the verdicts and intervals mean, and how like the calibration scans this one is; empty if not known. */
+function qualityText({ quality, out_of_distribution: unlike }) {
+  const parts = [];
+  if (quality?.statement) parts.push(quality.statement);
+  if (quality) parts.push(`At least ${quality.coverage * 100} % of such scans lie inside the ranges so marked.`);
+  if (unlike) parts.push(`Like the ${unlike.subjects} calibration scans: p = ${number(unlike.p_value)}${unlike.p_value < 0.05 ? ', unlike them' : ''}.`);
+  return parts.join(' ');
+}
+
+function structureRows(structure, coverage) {
+  const interval = (ends, title) => rangeText(coverage, ends, title);
+  const { name, empty, volume_ml, volume_range_ml, volume_interval_ml } = structure;
+  const { border_mm, border_interval_mm, predicted_dice, predicted_dice_interval, verdict } = structure;
   const head = made('th', name);
   head.scope = 'rowgroup';
   head.colSpan = 4;
   const volume = cell(volume_ml, value => `${number(value)} ml`);
-  const range = absentOr('small', volume_range_ml, ([low, high]) => `${number(low)} to ${number(high)}`);
-  range.prepend('range ');
-  volume.append(range);
+  if (volume_interval_ml) volume.append(interval(volume_interval_ml));
+  else {
+    const range = absentOr('small', volume_range_ml, ([low, high]) => `${number(low)} to ${number(high)}`);
+    range.prepend('range ');
+    volume.append(range);
+  }
+  const border = cell(border_mm, value => `± ${number(value)} mm`);
+  if (border_interval_mm) border.append(interval(border_interval_mm, 'mean distance of predicted and true border, mm'));
+  const dice = cell(predicted_dice, number);
+  if (predicted_dice_interval) dice.append(interval(predicted_dice_interval));
   const judged = cell(empty ? 'not found' : verdict, text => text);
   if (judged.textContent !== 'probably fine' && !judged.title) judged.className = 'look';
-  return [row(head), row(volume, cell(border_mm, value => `± ${number(value)} mm`), cell(predicted_dice, number), judged)];
+  return [row(head), row(volume, border, dice, judged)];
+}
+
+function rangeText(coverage, [low, high], title = '') {
+  const text = made('small', `${coverage * 100} %: ${number(low)} to ${number(high)}`);
+  text.title = title;
+  return text;
 }
 
 function cell(given, text) {

@@ -1,0 +1,179 @@
+"""How far off the quality part of a version is, on subjects it was not fitted to."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from segtrust.metrics.bootstrap import finite_or_none
+from segtrust.models import ModelSpec
+from segtrust.quality import (
+    COVERAGE,
+    Assessment,
+    Quality,
+    QualityCase,
+    Regression,
+    StructureAssessment,
+    conformal_bound,
+    logit_dice,
+)
+from segtrust.quality.assess import line_scores
+from segtrust.quality.typical import TypicalScans
+
+__all__ = ["judge_predictions", "quality_figures"]
+
+_UNLIKE = 0.05
+
+
+def quality_figures(quality: Quality, cases: Sequence[QualityCase], spec: ModelSpec) -> dict[str, Any]:
+    """Figures over the calibration subjects, each judged by what was fitted without it.
+
+    Args:
+        quality: the fitted part.
+        cases: what it was fitted to.
+        spec: names the structures.
+
+    Returns:
+        Per structure and target: subjects, the score chosen, mean absolute error of the line and of a
+        constant (Dice; ln of the volume ratio; ln mm); for Dice also the median width of the intervals, the
+        range of 90 % of the true values, and the correlation with the true log odds on ordinary scans and on
+        worsened copies, apart. Coverage is not among them: on the subjects that make the intervals it is the
+        promised share by construction; :func:`judge_predictions` counts it on others.
+        ``unlike``: share of scans and of copies with p < 0.05.
+
+    Source:
+        ours.
+    """
+    figures: dict[str, Any] = {"subjects": quality.subjects, "scans": sum(c.ordinary for c in cases)}
+    structures = {}
+    for label in spec.labels:
+        lines = quality.lines[label.value]
+        found: dict[str, Any] = {target: _figures(line, target) for target, line in lines.items()}
+        if "dice" in lines:
+            found["dice"]["worsened"] = _worsened(lines["dice"], cases, label.value)
+        structures[label.name] = found
+    figures["structures"] = structures
+    if quality.typical is not None:
+        figures["unlike"] = _unlike(quality.typical, cases)
+    return figures
+
+
+def _figures(line: Regression, target: str) -> dict[str, Any]:
+    pairs = np.array([pairs[0] for pairs in line.held_out])
+    predicted, true = pairs.T
+    shown = _share if target == "dice" else np.asarray
+    constant = np.array([np.median(np.delete(true, i)) for i in range(len(true))])
+    figures = {
+        "subjects": len(pairs),
+        "score": line.line.score,
+        "error": float(np.abs(shown(predicted) - shown(true)).mean()),
+        "error_of_constant": float(np.abs(shown(constant) - shown(true)).mean()),
+    }
+    if target == "dice":
+        width = conformal_bound(line.residuals, 1 - COVERAGE)
+        low, high = np.quantile(_share(true), [(1 - COVERAGE) / 2, (1 + COVERAGE) / 2])
+        figures |= {
+            "median_width": finite_or_none(
+                float(np.median(_share(predicted + width) - _share(predicted - width)))
+            ),
+            "marginal_width": float(high - low),
+            "pearson": _correlation(predicted, true),
+        }
+    return figures
+
+
+def _worsened(line: Regression, cases: Sequence[QualityCase], value: int) -> dict[str, Any]:
+    without = dict(zip(_subjects_of(cases, value), line.without, strict=True))
+    pairs = [
+        (without[case.subject].at(line_scores(case.scores.details[value])), case.truth[value].dice)
+        for case in cases
+        if not case.ordinary and case.subject in without
+    ]
+    known = np.array([(p, logit_dice(t)) for p, t in pairs if p is not None and not math.isnan(t)])
+    return {
+        "copies": len(known),
+        "pearson": _correlation(*known.T),
+        "error": float(np.abs(_share(known[:, 0]) - _share(known[:, 1])).mean()),
+    }
+
+
+def _subjects_of(cases: Sequence[QualityCase], value: int) -> list[str]:
+    """Subjects of a structure's lines, in their order."""
+    return sorted(
+        {
+            case.subject
+            for case in cases
+            if case.ordinary
+            and case.scores.details[value].entropy is not None
+            and not math.isnan(case.truth[value].dice)
+        }
+    )
+
+
+def _unlike(typical: TypicalScans, cases: Sequence[QualityCase]) -> dict[str, Any]:
+    order = sorted({case.subject for case in cases if case.ordinary})
+    seen: dict[str, list[bool]] = {"scans": [], "copies": []}
+    for case in cases:
+        row = order.index(case.subject)
+        rest = TypicalScans({n: rows[:row] + rows[row + 1 :] for n, rows in typical.features.items()})
+        found = rest.compare(case.features)
+        if found is not None:
+            seen["scans" if case.ordinary else "copies"].append(found.p_value < _UNLIKE)
+    return {kind: {"n": len(flags), "share": float(np.mean(flags))} for kind, flags in seen.items() if flags}
+
+
+def judge_predictions(
+    spec: ModelSpec,
+    judged: Sequence[tuple[Assessment, NDArray[np.float64]]],
+    calibration_subjects: int,
+) -> dict[str, Any]:
+    """Hold predicted Dice, intervals and verdicts of untouched scans against the truth.
+
+    Args:
+        spec: names the structures.
+        judged: what was said of each scan, with the true Dice of its structures.
+        calibration_subjects: how many subjects the intervals rest on.
+
+    Returns:
+        Per structure: number of scans with an interval, how many hold the true Dice, the 95 % range of that
+        number (beta-binomial, for intervals that hold exactly 90 %), mean absolute error, scans called fine,
+        and those of them that are bad. ``unlike``: scans with p < 0.05.
+
+    Source:
+        ours; Vovk 2012 for the distribution of coverage.
+    """
+    structures: dict[str, Any] = {}
+    for index, label in enumerate(spec.labels):
+        said = [(a.structures[label.value], float(dice[index]), a.rule.dice) for a, dice in judged]
+        structures[label.name] = _judged([s for s in said if not math.isnan(s[1])], calibration_subjects)
+    return {"scans": len(judged), "unlike": sum(a.is_unlike for a, _ in judged), "structures": structures}
+
+
+def _judged(said: Sequence[tuple[StructureAssessment, float, float]], subjects: int) -> dict[str, Any]:
+    given = [(s.dice_interval, dice) for s, dice, _ in said if s.dice_interval is not None]
+    errors = [abs(s.predicted_dice - dice) for s, dice, _ in said if s.predicted_dice is not None]
+    fine = [dice < edge for s, dice, edge in said if s.verdict == "probably fine"]
+    rank = math.ceil((subjects + 1) * COVERAGE - 1e-9)
+    chance = stats.betabinom(len(given), rank, subjects + 1 - rank) if given and rank <= subjects else None
+    return {
+        "intervals": len(given),
+        "inside": sum(low <= dice <= high for (low, high), dice in given),
+        "expected_inside": None if chance is None else [int(chance.ppf(p)) for p in (0.025, 0.975)],
+        "error": float(np.mean(errors)) if errors else None,
+        "fine": len(fine),
+        "fine_and_bad": sum(fine),
+    }
+
+
+def _share(log_odds: NDArray[np.float64]) -> NDArray[np.float64]:
+    share: NDArray[np.float64] = 1 / (1 + np.exp(-log_odds))
+    return share
+
+
+def _correlation(one: NDArray[np.float64], two: NDArray[np.float64]) -> float | None:
+    if len(one) < 3 or np.ptp(one) == 0 or np.ptp(two) == 0:
+        return None
+    return float(np.corrcoef(one, two)[0, 1])

@@ -1,0 +1,84 @@
+"""The quality figures of a card as Markdown."""
+
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["quality_tables"]
+
+_WHAT = {"dice": "Dice", "volume": "volume, ln of the ratio", "border": "border, ln mm"}
+
+
+def quality_tables(card: Mapping[str, Any]) -> str:
+    """Write what a card says about predicted Dice, intervals, verdicts and likeness.
+
+    Args:
+        card: content of ``card.json``.
+
+    Returns:
+        Tables with n; empty if the version has no quality part.
+
+    Source:
+        ours.
+    """
+    if "quality" not in card:
+        return ""
+    parts = [_calibration(card["quality"])]
+    if "test_quality" in card:
+        parts.append(_test(card["test_quality"]))
+    return "\n\n".join(parts)
+
+
+def _calibration(found: Mapping[str, Any]) -> str:
+    who = f"the {found['subjects']} calibration subjects, each judged by what was fitted without it"
+    lines = [
+        f"Quality predicted for {who}; error = mean absolute:",
+        "",
+        "| structure | of | score | n | error | error of a constant |",
+        "|---|---|---|---|---|---|",
+    ]
+    dice = []
+    for name, targets in found["structures"].items():
+        lines += [
+            f"| {name} | {_WHAT[target]} | {f['score']} | {f['subjects']} | {f['error']:.3f} | "
+            f"{f['error_of_constant']:.3f} |"
+            for target, f in targets.items()
+        ]
+        if "dice" in targets:
+            d, w = targets["dice"], targets["dice"]["worsened"]
+            dice.append(
+                f"| {name} | {_number(d['median_width'])} | {_number(d['marginal_width'])} | "
+                f"{_number(d['pearson'], 2)} | {_number(w['pearson'], 2)} ({w['copies']} copies) | "
+                f"{_number(w['error'])} |"
+            )
+    if dice:
+        lines += [
+            "",
+            "| Dice | interval | 90 % of the truth | r, scans as they are | r, worsened | error, worsened |",
+            "|---|---|---|---|---|---|",
+            *dice,
+        ]
+    if unlike := found.get("unlike"):
+        shares = (f"{100 * f['share']:.0f} % of {f['n']} {kind}" for kind, f in unlike.items())
+        lines += ["", f"Called unlike the calibration scans (p < 0.05): {', '.join(shares)}."]
+    return "\n".join(lines)
+
+
+def _test(found: Mapping[str, Any]) -> str:
+    unlike = f"{found['unlike']} of them unlike the calibration scans and so without interval"
+    lines = [
+        f"The same on the {found['scans']} test scans, {unlike}:",
+        "",
+        "| structure | intervals | inside | 95 % range by chance | error | called fine | of these bad |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, f in found["structures"].items():
+        chance = "-" if f["expected_inside"] is None else " to ".join(map(str, f["expected_inside"]))
+        lines.append(
+            f"| {name} | {f['intervals']} | {f['inside']} | {chance} | {_number(f['error'])} | {f['fine']} | "
+            f"{f['fine_and_bad']} |"
+        )
+    return "\n".join(lines)
+
+
+def _number(value: float | None, digits: int = 3) -> str:
+    return "not defined" if value is None else f"{value:.{digits}f}"

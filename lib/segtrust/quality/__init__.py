@@ -1,0 +1,52 @@
+"""How good one prediction probably is: predicted Dice, verdict, intervals, likeness, and excess of doubt.
+
+Everything is fitted on calibration scans alone and holds for scans like those.
+"""
+
+from segtrust.quality.assess import (
+    COVERAGE,
+    Assessment,
+    FineRule,
+    Quality,
+    StructureAssessment,
+    Verdict,
+    fine_limit,
+)
+from segtrust.quality.conformal import bound_risk, conformal_bound, conformal_p_value, control_risk
+from segtrust.quality.excess import RimTotals, UsualError, border_distance, fit_usual_error
+from segtrust.quality.fit import QualityCase, StructureTruth, fit_quality
+from segtrust.quality.mehrtash import SegmentEntropyLine, fit_segment_entropy, logit_dice
+from segtrust.quality.regression import Line, Regression, Rows, fit_regression
+from segtrust.quality.typical import TypicalScans, Unlikeness, fit_typical_scans, scan_features
+
+__all__ = [
+    "COVERAGE",
+    "Assessment",
+    "FineRule",
+    "Line",
+    "Quality",
+    "QualityCase",
+    "Regression",
+    "RimTotals",
+    "Rows",
+    "SegmentEntropyLine",
+    "StructureAssessment",
+    "StructureTruth",
+    "TypicalScans",
+    "Unlikeness",
+    "UsualError",
+    "Verdict",
+    "border_distance",
+    "bound_risk",
+    "conformal_bound",
+    "conformal_p_value",
+    "control_risk",
+    "fine_limit",
+    "fit_quality",
+    "fit_regression",
+    "fit_segment_entropy",
+    "fit_typical_scans",
+    "fit_usual_error",
+    "logit_dice",
+    "scan_features",
+]

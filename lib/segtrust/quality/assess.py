@@ -1,0 +1,229 @@
+"""What a version can say about the quality of one scan, fitted on its calibration scans."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+from segtrust.errors import ModelError
+from segtrust.quality.conformal import bound_risk
+from segtrust.quality.excess import UsualError
+from segtrust.quality.mehrtash import logit_dice
+from segtrust.quality.regression import Regression
+from segtrust.quality.typical import Features, TypicalScans, Unlikeness
+from segtrust.scores import ScanScores, StructureScores
+
+__all__ = [
+    "COVERAGE",
+    "LINE_SCORES",
+    "TARGETS",
+    "Assessment",
+    "FineRule",
+    "Quality",
+    "StructureAssessment",
+    "Verdict",
+    "fine_limit",
+    "line_scores",
+]
+
+COVERAGE = 0.9
+"""Of all intervals."""
+_UNLIKE = 0.05
+TARGETS = ("dice", "volume", "border")
+"""What is predicted of a structure, each by a line of its own."""
+LINE_SCORES = ("entropy", "between_member", "segment_entropy", "soft_dice_confidence", "pairwise_dice")
+"""Scores that a line may be drawn through."""
+
+Verdict = Literal["probably fine", "needs a look"]
+
+
+@dataclass(frozen=True)
+class FineRule:
+    """When a structure is bad (its Dice is below ``dice``), and how often a bad one may be called fine."""
+
+    dice: float = 0.8
+    risk: float = 0.05
+
+
+@dataclass(frozen=True)
+class StructureAssessment:
+    """What is said of one structure; ``None`` where the version does not allow it."""
+
+    predicted_dice: float | None
+    dice_interval: tuple[float, float] | None
+    volume_factors: tuple[float, float] | None
+    border_interval_mm: tuple[float, float] | None
+    verdict: Verdict | None
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """What is said of one scan; ``statement`` says what the verdicts mean, ``None`` without verdicts."""
+
+    structures: Mapping[int, StructureAssessment]
+    unlikeness: Unlikeness | None
+    subjects: int
+    rule: FineRule
+    statement: str | None
+
+    @property
+    def is_unlike(self) -> bool:
+        """Whether the scan is so unlike the calibration scans that no bound is said of it."""
+        return self.unlikeness is not None and self.unlikeness.p_value < _UNLIKE
+
+
+@dataclass(frozen=True)
+class Quality:
+    """The quality part of a version: lines per structure and target, typical scans, usual errors."""
+
+    lines: Mapping[int, Mapping[str, Regression]]
+    typical: TypicalScans | None
+    usual: UsualError | None
+    subjects: int
+
+    def assess(self, scores: ScanScores, features: Features, rule: FineRule) -> Assessment:
+        """Say how good a prediction probably is.
+
+        Args:
+            scores: of the prediction.
+            features: :func:`segtrust.quality.scan_features` of the scan.
+            rule: what counts as bad, and how often.
+
+        Returns:
+            The assessment. Intervals are left out, and no structure is called fine, if the scan's p-value is
+            below 0.05: they hold for scans like the calibration scans.
+
+        Source:
+            intervals: Barber et al. 2021, jackknife-minmax; verdict: conformal risk control (Angelopoulos et
+            al. 2022) with that construction, so that the bound holds in full although the same subjects
+            fitted the lines.
+        """
+        unlikeness = self.typical.compare(features) if self.typical else None
+        unlike = unlikeness is not None and unlikeness.p_value < _UNLIKE
+        structures = {
+            value: self._structure(value, details, rule, unlike=unlike)
+            for value, details in scores.details.items()
+        }
+        said = any(s.verdict for s in structures.values())
+        return Assessment(
+            structures, unlikeness, self.subjects, rule, self._statement(rule) if said else None
+        )
+
+    def _structure(
+        self, value: int, details: StructureScores, rule: FineRule, *, unlike: bool
+    ) -> StructureAssessment:
+        lines, x = self.lines.get(value, {}), line_scores(details)
+        dice = lines["dice"].predict(x) if "dice" in lines else None
+        intervals = {target: None if unlike else line.interval(x, COVERAGE) for target, line in lines.items()}
+        ends = {target: intervals.get(target) for target in TARGETS}
+        return StructureAssessment(
+            predicted_dice=None if dice is None else _share(dice),
+            dice_interval=_mapped(ends["dice"], _share),
+            volume_factors=_mapped(ends["volume"], math.exp),
+            border_interval_mm=_mapped(ends["border"], math.exp),
+            verdict=self._verdict(lines.get("dice"), x, rule, unlike=unlike),
+        )
+
+    def _verdict(
+        self, line: Regression | None, x: Mapping[str, float | None], rule: FineRule, *, unlike: bool
+    ) -> Verdict | None:
+        limit = None if line is None else fine_limit(line, rule)
+        if line is None or limit is None:
+            return None
+        predicted, spread = line.predict(x), line.spread(x)
+        fine = (
+            not unlike
+            and predicted is not None
+            and spread is not None
+            and predicted >= logit_dice(rule.dice)
+            and spread[0] > limit
+        )
+        return "probably fine" if fine else "needs a look"
+
+    def _statement(self, rule: FineRule) -> str:
+        return (
+            f"Of scans like those of the {self.subjects} calibration subjects, at most {100 * rule.risk:g} % "
+            f'have a structure that is called "probably fine" and has a Dice below {rule.dice:g}. This holds '
+            "for each structure by itself, on average over calibration sets."
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The entry `quality` of `calibration.json`; what was not justified is absent."""
+        parts = {"typical": self.typical, "usual_error": self.usual}
+        return {
+            "subjects": self.subjects,
+            "structures": {
+                str(value): {target: line.to_json() for target, line in lines.items()}
+                for value, lines in self.lines.items()
+            },
+            **{name: part.to_json() for name, part in parts.items() if part is not None},
+        }
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Self:
+        """Read what :meth:`to_json` wrote.
+
+        Args:
+            document: the entry.
+
+        Returns:
+            The quality part.
+
+        Raises:
+            ModelError: if it was written by another release.
+        """
+        try:
+            lines = {
+                int(value): {target: Regression.from_json(line) for target, line in fitted.items()}
+                for value, fitted in document["structures"].items()
+            }
+            subjects = int(document["subjects"])
+        except (AttributeError, KeyError, ValueError) as error:
+            raise ModelError(
+                f"`quality` of calibration.json must have structures and subjects, but {error!r}. "
+                "Was the version made by another release of segtrust?"
+            ) from error
+        typical, usual = document.get("typical"), document.get("usual_error")
+        return cls(
+            lines,
+            None if typical is None else TypicalScans.from_json(typical),
+            None if usual is None else UsualError.from_json(usual),
+            subjects,
+        )
+
+
+def fine_limit(line: Regression, rule: FineRule) -> float | None:
+    """Log odds of the predicted Dice above which a structure may be called fine.
+
+    Args:
+        line: the regression of Dice.
+        rule: what counts as bad, and how often.
+
+    Returns:
+        The limit, ``-inf`` for none; ``None`` where too few subjects allow any (fewer than 1 / risk - 1).
+
+    Source:
+        :func:`segtrust.quality.conformal.bound_risk`; a subject with several scans counts by its worst.
+    """
+    edge = logit_dice(rule.dice)
+    bad = [[p for p, truth in pairs if truth < edge] for pairs in line.held_out]
+    scores = [max(wrong or [p for p, _ in pairs]) for wrong, pairs in zip(bad, line.held_out, strict=True)]
+    return bound_risk(scores, [bool(wrong) for wrong in bad], rule.risk)
+
+
+def line_scores(details: StructureScores) -> dict[str, float | None]:
+    """Scores of a structure as lines take them: shares as log odds."""
+    found: dict[str, float | None] = {}
+    for name in LINE_SCORES:
+        value: float | None = getattr(details, name)
+        is_share = name in ("soft_dice_confidence", "pairwise_dice")
+        found[name] = logit_dice(value) if is_share and value is not None else value
+    return found
+
+
+def _share(log_odds: float) -> float:
+    return 1 / (1 + math.exp(-log_odds))
+
+
+def _mapped(ends: tuple[float, float] | None, back: Callable[[float], float]) -> tuple[float, float] | None:
+    return None if ends is None else (back(ends[0]), back(ends[1]))

@@ -1,0 +1,131 @@
+"""Bounds that hold for any model, from a few exchangeable subjects: quantiles, p-values, controlled risk."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segtrust.errors import SettingError
+
+__all__ = ["bound_risk", "conformal_bound", "conformal_p_value", "control_risk"]
+
+_ROUNDING = 1e-9
+
+
+def conformal_bound(scores: Sequence[float], alpha: float) -> float:
+    r"""Value that the next score exceeds with a chance of at most ``alpha``.
+
+    The :math:`\lceil (n + 1)(1 - \alpha) \rceil`-th smallest score.
+
+    Args:
+        scores: one per subject, exchangeable with the next one.
+        alpha: in (0, 1).
+
+    Returns:
+        In the scores' unit; infinity with fewer than ``1 / alpha - 1`` scores, for which nothing can be said.
+
+    Raises:
+        SettingError: if ``alpha`` is no chance between 0 and 1.
+
+    Source:
+        Vovk, Gammerman & Shafer 2005; Lei et al. 2018, split conformal prediction.
+
+    Example:
+        >>> conformal_bound(range(1, 10), 0.1), conformal_bound(range(1, 9), 0.1)
+        (9.0, inf)
+    """
+    _check_alpha(alpha)
+    rank = math.ceil((len(scores) + 1) * (1 - alpha) - _ROUNDING)
+    return float(np.sort(np.asarray(scores, np.float64))[rank - 1]) if rank <= len(scores) else math.inf
+
+
+def conformal_p_value(scores: Sequence[float], new: float) -> float:
+    r"""Share of subjects at least as strange as the new one, itself counted; low means strange.
+
+    .. math:: p = (1 + \#\{i : s_i \ge s\}) / (n + 1)
+
+    Args:
+        scores: strangeness of each subject.
+        new: strangeness of the new one.
+
+    Returns:
+        Unitless, in [1 / (n + 1), 1]; at or below ``alpha`` for an exchangeable scan with a chance of at most
+        ``alpha``.
+
+    Source:
+        Vovk, Gammerman & Shafer 2005.
+
+    Example:
+        >>> conformal_p_value([1, 2, 3], 2.5)
+        0.5
+    """
+    return (1 + int(np.count_nonzero(np.asarray(scores) >= new))) / (len(scores) + 1)
+
+
+def control_risk(losses: NDArray[Any], alpha: float) -> int | None:
+    r"""Boldest decision whose expected loss on the next subject is at most ``alpha``.
+
+    The first column with :math:`\sum_i \ell_i + 1 \le \alpha (n + 1)`.
+
+    Args:
+        losses: ``(n, decisions)`` in [0, 1], boldest decision first: no row may rise.
+        alpha: wanted bound, in (0, 1).
+
+    Returns:
+        Column of the decision; ``None`` where too few subjects or too high losses allow none.
+
+    Raises:
+        SettingError: if ``alpha`` is no chance between 0 and 1, a loss lies outside [0, 1], or a row rises.
+
+    Source:
+        Angelopoulos et al. 2022, "Conformal risk control", eq. 4.
+
+    Example:
+        >>> control_risk(np.zeros((8, 1)), 0.1), control_risk(np.zeros((9, 1)), 0.1)
+        (None, 0)
+    """
+    _check_alpha(alpha)
+    values = np.asarray(losses, np.float64)
+    if not ((values >= 0) & (values <= 1)).all() or (np.diff(values, axis=1) > 0).any():
+        raise SettingError(
+            "`losses` must lie in [0, 1] and fall from left to right. Is the boldest decision the first?"
+        )
+    enough = values.sum(axis=0) + 1 <= alpha * (len(values) + 1) + _ROUNDING
+    return int(np.argmax(enough)) if enough.any() else None
+
+
+def bound_risk(scores: Sequence[float], bad: Sequence[bool], alpha: float) -> float | None:
+    """Limit above which a subject may be called fine, so that it is bad with a chance of at most ``alpha``.
+
+    The chance is that of "called fine *and* bad", over calibration subjects and the next one.
+
+    Args:
+        scores: one per subject, high = likely to be fine.
+        bad: whether it was bad.
+        alpha: wanted bound, in (0, 1).
+
+    Returns:
+        The lowest limit: call fine what scores *above* it; ``-inf`` if everything may be called fine;
+        ``None`` where too few subjects allow it.
+
+    Raises:
+        SettingError: if ``alpha`` is no chance between 0 and 1.
+
+    Source:
+        :func:`control_risk` with the loss "called fine and bad".
+
+    Example:
+        >>> bound_risk([0.9] * 8 + [0.2], [False] * 8 + [True], 0.1)
+        0.2
+    """
+    limits = np.concatenate([[-np.inf], np.unique(np.asarray(scores, np.float64))])
+    called = np.asarray(scores, np.float64)[:, None] > limits
+    chosen = control_risk(called & np.asarray(bad, bool)[:, None], alpha)
+    return None if chosen is None else float(limits[chosen])
+
+
+def _check_alpha(alpha: float) -> None:
+    if not 0 < alpha < 1:
+        raise SettingError(f"`alpha` must be a chance between 0 and 1, got {alpha}. Example: 0.1")

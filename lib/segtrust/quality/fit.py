@@ -1,0 +1,109 @@
+"""From calibration scans to the quality part of a version."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from segtrust.quality.assess import LINE_SCORES, TARGETS, Quality, line_scores
+from segtrust.quality.excess import RimTotals, fit_usual_error
+from segtrust.quality.mehrtash import logit_dice
+from segtrust.quality.regression import Regression, Rows, fit_regression
+from segtrust.quality.typical import Features, fit_typical_scans
+from segtrust.scores import ScanScores
+
+__all__ = ["QualityCase", "StructureTruth", "fit_quality"]
+
+_LIMIT = 3.0
+
+
+@dataclass(frozen=True)
+class StructureTruth:
+    """How one structure of a calibration scan came out.
+
+    ``dice`` NaN if neither has it; ``volume_ratio`` reference over prediction; ``border_mm`` mean distance
+    between the two surfaces; ``None`` where not defined.
+    """
+
+    dice: float
+    volume_ratio: float | None
+    border_mm: float | None
+
+    def targets(self) -> dict[str, float | None]:
+        """What lines are fitted to: log odds of Dice, log volume ratio, log millimetres."""
+        return {
+            "dice": None if math.isnan(self.dice) else logit_dice(self.dice),
+            "volume": None if self.volume_ratio is None else _clipped_log(self.volume_ratio),
+            "border": None if self.border_mm is None else _clipped_log(self.border_mm),
+        }
+
+
+@dataclass(frozen=True)
+class QualityCase:
+    """All that a fit keeps of one calibration scan, or of a worsened copy of one (``ordinary`` false)."""
+
+    subject: str
+    ordinary: bool
+    scores: ScanScores
+    features: Features
+    truth: Mapping[int, StructureTruth]
+    rim: RimTotals | None
+
+
+def fit_quality(cases: Sequence[QualityCase], structures: Sequence[int]) -> Quality | None:
+    """Fit everything that the calibration scans justify.
+
+    Args:
+        cases: calibration scans, each predicted with a calibrator that was fitted without its subject, and
+            worsened copies of them.
+        structures: label values.
+
+    Returns:
+        The quality part; ``None`` if not even the usual errors can be fitted (fewer than five subjects).
+
+    Source:
+        see the single parts.
+    """
+    ordinary = [case for case in cases if case.ordinary]
+    first = {case.subject: case for case in reversed(ordinary)}
+    rims: dict[str, RimTotals] = {}
+    for case in ordinary:
+        if case.rim is not None:
+            rims[case.subject] = rims[case.subject] + case.rim if case.subject in rims else case.rim
+    usual = fit_usual_error(list(rims.values()))
+    lines = {value: _fit_lines(cases, value) for value in structures}
+    typical = fit_typical_scans([first[subject].features for subject in sorted(first)])
+    if usual is None and typical is None and not any(lines.values()):
+        return None
+    return Quality(lines, typical, usual, len(first))
+
+
+def _fit_lines(cases: Sequence[QualityCase], value: int) -> dict[str, Regression]:
+    """A line per target over the scans in which the structure was predicted.
+
+    Worsened copies serve the Dice alone: its prediction is also shown for scans unlike the calibration scans.
+    """
+    fitted = {}
+    for target in TARGETS:
+        kept = []
+        for case in cases:
+            x, y = line_scores(case.scores.details[value]), case.truth[value].targets()[target]
+            if y is not None and x["entropy"] is not None and (case.ordinary or target == "dice"):
+                kept.append((case, x, y))
+        rows = Rows(
+            [case.subject for case, _, _ in kept],
+            {
+                name: np.array([np.nan if x[name] is None else x[name] for _, x, _ in kept], float)
+                for name in LINE_SCORES
+            },
+            np.array([y for _, _, y in kept], float),
+            np.array([case.ordinary for case, _, _ in kept], bool),
+        )
+        if (line := fit_regression(rows, LINE_SCORES)) is not None:
+            fitted[target] = line
+    return fitted
+
+
+def _clipped_log(value: float) -> float:
+    return min(max(math.log(value), -_LIMIT), _LIMIT) if value > 0 else -_LIMIT

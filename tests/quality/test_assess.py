@@ -1,0 +1,162 @@
+"""What is said of one scan: predicted Dice, intervals, verdict; and when nothing is said."""
+
+import math
+
+import numpy as np
+import pytest
+
+from segtrust.errors import ModelError
+from segtrust.quality import (
+    FineRule,
+    Quality,
+    QualityCase,
+    RimTotals,
+    StructureTruth,
+    fine_limit,
+    fit_quality,
+    logit_dice,
+)
+from segtrust.scores import ScanScores, StructureScores
+
+RULE = FineRule(dice=0.8, risk=0.05)
+
+
+def details(confidence, entropy=0.2):
+    return StructureScores(entropy, 0.05, 0.1, confidence, None)
+
+
+def scores(confidence, entropy=0.2):
+    one = details(confidence, entropy)
+    return ScanScores(entropy, 0.05, 0.3, 0.1, confidence, confidence, 0.1, {1: entropy}, {1: one})
+
+
+EMPTY = ScanScores(None, None, 0.0, None, None, None, 0.0, {1: None}, {1: StructureScores(*[None] * 5)})
+
+
+def cohort(n, seed=0, spread=0.02):
+    """Scans whose confidence is their Dice, about .9, and a worsened copy of each with a Dice of .3 to .7."""
+    draw = np.random.default_rng(seed)
+    cases = []
+    for i in range(n):
+        for ordinary, dice in ((True, 0.9 + spread * draw.uniform(-1, 1)), (False, draw.uniform(0.3, 0.7))):
+            confidence = dice + 0.01 * draw.uniform(-1, 1)
+            cases.append(
+                QualityCase(
+                    subject=f"s{i:02d}",
+                    ordinary=ordinary,
+                    scores=scores(confidence),
+                    features={"brightness": tuple(draw.normal(size=3)), "ensemble": (confidence,)},
+                    truth={
+                        1: StructureTruth(dice, math.exp(0.1 * draw.normal()), 0.5 * draw.uniform(0.8, 1.2))
+                    },
+                    rim=RimTotals(np.ones((2, 20)), np.full((2, 20), 0.1)) if ordinary else None,
+                )
+            )
+    return cases
+
+
+TYPICAL = {"brightness": (0.0, 0.0, 0.0), "ensemble": (0.9,)}
+STRANGE = {"brightness": (9.0, 9.0, 9.0), "ensemble": (0.9,)}
+
+
+@pytest.fixture(scope="module")
+def quality():
+    return fit_quality(cohort(20), [1])
+
+
+def test_predicted_dice_follows_the_score_and_lies_inside_its_interval(quality):
+    for confidence in (0.4, 0.6, 0.9):
+        said = quality.assess(scores(confidence), TYPICAL, RULE).structures[1]
+        assert said.predicted_dice == pytest.approx(confidence, abs=0.02)
+        low, high = said.dice_interval
+        assert low < said.predicted_dice < high
+
+
+def test_volume_and_border_have_intervals_around_what_was_seen(quality):
+    said = quality.assess(scores(0.9), TYPICAL, RULE).structures[1]
+    assert said.volume_factors[0] < 1 < said.volume_factors[1]
+    assert said.border_interval_mm[0] < 0.5 < said.border_interval_mm[1]
+
+
+def test_a_good_scan_is_probably_fine_and_a_bad_one_needs_a_look(quality):
+    assert quality.assess(scores(0.9), TYPICAL, RULE).structures[1].verdict == "probably fine"
+    assert quality.assess(scores(0.5), TYPICAL, RULE).structures[1].verdict == "needs a look"
+
+
+def test_a_scan_unlike_the_calibration_scans_gets_neither_interval_nor_bound(quality):
+    assessment = quality.assess(scores(0.9), STRANGE, RULE)
+    said = assessment.structures[1]
+    assert assessment.is_unlike
+    assert said.verdict == "needs a look"
+    assert said.predicted_dice is not None
+    assert (said.dice_interval, said.volume_factors, said.border_interval_mm) == (None, None, None)
+
+
+def test_an_empty_prediction_needs_a_look_and_has_no_predicted_dice(quality):
+    said = quality.assess(EMPTY, {"brightness": (0.0, 0.0, 0.0)}, RULE).structures[1]
+    assert (said.verdict, said.predicted_dice, said.dice_interval) == ("needs a look", None, None)
+
+
+def test_the_statement_says_exactly_what_is_bounded(quality):
+    assert quality.assess(scores(0.9), TYPICAL, RULE).statement == (
+        "Of scans like those of the 20 calibration subjects, at most 5 % have a structure that is called "
+        '"probably fine" and has a Dice below 0.8. This holds for each structure by itself, on average over '
+        "calibration sets."
+    )
+
+
+@pytest.mark.parametrize(
+    ("subjects", "risk", "given"), [(18, 0.05, False), (19, 0.05, True), (12, 0.1, True)]
+)
+def test_the_verdict_is_withheld_where_too_few_subjects_allow_it(subjects, risk, given):
+    assessment = fit_quality(cohort(subjects), [1]).assess(scores(0.9), TYPICAL, FineRule(0.8, risk))
+    assert (assessment.structures[1].verdict is not None) is given
+    assert (assessment.statement is not None) is given
+
+
+def test_five_subjects_allow_the_excess_only_and_four_nothing():
+    five = fit_quality(cohort(5), [1])
+    assert (five.usual is not None, five.typical, five.lines) == (True, None, {1: {}})
+    said = five.assess(scores(0.9), TYPICAL, RULE)
+    assert (said.structures[1].predicted_dice, said.structures[1].verdict, said.unlikeness) == (None,) * 3
+    assert fit_quality(cohort(4), [1]) is None
+
+
+def test_bad_calibration_scans_raise_the_limit():
+    cases = cohort(19, spread=0.15)  # Dice from .75 to 1
+    line = fit_quality(cases, [1]).lines[1]["dice"]
+    bad = [p for ((p, truth),) in line.held_out if truth < logit_dice(0.8)]
+    assert fine_limit(line, RULE) == max(bad)  # 5 % of twenty: not one of the nineteen may pass
+    assert fine_limit(line, FineRule(0.8, 0.1)) == sorted(bad)[-2]  # one may
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(2))
+def test_over_all_choices_of_the_new_subject_bad_ones_are_called_fine_as_rarely_as_promised(seed):
+    cases = cohort(12, seed=seed, spread=0.2)
+    rule, wrong = FineRule(0.9, 0.15), 0
+    for subject in {case.subject for case in cases}:
+        new = next(case for case in cases if case.subject == subject and case.ordinary)
+        fitted = fit_quality([case for case in cases if case.subject != subject], [1])
+        fine = fitted.assess(new.scores, new.features, rule).structures[1].verdict == "probably fine"
+        wrong += fine and new.truth[1].dice < rule.dice
+    assert wrong <= 0.15 * 12
+
+
+def test_it_survives_json_and_a_strange_document_is_refused(quality):
+    again = Quality.from_json(quality.to_json())
+    assert again == quality
+    assert again.assess(scores(0.9), TYPICAL, RULE) == quality.assess(scores(0.9), TYPICAL, RULE)
+    with pytest.raises(ModelError, match="must have structures and subjects"):
+        Quality.from_json({"subjects": 3})
+
+
+def test_a_structure_that_nobody_has_gives_no_row():
+    cases = cohort(12)
+    absent = [
+        QualityCase(
+            c.subject, c.ordinary, EMPTY, c.features, {1: StructureTruth(math.nan, None, None)}, c.rim
+        )
+        for c in cases
+    ]
+    assert fit_quality(absent, [1]).lines == {1: {}}
