@@ -5,7 +5,13 @@ from segtrust.inference.members import check_device
 from segtrust.inference.prediction import Flag, Prediction, SliceHint, StructureSummary
 from segtrust.inference.predictor import Predictor
 from segtrust.inference.scan import Scan, fingerprint, read_scan
-from segtrust.inference.sources import DropoutSource, EnsembleSource, FlipSource, SampleSource
+from segtrust.inference.sources import (
+    DropoutSource,
+    EnsembleSource,
+    FlipSource,
+    SampleSource,
+    StochasticSource,
+)
 from segtrust.inference.volumes import write_volume
 
 __all__ = [
@@ -19,6 +25,7 @@ __all__ = [
     "SampleSource",
     "Scan",
     "SliceHint",
+    "StochasticSource",
     "StructureSummary",
     "check_device",
     "fingerprint",

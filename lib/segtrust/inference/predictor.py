@@ -19,8 +19,8 @@ from segtrust.inference.flags import content_flags, input_flags, slices_to_open
 from segtrust.inference.members import check_device, load_member
 from segtrust.inference.prediction import Prediction, StructureSummary
 from segtrust.inference.scan import PreparedScan, Scan, prepare, read_scan
-from segtrust.inference.sources import EnsembleSource, SampleSource
-from segtrust.inference.windows import slide
+from segtrust.inference.sources import EnsembleSource, SampleSource, StochasticSource
+from segtrust.inference.windows import head_probabilities, slide
 from segtrust.models import ModelSpec, ModelVersion
 from segtrust.regions import BAND_MM, distance_to
 from segtrust.scores import score_scan
@@ -79,7 +79,11 @@ class Predictor:
         """Where the samples come from."""
         if self._source is not None:
             return self._source
-        return EnsembleSource([lambda i=i: self._member(i) for i in range(len(self.version.members))])  # type: ignore[misc]
+        members = [lambda i=i: self._member(i) for i in range(len(self.version.members))]  # type: ignore[misc]
+        head = self.spec.head
+        if head.rank is None:
+            return EnsembleSource(members)
+        return StochasticSource(members, head.rank, lambda logits: head_probabilities(logits, head))
 
     def predict(self, path: Path, *, progress: Progress | None = None) -> Prediction:
         """Segment one scan and say how sure that is.
