@@ -83,14 +83,12 @@ class LogitDistribution:
                 f"`channels` must be K (2 + {rank}) for K classes, got {channels.shape[1]}. Set the output "
                 "channels of `network` to segtrust.stochastic.n_channels(K, rank)."
             )
-        wide = channels if channels.dtype == torch.float64 else channels.float()
+        wide = (channels if channels.dtype == torch.float64 else channels.float()).contiguous()
         mean, log_variance, factors = wide.split((classes, classes, classes * rank), dim=1)
         return cls(
             mean,
             log_variance.clamp(-_LARGEST_LOG_VARIANCE, _LARGEST_LOG_VARIANCE),
-            _LARGEST_FACTOR * torch.tanh(factors.unflatten(1, (rank, classes)) / _LARGEST_FACTOR)
-            if rank
-            else factors.unsqueeze(2).expand(-1, 0, classes, *mean.shape[2:]),
+            _LARGEST_FACTOR * torch.tanh(factors.reshape(len(wide), rank, *mean.shape[1:]) / _LARGEST_FACTOR),
         )
 
 
@@ -159,10 +157,8 @@ def sample_logits(
         tensor([2., 2.])
     """
     shared = noise.factors if factor_weights is None else noise.factors * factor_weights
-    moved = distribution.log_variance.mul(0.5).exp_().mul_(noise.voxels)
-    for index in range(distribution.rank):  # no stack of R volumes: one volume at a time
-        weight = shared[:, index].view(-1, *(1,) * (moved.ndim - 1))
-        moved.addcmul_(distribution.factors[:, index], weight)
+    moved = distribution.log_variance.mul(0.5).exp() * noise.voxels
+    moved += torch.bmm(shared.unsqueeze(1), distribution.factors.flatten(2)).view(moved.shape)
     if class_weights is not None:
         moved *= class_weights.view(1, -1, *(1,) * (moved.ndim - 2))
     return moved.mul_(temperature).add_(distribution.mean)

@@ -1,6 +1,7 @@
 """Likelihood of whole label maps: against quadrature, against autograd, in bounded memory."""
 
 import math
+import weakref
 
 import numpy as np
 import pytest
@@ -83,14 +84,21 @@ def test_draws_without_weight_are_not_drawn_again(monkeypatch):
 
 
 def test_memory_kept_for_the_gradient_does_not_grow_with_the_draws():
+    class Kept:
+        def __init__(self, tensor):
+            self.tensor = tensor
+
     def kept(samples):
-        sizes = []
-        with torch.autograd.graph.saved_tensors_hooks(
-            lambda t: sizes.append(t.numel()) or t, lambda t: t
-        ):
+        alive = weakref.WeakSet()
+
+        def pack(tensor):
+            alive.add(holder := Kept(tensor))
+            return holder
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda holder: holder.tensor):
             channels = torch.zeros(1, 8, 16, 16, requires_grad=True)
-            stochastic_nll(channels, torch.zeros(1, 16, 16, dtype=torch.long), rank=2, samples=samples)
-        return sum(sizes)
+            loss = stochastic_nll(channels, torch.zeros(1, 16, 16, dtype=torch.long), rank=2, samples=samples)
+        return loss.requires_grad and sum(holder.tensor.numel() for holder in alive)
 
     assert kept(2) == kept(40)
 
@@ -154,14 +162,17 @@ def test_a_toy_that_flips_jointly_is_learnt_by_factors_and_not_without(rank, coh
         rows = torch.cat([p["mean"], p["log_variance"] - 4, factors])
         return rows.expand(2, -1, -1)
 
-    for step in range(900):
+    first, steps = 1500, 1900  # the mean alone is cheap
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda s: min(1, (steps - s) / (steps - first)))
+    for step in range(steps):
         optimiser.zero_grad()
-        if step < 200:
+        if step < first:
             loss = nn.functional.cross_entropy(p["mean"].expand(2, -1, -1), labels)
         else:
-            loss = stochastic_nll(channels(), labels, rank=rank, samples=40)
+            loss = stochastic_nll(channels(), labels, rank=rank, samples=20)
         loss.backward()
         optimiser.step()
+        schedule.step()
     with torch.no_grad():
         log_likelihood = -21 * stochastic_nll(channels(), labels, rank=rank, samples=2000).item()
         distribution = LogitDistribution.from_channels(channels()[:1], rank)
@@ -171,5 +182,5 @@ def test_a_toy_that_flips_jointly_is_learnt_by_factors_and_not_without(rank, coh
         assert log_likelihood > -1.0
         assert together > 0.95
     else:
-        assert log_likelihood == pytest.approx(-4.852, abs=0.02)
+        assert log_likelihood == pytest.approx(-4.852, abs=0.01)
         assert together < 0.2
