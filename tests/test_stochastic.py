@@ -22,7 +22,7 @@ def test_channels_are_means_log_variances_and_then_factor_by_factor():
     read = LogitDistribution.from_channels(channels, rank=3)
     assert n_channels(2, 3) == 10
     assert read.mean[0, :, 0].tolist() == pytest.approx([0.00, 0.01])
-    assert read.log_variance[0, :, 0].tolist() == pytest.approx([0.02, 0.03])
+    assert read.log_variance[0, :, 0].tolist() == pytest.approx([0.02 - 4, 0.03 - 4])
     expected = torch.tensor([[0.04, 0.05], [0.06, 0.07], [0.08, 0.09]])
     torch.testing.assert_close(read.factors[0, :, :, 0], 10 * torch.tanh(expected / 10))
 
@@ -105,6 +105,6 @@ def test_factors_are_switched_off_one_by_one():
 
 
 def test_rank_zero_draws_every_voxel_alone():
-    alone = LogitDistribution.from_channels(torch.zeros(4000, 4, 2), rank=0)
+    alone = LogitDistribution.from_channels(torch.full((4000, 4, 2), 4.0), rank=0)  # variance exp(4 - 4) = 1
     drawn = sample_logits(alone, draw_noise(alone, 0)).flatten(1)
     torch.testing.assert_close(torch.cov(drawn.T), torch.eye(4), atol=0.1, rtol=0)

@@ -17,6 +17,7 @@ from segtrust.errors import ShapeError
 __all__ = ["LogitDistribution", "Noise", "draw_noise", "n_channels", "sample_logits"]
 
 _LARGEST_LOG_VARIANCE = 10.0
+_FIRST_LOG_VARIANCE = -4.0  # of an untrained head: noise of one voxel is small beside what moves all
 _LARGEST_FACTOR = 10.0
 
 
@@ -64,7 +65,7 @@ class LogitDistribution:
         r"""Read the output of a network, in full precision and within bounds.
 
         Args:
-            channels: ``(B, K (2 + R), *spatial)``: means, logarithms of variances, then factor by factor.
+            channels: ``(B, K (2 + R), *spatial)``: means, logarithms of variances plus 4, then factor by factor.
             rank: R.
 
         Returns:
@@ -87,7 +88,7 @@ class LogitDistribution:
         mean, log_variance, factors = wide.split((classes, classes, classes * rank), dim=1)
         return cls(
             mean,
-            log_variance.clamp(-_LARGEST_LOG_VARIANCE, _LARGEST_LOG_VARIANCE),
+            (log_variance + _FIRST_LOG_VARIANCE).clamp(-_LARGEST_LOG_VARIANCE, _LARGEST_LOG_VARIANCE),
             _LARGEST_FACTOR * torch.tanh(factors.reshape(len(wide), rank, *mean.shape[1:]) / _LARGEST_FACTOR),
         )
 

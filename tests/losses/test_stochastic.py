@@ -17,7 +17,7 @@ from segtrust.stochastic import LogitDistribution, draw_noise, sample_logits
 def channels_of(mean, variance, factors):
     """Channels ``(1, K (2 + R), V)`` whose distribution is the one given; undoes the bound of the factors."""
     factors = 10 * np.arctanh(np.array(factors) / 10)
-    rows = np.concatenate([np.array(mean), np.log(variance), factors.reshape(-1, np.shape(mean)[1])])
+    rows = np.concatenate([np.array(mean), np.log(variance) + 4, factors.reshape(-1, np.shape(mean)[1])])
     return torch.from_numpy(rows)[None]
 
 
@@ -148,7 +148,8 @@ def test_the_mean_learns_first_and_alone():
 @pytest.mark.slow
 @pytest.mark.parametrize(("rank", "coherent"), [(2, True), (0, False)], ids=["low rank", "diagonal"])
 def test_a_toy_that_flips_jointly_is_learnt_by_factors_and_not_without(rank, coherent):
-    # 21 voxels, the middle seven flip together. Best possible: ln 1/2 = -0.693; voxel by voxel: 7 ln 1/2 = -4.852
+    # 21 voxels, the middle seven flip together. Best possible: ln 1/2 = -0.693; voxel by voxel: 7 ln 1/2 =
+    # -4.852. Acceptance vector 4: above -1.0, and -4.852 within .01
     torch.manual_seed(0)
     sizes = {"mean": (2, 21), "log_variance": (2, 21), "direction": (rank, 2, 21), "scale": (rank, 1, 1)}
     p = {k: nn.Parameter(0.1 * torch.randn(s, dtype=torch.float64)) for k, s in sizes.items()}
@@ -159,7 +160,7 @@ def test_a_toy_that_flips_jointly_is_learnt_by_factors_and_not_without(rank, coh
     def channels(with_noise=True):
         norm = p["direction"].flatten(1).norm(dim=1).clamp_min(1e-9).view(-1, 1, 1)
         factors = (p["scale"].exp() * p["direction"] / norm).reshape(-1, 21)
-        rows = torch.cat([p["mean"], p["log_variance"] - 4, factors])
+        rows = torch.cat([p["mean"], p["log_variance"], factors])
         return rows.expand(2, -1, -1)
 
     first, steps = 1500, 1900  # the mean alone is cheap

@@ -15,8 +15,8 @@ from segtrust.stochastic import LogitDistribution, draw_noise, sample_logits
 __all__ = ["DropoutSource", "EnsembleSource", "FlipSource", "SampleSource", "Slide", "StochasticSource"]
 
 Slide = Callable[[nn.Module, Tensor], Tensor]
-"""Runs a network over a whole image ``(C, *grid)`` and returns probabilities ``(K, *grid)``, or the channels of
-a stochastic network's distribution."""
+"""Runs a network over a whole image ``(C, *grid)`` and returns probabilities ``(K, *grid)``, or the channels
+of a stochastic network's distribution."""
 
 _DROPOUT = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
 
@@ -72,7 +72,7 @@ class DropoutSource:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not _active_dropout(self.member):
+        if not active_dropout(self.member):
             raise ModelError(
                 "Monte-Carlo dropout needs a network with a dropout rate above 0, got none. "
                 "Set `dropout` (or `dropout_prob`) in `network` of spec.json and train again."
@@ -85,18 +85,18 @@ class DropoutSource:
         """Yield one sample per pass."""
         devices = [image.device] if image.device.type == "cuda" else []
         for index in range(self.passes):
-            with torch.random.fork_rng(devices), _switched_on(_active_dropout(self.member)):
+            with torch.random.fork_rng(devices), switched_on(active_dropout(self.member)):
                 torch.manual_seed(self.seed * 1_000_003 + index)
                 sample = slide(self.member, image)
             yield sample
 
 
-def _active_dropout(network: nn.Module) -> list[nn.Module]:
+def active_dropout(network: nn.Module) -> list[nn.Module]:
     return [m for m in network.modules() if isinstance(m, _DROPOUT) and m.p > 0]
 
 
 @contextmanager
-def _switched_on(layers: Sequence[nn.Module]) -> Iterator[None]:
+def switched_on(layers: Sequence[nn.Module]) -> Iterator[None]:
     modes = [layer.training for layer in layers]
     try:
         for layer in layers:

@@ -81,11 +81,13 @@ class _TwoPass(torch.autograd.Function):
         ignore: int | None,
     ) -> Tensor:
         distribution = LogitDistribution(mean, log_variance, factors)
-        likelihoods = torch.stack([
-            _log_likelihood(sample_logits(distribution, each), labels, head, ignore)
-            for seed in seeds
-            for each in _pair(distribution, seed)
-        ])  # (S, B), float64
+        likelihoods = torch.stack(
+            [
+                _log_likelihood(sample_logits(distribution, each), labels, head, ignore)
+                for seed in seeds
+                for each in _pair(distribution, seed)
+            ]
+        )  # (S, B), float64
         size = labels.numel()
         value = likelihoods.new_tensor(len(likelihoods)).log() - likelihoods.logsumexp(dim=0)
         if any(ctx.needs_input_grad):
@@ -145,8 +147,7 @@ def _gradient(
                 (slope,) = torch.autograd.grad(-(likelihood * weights[draw, rows]).sum(), logits)
             mean[rows] += slope
             log_variance[rows] += slope * own.voxels * spread[rows] / 2
-            for index in range(factors.shape[1]):
-                factors[rows, index] += slope * own.factors[:, index].view(-1, *axes)
+            factors[rows] += slope.unsqueeze(1) * own.factors.view(*own.factors.shape, *axes)
     return mean, log_variance, factors
 
 
