@@ -65,7 +65,7 @@ class LogitDistribution:
         r"""Read the output of a network, in full precision and within bounds.
 
         Args:
-            channels: ``(B, K (2 + R), *spatial)``: means, logarithms of variances plus 4, then factor by factor.
+            channels: ``(B, K (2 + R), *spatial)``: means, logarithms of variances plus 4, factor by factor.
             rank: R.
 
         Returns:

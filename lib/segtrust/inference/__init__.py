@@ -4,6 +4,7 @@ from segtrust.inference.cache import PredictionCache
 from segtrust.inference.members import check_device
 from segtrust.inference.prediction import Flag, Prediction, SliceHint, StructureSummary
 from segtrust.inference.predictor import Predictor
+from segtrust.inference.sample_masks import SampleMasks
 from segtrust.inference.scan import Scan, fingerprint, read_scan
 from segtrust.inference.sources import (
     DropoutSource,
@@ -22,6 +23,7 @@ __all__ = [
     "Prediction",
     "PredictionCache",
     "Predictor",
+    "SampleMasks",
     "SampleSource",
     "Scan",
     "SliceHint",

@@ -18,6 +18,7 @@ from segtrust.inference.border import border_mm
 from segtrust.inference.flags import content_flags, input_flags, slices_to_open
 from segtrust.inference.members import check_device, load_member
 from segtrust.inference.prediction import Prediction, StructureSummary
+from segtrust.inference.sample_masks import SampleMasks
 from segtrust.inference.scan import PreparedScan, Scan, prepare, read_scan
 from segtrust.inference.sources import EnsembleSource, SampleSource, StochasticSource
 from segtrust.inference.windows import head_probabilities, slide
@@ -254,6 +255,7 @@ class Predictor:
             slices=tuple(slices_to_open(wrong, mask, near, spec)),
             steps=steps,
             member_maps=maps,
+            samples=None if statistics.masks is None else SampleMasks.of(statistics.masks.numpy()),
         )
 
 
@@ -281,7 +283,12 @@ def pooled_samples(
         ours; interpolation happens to probabilities only, never to an entropy or label map.
     """
     head = spec.head
-    totals = RunningTotals(head=head.kind, priority=head.priority, threshold=head.threshold)
+    totals = RunningTotals(
+        head=head.kind,
+        priority=head.priority,
+        threshold=head.threshold,
+        keep_masks=head.rank is not None,
+    )
     background = 0 if head.kind == "softmax" else None
     for index, sample in enumerate(samples, start=1):
         totals.add(prepared.to_native(sample, background=background))
