@@ -2,8 +2,8 @@
 
     python benchmarks/papers/draw_samples.py
 
-Writes docs/images/lung-nodules-samples.png: of every number of empty raters (0 to 3) the first test slice of the
-first patient who has one, in the data's order.
+Writes docs/images/lung-nodules-samples.png: for every number of empty raters (0 to 3) the first such slice of
+the role test, in the data's order.
 """
 
 import argparse

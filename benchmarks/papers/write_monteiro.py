@@ -82,19 +82,21 @@ def page(result: dict[str, Any]) -> str:
     budget = result["budget"]
     return f"""# Sources of samples on lung nodules
 
-Made by `python benchmarks/papers/write_monteiro.py` from `benchmarks/results/lung-nodules-stochastic.json`, which
-`{result["command"]}` wrote.
+Made by `python benchmarks/papers/write_monteiro.py` from
+`benchmarks/results/lung-nodules-stochastic.json`, which `{result["command"]}` wrote.
 
-- Data: LIDC-IDRI nodule crops, middle 64 x 64 pixels, four raters; {result["patients"]["train"]} patients to train,
-  {result["patients"]["test"]} to test ({result["data"]["slices"]} slices). Test was read once, by the benchmark.
-- One backbone (MONAI `BasicUNet`, 8 to 64 channels) and one budget for every network: {budget["passes"]} passes over
-  the training slices in batches of {budget["batch"]}. "4 raters": each pass takes another rater of a slice; "1 rater":
-  one rater per slice, drawn once. The ensemble has five times the budget. This is a small budget, of one to two
-  minutes on one core: published figures come from trainings thousands of times longer and are not comparable.
-- GED = 2 E d(sample, rater) - E d(sample, sample') - E d(rater, rater'), d = 1 - IoU, two empty masks agree; low is
-  good. The plain form counts a sample's distance to itself, as papers do; the unbiased one does not. Diversity:
-  mean distance of two samples. Coherent: share of non-empty samples whose largest part holds 95 % of the
-  foreground. In brackets: 95 % bootstrap over patients.
+- Data: LIDC-IDRI nodule crops, middle 64 x 64 pixels, four raters; {result["patients"]["train"]} patients to
+  train, {result["patients"]["test"]} to test ({result["data"]["slices"]} slices). Test was read once, by the
+  benchmark.
+- One backbone (MONAI `BasicUNet`, 8 to 64 channels) and one budget for every network:
+  {budget["passes"]} passes over the training slices in batches of {budget["batch"]}. "4 raters": each pass takes
+  another rater of a slice; "1 rater": one rater per slice, drawn once. The ensemble has five times the budget.
+  The budget is small, one to two minutes on one core: published figures come from trainings thousands of times
+  longer and are not comparable.
+- GED = 2 E d(sample, rater) - E d(sample, sample') - E d(rater, rater'), d = 1 - IoU, two empty masks agree;
+  low is good. The plain form counts a sample's distance to itself, as papers do; the unbiased one does not.
+  Diversity: mean distance of two samples. Coherent: share of non-empty samples whose largest part holds 95 %
+  of the foreground. In brackets: 95 % bootstrap over patients.
 - Chosen inside train, by patient (unbiased GED at 16 samples on patients held out there): {tried}.
 - "per voxel" draws each pixel alone from the same network as the first member of the ensemble.
 

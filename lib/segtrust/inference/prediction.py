@@ -69,7 +69,7 @@ class Prediction:
 
     ``mask`` ``(X, Y, Z)`` uint8 holds 0 and the label values 1..N; ``probs`` ``(C, X, Y, Z)`` float32 are
     calibrated; both are in the file's own voxel order, and ``affine`` takes voxels to RAS+ millimetres.
-    Between- and within-member maps and votes come from the uncalibrated members. ``samples`` holds whole masks
+    Between- and within-member maps and votes come from the uncalibrated members. ``samples``: whole masks
     that a stochastic model finds plausible; ``None`` for any other.
     """
 

@@ -80,7 +80,7 @@ class Predictor:
         """Where the samples come from."""
         if self._source is not None:
             return self._source
-        members = [lambda i=i: self._member(i) for i in range(len(self.version.members))]  # type: ignore[misc]
+        members = [lambda i=i: self._member(i) for i in range(len(self.version.members))]
         head = self.spec.head
         if head.rank is None:
             return EnsembleSource(members)

@@ -12,7 +12,7 @@ PERCENTILES = (10, 30, 50, 70, 90)
 """Of the foreground's size: the masks that are shown, from a small one to a large one."""
 
 AGREEMENT_EDGES = (0.25, 0.5, 0.75)
-"""Upper edges of all levels of agreement but the last; a share equal to an edge belongs to the level below."""
+"""Upper edges of the levels of agreement but the last; a share equal to an edge is in the level below."""
 
 
 @dataclass(frozen=True)

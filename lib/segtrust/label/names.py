@@ -13,8 +13,8 @@ __all__ = [
     "BAND_PREFIX",
     "BLIND_SPOT",
     "PARTIAL_SUFFIX",
-    "SAMPLES_PREFIX",
     "RESEARCH_ONLY",
+    "SAMPLES_PREFIX",
     "agreement_colours",
     "agreement_labels",
     "app_labels",
@@ -91,7 +91,7 @@ def band_colours(names: Iterable[str]) -> dict[str, tuple[int, int, int]]:
 
 
 def is_band(name: str) -> bool:
-    """Whether a segment's name is that of a band or level of agreement, in whatever case a viewer wrote it."""
+    """Whether a segment's name is that of a band or level of agreement, in any case of letters."""
     return name.strip().lower().startswith((BAND_PREFIX, SAMPLES_PREFIX))
 
 

@@ -70,7 +70,7 @@ class _TwoPass(torch.autograd.Function):
     """The gradient is computed together with the value: it needs the same draws."""
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any,  # noqa: ANN401  # torch's own
         mean: Tensor,
         log_variance: Tensor,
