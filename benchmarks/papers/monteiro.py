@@ -3,8 +3,9 @@
     python benchmarks/papers/monteiro.py
 
 Trains what is not in the cache yet, draws 100 masks of every test slice, and writes
-benchmarks/results/lung-nodules-stochastic.json. Stop it at any time: it goes on where it was. What was chosen
-was chosen inside the role train, by patient; the role test is read by the last step alone.
+benchmarks/results/lung-nodules-stochastic.json. Stop it at any time: it goes on where it was. The dropout rate
+and the weight of the Probabilistic U-Net's divergence are chosen inside the role train, by patient; nothing of
+the stochastic network is. The role test is read by the last step alone.
 """
 
 import argparse
@@ -42,7 +43,7 @@ BUDGET = Budget(
     epochs=1, batch=16, learning_rate=4e-3, average=0.98, loss="ce", flip_axes=(0, 1), augment="light"
 )
 PASSES = 2  # over the training slices
-CHOICES = {"learning_rate": (2e-3, 6e-3), "dropout": (0.1, 0.4), "beta": (1.0, 10.0)}
+CHOICES = {"dropout": (0.1, 0.4), "beta": (1.0, 10.0)}
 
 Draw = Callable[[Tensor, int], Iterator[Tensor]]
 """``(images (B, 1, H, W), seed) -> masks (B, H, W)``, independent draws without end."""
@@ -54,7 +55,6 @@ class Run:
 
     kind: str
     raters: int
-    learning_rate: float
     rank: int | None = None
     dropout: float = 0.0
     beta: float = 1.0
@@ -86,7 +86,7 @@ class Bench:
         path, began = self.folder(run) / "member.safetensors", time.process_time()
         spec = spec_of("lung-nodules", rank=run.rank, dropout=run.dropout)
         if not path.is_file():
-            budget = replace(BUDGET, learning_rate=run.learning_rate, epochs=PASSES if run.raters == 1 else 1)
+            budget = replace(BUDGET, epochs=PASSES if run.raters == 1 else 1)
             cases = cases_of(self.slices, 1 if run.raters == 1 else PASSES)
             if run.kind == "probabilistic":
                 self._train_probabilistic(run, cases, budget, path)
@@ -245,23 +245,19 @@ def summary(rows: Sequence[dict[str, float | None]], slices: Slices) -> dict[str
 
 
 def choose(bench: Bench, judged: Slices) -> tuple[dict[str, float], dict[str, Any]]:
-    """Learning rate, dropout rate and weight of the divergence, by the unbiased distance at 16 masks."""
+    """Dropout rate and weight of the divergence, by the unbiased distance at 16 masks."""
 
     def score(run: Run, draw: Callable[[nn.Module], Draw]) -> float:
         rows = judge(draw(bench.network(run)), judged, FEW)
         return float(np.mean([row[f"ged{FEW}_unbiased"] for row in rows]))
 
-    tried: dict[str, Any] = {name: {} for name in CHOICES}
-    for rate in CHOICES["learning_rate"]:
-        run = Run(kind="stochastic", raters=RATERS, rank=10, learning_rate=rate)
-        tried["learning_rate"][rate] = score(run, lambda network: stochastic(network, 10))
-    best = {"learning_rate": min(tried["learning_rate"], key=tried["learning_rate"].get)}
-    plain = Run(kind="plain", raters=RATERS, learning_rate=best["learning_rate"])
-    for share in CHOICES["dropout"]:
-        tried["dropout"][share] = score(replace(plain, dropout=share), dropout)
-    for beta in CHOICES["beta"]:
-        tried["beta"][beta] = score(replace(plain, kind="probabilistic", beta=beta), probabilistic)
-    best |= {name: min(tried[name], key=tried[name].get) for name in ("dropout", "beta")}
+    plain = Run(kind="plain", raters=RATERS)
+    probabilistic_run = replace(plain, kind="probabilistic")
+    tried = {
+        "dropout": {x: score(replace(plain, dropout=x), dropout) for x in CHOICES["dropout"]},
+        "beta": {x: score(replace(probabilistic_run, beta=x), probabilistic) for x in CHOICES["beta"]},
+    }
+    best = {name: min(scores, key=lambda x: scores[x]) for name, scores in tried.items()}
     return best, {"tried": {k: {str(x): y for x, y in v.items()} for k, v in tried.items()}, "chosen": best}
 
 
@@ -269,7 +265,7 @@ def methods(
     best: dict[str, float], raters: int
 ) -> dict[str, tuple[list[Run], Callable[[list[nn.Module]], Draw]]]:
     """Every source of samples: the networks it needs, and how it draws."""
-    plain = Run(kind="plain", raters=raters, learning_rate=best["learning_rate"])
+    plain = Run(kind="plain", raters=raters)
     table: dict[str, tuple[list[Run], Callable[[list[nn.Module]], Draw]]] = {}
 
     def low_rank(rank: int) -> None:

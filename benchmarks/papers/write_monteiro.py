@@ -89,15 +89,16 @@ Made by `python benchmarks/papers/write_monteiro.py` from
   train, {result["patients"]["test"]} to test ({result["data"]["slices"]} slices). Test was read once, by the
   benchmark.
 - One backbone (MONAI `BasicUNet`, 8 to 64 channels) and one budget for every network:
-  {budget["passes"]} passes over the training slices in batches of {budget["batch"]}. "4 raters": each pass takes
-  another rater of a slice; "1 rater": one rater per slice, drawn once. The ensemble has five times the budget.
-  The budget is small, one to two minutes on one core: published figures come from trainings thousands of times
-  longer and are not comparable.
-- GED = 2 E d(sample, rater) - E d(sample, sample') - E d(rater, rater'), d = 1 - IoU, two empty masks agree;
-  low is good. The plain form counts a sample's distance to itself, as papers do; the unbiased one does not.
-  Diversity: mean distance of two samples. Coherent: share of non-empty samples whose largest part holds 95 %
-  of the foreground. In brackets: 95 % bootstrap over patients.
+  {budget["passes"]} passes over the training slices in batches of {budget["batch"]}, learning rate
+  {budget["learning_rate"]}. "4 raters": each pass takes another rater of a slice; "1 rater": one rater per
+  slice, drawn once. The ensemble has five times the budget. The budget is small, one to two minutes on one
+  core: published figures come from trainings thousands of times longer and are not comparable.
+- GED = 2 E d(sample, rater) - E d(sample, sample') - E d(rater, rater'), d = 1 - IoU, two empty masks
+  agree; low is good. The plain form counts a sample's distance to itself, as papers do; the unbiased one does
+  not. Diversity: mean distance of two samples. Coherent: share of non-empty samples whose largest part holds
+  95 % of the foreground. In brackets: 95 % bootstrap over patients.
 - Chosen inside train, by patient (unbiased GED at 16 samples on patients held out there): {tried}.
+  Nothing of the stochastic network was.
 - "per voxel" draws each pixel alone from the same network as the first member of the ensemble.
 
 {findings(result["methods"])}
