@@ -2,8 +2,8 @@
 
     python benchmarks/papers/train_lung_nodules.py
 
-The network is the one of rank 10 and four raters in benchmarks/papers/monteiro.py, read from the same cache. The
-role val fits the temperature, one slice per patient, every rater counting alike.
+The network is the one of rank 10 and four raters in benchmarks/papers/monteiro.py, read from the same cache.
+The role val fits the temperature, one slice per patient, every rater counting alike.
 """
 
 import argparse
