@@ -27,6 +27,16 @@ def figure(found: dict[str, float | None]) -> str:
     return f"{value:.3f} ({low:.3f}-{high:.3f})"
 
 
+def signed(found: dict[str, float | None]) -> str:
+    """A paired difference, and what it says."""
+    value, low, high = (found[name] for name in ("value", "low", "high"))
+    assert value is not None
+    assert low is not None
+    assert high is not None
+    verdict = "worse" if low > 0 else "better" if high < 0 else "no difference shown"
+    return f"{value:+.3f} ({low:+.3f} to {high:+.3f}), {verdict}"
+
+
 def table(methods: dict[str, Any], group: str) -> str:
     """One table: a row per source of samples."""
     head = "| source; training | " + " | ".join(COLUMNS.values()) + " | training, s |\n"
@@ -48,17 +58,10 @@ def findings(methods: dict[str, Any]) -> str:
         + "; ".join(f"{n.split(';')[0]} {four[n]['ged100_unbiased']['value']:.3f}" for n in order)
         + "."
     ]
-    best = four[order[0]]["ged100_unbiased"]
-    near = [n.split(";")[0] for n in order[1:] if four[n]["ged100_unbiased"]["low"] <= best["high"]]
-    if near:
-        lines.append(f"Not told apart from the first by the intervals: {', '.join(near)}.")
-    ranks = {n: m["ged100_unbiased"]["value"] for n, m in four.items() if n.startswith("stochastic")}
-    if len(ranks) > 1:
-        lines.append(
-            "By rank: "
-            + ", ".join(f"{n.split(';')[0].split()[-1]}: {value:.3f}" for n, value in sorted(ranks.items()))
-            + "."
-        )
+    for name, method in methods.items():
+        found = method["against the first"]
+        if not name.startswith("stochastic, rank 10"):
+            lines.append(f"{name}, less the stochastic network of rank 10: {signed(found)}.")
     return "\n".join(f"- {line}" for line in lines)
 
 
