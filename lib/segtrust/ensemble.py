@@ -18,7 +18,8 @@ class SampleStatistics:
 
     ``mean`` (C channels); ``within``, ``between``, ``total`` in nats (per channel for a sigmoid head);
     ``variance``; ``votes`` in [0, 1]; ``sample_voxels`` ``(S, N)`` int64: voxels of each structure in each
-    sample; ``pairwise_dice`` ``(N,)`` float64, NaN where no sample has the structure or S = 1.
+    sample; ``pairwise_dice`` ``(N,)`` float64, NaN where no sample has the structure or S = 1; ``masks``
+    ``(S, *spatial)`` uint8 if they were to be kept.
     """
 
     mean: Tensor
@@ -30,6 +31,7 @@ class SampleStatistics:
     sample_voxels: Tensor
     pairwise_dice: Tensor
     n_samples: int
+    masks: Tensor | None = None
 
 
 def labels_from_probs(
@@ -73,6 +75,7 @@ class RunningTotals:
         head: ``softmax`` or ``sigmoid``.
         priority: order of nested structures, see :func:`labels_from_probs`.
         threshold: for sigmoid heads.
+        keep_masks: keep the mask of every sample, one byte per voxel and sample.
 
     Example:
         >>> totals = RunningTotals()
@@ -81,9 +84,15 @@ class RunningTotals:
     """
 
     def __init__(
-        self, *, head: HeadKind = "softmax", priority: tuple[int, ...] = (), threshold: float = 0.5
+        self,
+        *,
+        head: HeadKind = "softmax",
+        priority: tuple[int, ...] = (),
+        threshold: float = 0.5,
+        keep_masks: bool = False,
     ) -> None:
         self._head, self._priority, self._threshold = head, priority, threshold
+        self._masks: list[Tensor] | None = [] if keep_masks else None
         self._n = 0
         self._voxels: list[Tensor] = []
         self._sum = self._square = self._entropy = self._votes = torch.empty(0)
@@ -118,6 +127,8 @@ class RunningTotals:
         labels = labels_from_probs(p, head=self._head, priority=self._priority, threshold=self._threshold)
         n_structures = p.shape[0] - (self._head == "softmax")
         self._voxels.append(torch.bincount(labels.flatten().long(), minlength=n_structures + 1)[1:].cpu())
+        if self._masks is not None:
+            self._masks.append(labels.cpu())
         for channel, raw in enumerate(p):
             q = raw.clamp(0, 1)  # rounding may leave [0, 1], where entr is -inf
             entropy = torch.special.entr(q)
@@ -175,6 +186,7 @@ class RunningTotals:
             sample_voxels=torch.stack(self._voxels),
             pairwise_dice=self._pairwise_dice(),
             n_samples=self._n,
+            masks=None if self._masks is None else torch.stack(self._masks),
         )
 
     def _pairwise_dice(self) -> Tensor:

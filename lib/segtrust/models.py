@@ -50,11 +50,14 @@ class Head:
 
     ``softmax``: one channel per class, background first. ``sigmoid``: one channel per structure, which may be
     nested; a voxel gets the last structure in ``priority`` whose probability exceeds ``threshold``.
+    ``rank``: the network puts out a low-rank Gaussian over logits (:mod:`segtrust.stochastic`) of that many
+    factors; ``None``: the logits themselves.
     """
 
     kind: Literal["softmax", "sigmoid"] = "softmax"
     priority: tuple[int, ...] = ()
     threshold: float = 0.5
+    rank: int | None = None
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,8 @@ class ModelSpec:
             raise ModelError(
                 f"`head.priority` of a sigmoid model must order all label values, got {self.head.priority}."
             )
+        if self.head.rank is not None and self.head.rank < 0:
+            raise ModelError(f"`head.rank` must be 0 or more, or left out, got {self.head.rank}.")
 
     def _check_names(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -179,7 +184,10 @@ class ModelSpec:
 
     def to_json(self) -> dict[str, Any]:
         """The content of ``spec.json``; :meth:`from_json` reads it back unchanged."""
-        return asdict(self)
+        document = asdict(self)
+        if self.head.rank is None:  # digests of models without it stay what they were
+            del document["head"]["rank"]
+        return document
 
 
 @dataclass(frozen=True)

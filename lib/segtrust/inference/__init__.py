@@ -4,8 +4,15 @@ from segtrust.inference.cache import PredictionCache
 from segtrust.inference.members import check_device
 from segtrust.inference.prediction import Flag, Prediction, SliceHint, StructureSummary
 from segtrust.inference.predictor import Predictor
+from segtrust.inference.sample_masks import SampleMasks
 from segtrust.inference.scan import Scan, fingerprint, read_scan
-from segtrust.inference.sources import DropoutSource, EnsembleSource, FlipSource, SampleSource
+from segtrust.inference.sources import (
+    DropoutSource,
+    EnsembleSource,
+    FlipSource,
+    SampleSource,
+    StochasticSource,
+)
 from segtrust.inference.volumes import write_volume
 
 __all__ = [
@@ -16,9 +23,11 @@ __all__ = [
     "Prediction",
     "PredictionCache",
     "Predictor",
+    "SampleMasks",
     "SampleSource",
     "Scan",
     "SliceHint",
+    "StochasticSource",
     "StructureSummary",
     "check_device",
     "fingerprint",

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from segtrust import uncertainty
 from segtrust.errors import SettingError
+from segtrust.inference.sample_masks import SampleMasks
 from segtrust.models import ModelSpec
 from segtrust.quality import COVERAGE, Assessment, StructureAssessment, UsualError, Verdict
 from segtrust.scores import ScanScores
@@ -91,7 +92,8 @@ class Prediction:
 
     ``mask`` ``(X, Y, Z)`` uint8 holds 0 and the label values 1..N; ``probs`` ``(C, X, Y, Z)`` float32 are
     calibrated; both are in the file's own voxel order, and ``affine`` takes voxels to RAS+ millimetres.
-    Between- and within-member maps and votes come from the uncalibrated members.
+    Between- and within-member maps and votes come from the uncalibrated members. ``samples``: whole masks
+    that a stochastic model finds plausible; ``None`` for any other.
     """
 
     spec: ModelSpec
@@ -114,6 +116,7 @@ class Prediction:
     member_maps: dict[str, FloatMap] = field(default_factory=dict, repr=False)
     assessment: Assessment | None = None
     usual_error: UsualError | None = field(default=None, repr=False)
+    samples: SampleMasks | None = field(default=None, repr=False)
 
     @property
     def is_calibrated(self) -> bool:

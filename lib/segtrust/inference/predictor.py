@@ -18,9 +18,10 @@ from segtrust.inference.border import border_mm
 from segtrust.inference.flags import content_flags, input_flags, slices_to_open
 from segtrust.inference.members import check_device, load_member
 from segtrust.inference.prediction import Flag, Prediction, StructureSummary
+from segtrust.inference.sample_masks import SampleMasks
 from segtrust.inference.scan import PreparedScan, Scan, prepare, read_scan
-from segtrust.inference.sources import EnsembleSource, SampleSource
-from segtrust.inference.windows import slide
+from segtrust.inference.sources import EnsembleSource, SampleSource, StochasticSource
+from segtrust.inference.windows import head_probabilities, slide
 from segtrust.models import ModelSpec, ModelVersion
 from segtrust.quality import Assessment, FineRule, Quality, scan_features
 from segtrust.regions import BAND_MM, distance_to
@@ -85,7 +86,11 @@ class Predictor:
         """Where the samples come from."""
         if self._source is not None:
             return self._source
-        return EnsembleSource([lambda i=i: self._member(i) for i in range(len(self.version.members))])  # type: ignore[misc]
+        members = [lambda i=i: self._member(i) for i in range(len(self.version.members))]
+        head = self.spec.head
+        if head.rank is None:
+            return EnsembleSource(members)
+        return StochasticSource(members, head.rank, lambda logits: head_probabilities(logits, head))
 
     def predict(self, path: Path, *, progress: Progress | None = None) -> Prediction:
         """Segment one scan and say how sure that is.
@@ -264,6 +269,7 @@ class Predictor:
             member_maps=maps,
             assessment=assessment,
             usual_error=self.quality.usual if self.quality else None,
+            samples=None if statistics.masks is None else SampleMasks.of(statistics.masks.numpy()),
         )
 
 
@@ -291,7 +297,12 @@ def pooled_samples(
         ours; interpolation happens to probabilities only, never to an entropy or label map.
     """
     head = spec.head
-    totals = RunningTotals(head=head.kind, priority=head.priority, threshold=head.threshold)
+    totals = RunningTotals(
+        head=head.kind,
+        priority=head.priority,
+        threshold=head.threshold,
+        keep_masks=head.rank is not None,
+    )
     background = 0 if head.kind == "softmax" else None
     for index, sample in enumerate(samples, start=1):
         totals.add(prepared.to_native(sample, background=background))

@@ -9,12 +9,14 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from segtrust.errors import ModelError
+from segtrust.errors import ModelError, SettingError
+from segtrust.stochastic import LogitDistribution, draw_noise, sample_logits
 
-__all__ = ["DropoutSource", "EnsembleSource", "FlipSource", "SampleSource", "Slide"]
+__all__ = ["DropoutSource", "EnsembleSource", "FlipSource", "SampleSource", "Slide", "StochasticSource"]
 
 Slide = Callable[[nn.Module, Tensor], Tensor]
-"""Runs a network over a whole image ``(C, *grid)`` and returns probabilities ``(K, *grid)``."""
+"""Runs a network over a whole image ``(C, *grid)`` and returns probabilities ``(K, *grid)``, or the channels
+of a stochastic network's distribution."""
 
 _DROPOUT = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
 
@@ -70,7 +72,7 @@ class DropoutSource:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not _active_dropout(self.member):
+        if not active_dropout(self.member):
             raise ModelError(
                 "Monte-Carlo dropout needs a network with a dropout rate above 0, got none. "
                 "Set `dropout` (or `dropout_prob`) in `network` of spec.json and train again."
@@ -83,18 +85,18 @@ class DropoutSource:
         """Yield one sample per pass."""
         devices = [image.device] if image.device.type == "cuda" else []
         for index in range(self.passes):
-            with torch.random.fork_rng(devices), _switched_on(_active_dropout(self.member)):
+            with torch.random.fork_rng(devices), switched_on(active_dropout(self.member)):
                 torch.manual_seed(self.seed * 1_000_003 + index)
                 sample = slide(self.member, image)
             yield sample
 
 
-def _active_dropout(network: nn.Module) -> list[nn.Module]:
+def active_dropout(network: nn.Module) -> list[nn.Module]:
     return [m for m in network.modules() if isinstance(m, _DROPOUT) and m.p > 0]
 
 
 @contextmanager
-def _switched_on(layers: Sequence[nn.Module]) -> Iterator[None]:
+def switched_on(layers: Sequence[nn.Module]) -> Iterator[None]:
     modes = [layer.training for layer in layers]
     try:
         for layer in layers:
@@ -126,3 +128,44 @@ class FlipSource:
         for axes in views:
             dims = [axis + 1 for axis in axes]
             yield slide(self.member, image.flip(dims)).flip(dims)
+
+
+@dataclass(frozen=True)
+class StochasticSource:
+    """Draws of stochastic segmentation networks, each coherent over the whole scan (Monteiro et al. 2020).
+
+    Each member runs once; its blended means, variances and factors stay in memory while one vector of R
+    numbers per draw moves all voxels, windows and slices together. Draws come in pairs of opposite noise.
+
+    Args:
+        members: called one after the other; each returns a network in evaluation mode.
+        rank: R of their heads.
+        to_probs: logits ``(1, K, *grid)`` -> probabilities.
+        draws: samples per member, even.
+        seed: the same seed gives the same samples.
+
+    Raises:
+        SettingError: if ``draws`` is odd or below 2.
+    """
+
+    members: Sequence[Callable[[], nn.Module]]
+    rank: int
+    to_probs: Callable[[Tensor], Tensor]
+    draws: int = 32
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.draws < 2 or self.draws % 2:
+            raise SettingError(f"`draws` must be even and at least 2, got {self.draws}.")
+
+    def __len__(self) -> int:
+        return len(self.members) * self.draws
+
+    def samples(self, image: Tensor, slide: Slide) -> Iterator[Tensor]:
+        """Yield the draws of one member after the other."""
+        for number, member in enumerate(self.members):
+            distribution = LogitDistribution.from_channels(slide(member(), image)[None], self.rank)
+            for pair in range(self.draws // 2):
+                noise = draw_noise(distribution, (self.seed * 1_000_003 + number) * 1_000_003 + pair)
+                for each in (noise, noise.mirrored()):
+                    yield self.to_probs(sample_logits(distribution, each))[0]

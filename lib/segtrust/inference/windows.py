@@ -30,7 +30,8 @@ def slide(
 
     Returns:
         Probabilities ``(K, *grid)``, float32, on ``totals_device``. Logits are blended first, with Gaussian
-        weights, and turned into probabilities after.
+        weights, and turned into probabilities after. Of a stochastic network the blended channels themselves,
+        from which samples are drawn that are coherent over the whole scan.
 
     Source:
         ours; the window loop is MONAI's ``sliding_window_inference``.
@@ -56,10 +57,9 @@ def slide(
                 device=totals_device,
             )
             assert isinstance(logits, Tensor)
-            assert isinstance(logits, Tensor)
-            parts.append(head_probabilities(logits, spec.head))
-    probs = torch.cat(parts)
-    return probs.permute(1, 2, 3, 0).contiguous() if flat else probs[0]
+            parts.append(logits if spec.head.rank is not None else head_probabilities(logits, spec.head))
+    whole = torch.cat(parts)
+    return whole.permute(1, 2, 3, 0).contiguous() if flat else whole[0]
 
 
 def head_probabilities(logits: Tensor, head: Head) -> Tensor:

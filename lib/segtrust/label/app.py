@@ -27,9 +27,17 @@ from segtrust.label.dicomweb import DicomwebDatastore, cache_dir
 from segtrust.label.environment import announce_server, background_method
 from segtrust.label.failures import LabelError
 from segtrust.label.infer import CombinedTask, MaskTask, UncertaintyTask
-from segtrust.label.names import RESEARCH_ONLY, app_labels, band_labels, combined_labels, structure_labels
+from segtrust.label.names import (
+    RESEARCH_ONLY,
+    agreement_labels,
+    app_labels,
+    band_labels,
+    combined_labels,
+    structure_labels,
+)
 from segtrust.label.pacs import Pacs
 from segtrust.label.routes import install_routes
+from segtrust.label.samples import SamplesTask
 from segtrust.label.scoring import EntropyScoring
 from segtrust.label.served import serve_models
 from segtrust.label.strategies import EntropyStrategy, OhifStrategy, UniformStrategy
@@ -82,6 +90,15 @@ class SegtrustApp(_Host):
         self.structures = {model: structure_labels(m.spec) for model, m in self.served.items()}
         several = len(self.served) > 1
         self.bands = {m: band_labels(self.settings.band_edges, m if several else "") for m in self.served}
+        self.levels = {
+            model: agreement_labels(self.structures[model], model if several else "")
+            for model, m in self.served.items()
+            if m.spec.head.rank is not None
+        }
+        levels = [
+            {name: value for name, value in names.items() if name not in self.structures[model]}
+            for model, names in self.levels.items()
+        ]
         views = [combined_labels(self.structures[m], bands) for m, bands in self.bands.items()]
         super().__init__(
             app_dir=app_dir,
@@ -90,7 +107,7 @@ class SegtrustApp(_Host):
             name=name,
             description=f"{description} {RESEARCH_ONLY}",
             version=__version__,
-            labels=app_labels([*self.bands.values(), *views], self.structures.values()),
+            labels=app_labels([*self.bands.values(), *levels, *views], self.structures.values()),
         )
         self._auto_update_scoring = False
         rounds = {name: task for name, task in self._trainers.items() if isinstance(task, RoundTask)}
@@ -103,6 +120,8 @@ class SegtrustApp(_Host):
             tasks[name] = MaskTask(model, archive)
             tasks[f"{name}_uncertainty"] = UncertaintyTask(model, self.bands[name], archive)
             tasks[f"{name}_with_uncertainty"] = CombinedTask(model, self.bands[name], archive)
+            if name in self.levels:
+                tasks[f"{name}_samples"] = SamplesTask(model, self.levels[name], archive)
         return tasks
 
     def init_strategies(self) -> dict[str, Strategy]:

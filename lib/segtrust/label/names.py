@@ -5,6 +5,7 @@ from itertools import pairwise
 
 from segtrust.errors import SettingError
 from segtrust.inference.prediction import BLIND_SPOT, RESEARCH_ONLY
+from segtrust.inference.sample_masks import AGREEMENT_EDGES
 from segtrust.label.failures import LabelError
 from segtrust.models import ModelSpec
 
@@ -13,6 +14,9 @@ __all__ = [
     "BLIND_SPOT",
     "PARTIAL_SUFFIX",
     "RESEARCH_ONLY",
+    "SAMPLES_PREFIX",
+    "agreement_colours",
+    "agreement_labels",
     "app_labels",
     "band_colours",
     "band_labels",
@@ -26,6 +30,9 @@ __all__ = [
 BAND_PREFIX = "chance of error"
 """Every band's name begins with it, so that bands can be told from structures in a label that comes back."""
 
+SAMPLES_PREFIX = "share of samples"
+"""Begins the name of every level of agreement of samples; such names are taken out like bands."""
+
 PARTIAL_SUFFIX = " sure part - do not measure"
 """Ends the name of a structure from which the uncertain voxels were taken out."""
 
@@ -33,6 +40,7 @@ _MOST_LABELS = 255
 
 # light to dark in even steps, readable without colour vision (matplotlib's `cividis`, reversed)
 _BAND_COLOURS = ((234, 211, 87), (142, 136, 119), (32, 60, 109))
+_LEVEL_COLOURS = ((32, 60, 109), (101, 105, 113), (167, 157, 117), (234, 211, 87))
 
 
 def band_texts(edges: Sequence[float]) -> tuple[str, ...]:
@@ -83,8 +91,37 @@ def band_colours(names: Iterable[str]) -> dict[str, tuple[int, int, int]]:
 
 
 def is_band(name: str) -> bool:
-    """Whether a segment's name is that of a band, in whatever case a viewer wrote it."""
-    return name.strip().lower().startswith(BAND_PREFIX)
+    """Whether a segment's name is that of a band or level of agreement, in any case of letters."""
+    return name.strip().lower().startswith((BAND_PREFIX, SAMPLES_PREFIX))
+
+
+def agreement_labels(structures: Mapping[str, int], model: str = "") -> dict[str, int]:
+    """Names of the view that shows one sample, or how many samples agree, with their voxel values.
+
+    Args:
+        structures: names of a model's structures with the values 1..N.
+        model: name put behind each level where several models are served; empty where there is one.
+
+    Returns:
+        Name -> value: structures keep 1..N, since a sample may become a label; the levels follow.
+
+    Source:
+        ours.
+
+    Example:
+        >>> list(agreement_labels({"nodule": 1}))[1]
+        'share of samples up to 25 %'
+    """
+    suffix = f" ({model})" if model else ""
+    ends = [f"{100 * edge:.0f}" for edge in (*AGREEMENT_EDGES, 1)]
+    texts = [f"up to {ends[0]} %", *(f"{low} to {high} %" for low, high in pairwise(ends))]
+    levels = {f"{SAMPLES_PREFIX} {text}{suffix}": len(structures) + i for i, text in enumerate(texts, 1)}
+    return {**structures, **levels}
+
+
+def agreement_colours(names: Iterable[str]) -> dict[str, tuple[int, int, int]]:
+    """Colour of each level of agreement, dark for few samples and light for nearly all."""
+    return dict(zip(names, _LEVEL_COLOURS, strict=True))
 
 
 def structure_labels(spec: ModelSpec) -> dict[str, int]:

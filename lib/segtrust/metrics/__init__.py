@@ -11,12 +11,14 @@ from segtrust.metrics.calibration import (
 from segtrust.metrics.detection import ErrorHistogram, error_auroc
 from segtrust.metrics.observed import ObservedErrors
 from segtrust.metrics.overlap import dice_per_structure
+from segtrust.metrics.samples import SampleDistances, iou_distances, largest_part
 from segtrust.metrics.voxels import VoxelTotals, brier_map, nll_map, voxel_totals
 
 __all__ = [
     "ErrorHistogram",
     "Interval",
     "ObservedErrors",
+    "SampleDistances",
     "VoxelTotals",
     "bin_classes",
     "brier_map",
@@ -27,6 +29,8 @@ __all__ = [
     "error_auroc",
     "expected_calibration_error",
     "finite_or_none",
+    "iou_distances",
+    "largest_part",
     "maximum_calibration_error",
     "nll_map",
     "voxel_totals",

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from segtrust._files import replace_text
 from segtrust.errors import ModelError, SettingError, TrainingError
 from segtrust.inference.members import build_network, load_member, save_weights
-from segtrust.losses import parse_loss
+from segtrust.losses import StochasticLoss, parse_loss
 from segtrust.models import ModelSpec
 from segtrust.training.augment import Augmentation
 from segtrust.training.cases import Case
@@ -288,7 +288,9 @@ class _Run:
         self.layout = layout
         network = build_network(spec) if initial is None else load_member(spec, initial).requires_grad_(True)
         self.network = network.to(device=device).to(memory_format=layout)
-        self.loss, self.head = parse_loss(budget.loss), spec.head.kind
+        loss, rank = parse_loss(budget.loss), spec.head.rank
+        self.loss = loss if rank is None else StochasticLoss(rank, loss)
+        self.head = spec.head.kind
         self.optimizer = torch.optim.AdamW(
             network.parameters(), lr=budget.learning_rate, weight_decay=budget.weight_decay
         )

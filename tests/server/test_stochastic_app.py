@@ -1,0 +1,116 @@
+"""The sample app `stochastic` as a real server, on crops written as NIfTI files of one slice."""
+
+import nibabel as nib
+import numpy as np
+import pytest
+from monailabel.utils.others.class_utils import get_class_of_subclass_from_file
+
+from phantoms import spec_of
+from segtrust.models import Head, Intensity, Label
+from segtrust.stochastic import n_channels
+from server.conftest import ROOT, running_server
+
+APP = ROOT / "sample-apps" / "stochastic"
+NETWORK = {
+    "_target_": "monai.networks.nets.BasicUNet",
+    "spatial_dims": 2,
+    "in_channels": 1,
+    "out_channels": n_channels(2, 2),
+    "features": [4, 4, 4, 4, 4, 4],
+}
+SPEC = spec_of(
+    name="lung-nodules",
+    labels=(Label("lung nodule", 1, 1),),
+    network=NETWORK,
+    spatial_dims=2,
+    patch=(64, 64),
+    spacing=None,
+    intensity=Intensity("window", 0, 255),
+    members=1,
+    extent_mm=None,
+    head=Head(rank=2),
+)
+
+
+@pytest.fixture(scope="module")
+def crops(tmp_path_factory):
+    """Two crops that nobody took: a bright disc on dark noise."""
+    folder = tmp_path_factory.mktemp("crops")
+    rows, columns = np.mgrid[:64, :64]
+    for name, radius in (("small", 4), ("large", 9)):
+        disc = np.hypot(rows - 32, columns - 32) < radius
+        noise = np.random.default_rng(radius).integers(20, 40, (64, 64))
+        image = np.where(disc, 180, noise).astype(np.uint8)[..., None]
+        nib.save(nib.Nifti1Image(image, np.eye(4)), folder / f"{name}.nii.gz")
+    return sorted(folder.iterdir())
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory, crops, make_model):
+    """The app with a model of random weights in the place of its own."""
+    conf = {"models_dir": make_model(SPEC).parent}
+    with running_server(tmp_path_factory.mktemp("stochastic"), crops, app=APP, conf=conf) as running:
+        yield running
+
+
+def answer(server, tmp_path, **params):
+    response = server.infer("lung-nodules_samples", "large", output="image", **params)
+    assert response.status_code == 200, response.text
+    path = tmp_path / "answer.nii.gz"
+    path.write_bytes(response.content)
+    return np.asanyarray(nib.load(path).dataobj)
+
+
+def test_monai_label_finds_the_class_of_the_app():
+    found = get_class_of_subclass_from_file("main", str(APP / "main.py"), "MONAILabelApp")
+    assert found.__name__ == "StochasticApp"
+
+
+def test_the_app_offers_the_task_with_its_option(server):
+    info = server.get("/info/").json()
+    assert list(info["models"]) == [
+        "lung-nodules",
+        "lung-nodules_uncertainty",
+        "lung-nodules_with_uncertainty",
+        "lung-nodules_samples",
+    ]
+    assert info["models"]["lung-nodules_samples"]["config"]["show"][0] == "agreement"
+    assert info["labels"].index("share of samples up to 25 %") < info["labels"].index("lung nodule")
+
+
+def test_agreement_and_samples_come_on_the_grid_of_the_crop(server, tmp_path):
+    levels = answer(server, tmp_path)
+    assert levels.shape == (64, 64, 1)
+    assert set(np.unique(levels)) <= {0, 2, 3, 4, 5}
+    samples = [answer(server, tmp_path, show=str(number)) for number in range(1, 6)]
+    sizes = [np.count_nonzero(sample) for sample in samples]
+    assert sizes == sorted(sizes)
+    assert not np.any((samples[4] > 0) & (levels == 0))  # where a sample is, some samples agree
+
+
+def test_the_same_request_draws_the_same_samples(server, tmp_path):
+    assert np.array_equal(answer(server, tmp_path, show="2"), answer(server, tmp_path, show="2"))
+
+
+def test_another_option_is_answered_with_the_known_ones(server):
+    response = server.infer("lung-nodules_samples", "large", output="json", show="9")
+    assert response.status_code == 400
+    assert "`show` must be one of agreement, 1, 2, 3, 4, 5" in response.json()["detail"]
+
+
+def test_a_sample_can_be_submitted_as_the_label(server, tmp_path):
+    sample = answer(server, tmp_path, show="5")
+    path = tmp_path / "label.nii.gz"
+    nib.save(nib.Nifti1Image((sample > 0).astype(np.uint8), np.eye(4)), path)
+    info = '{"label_info": [{"name": "lung nodule", "idx": 1}]}'
+    with path.open("rb") as file:
+        response = server.put(
+            "/datastore/label",
+            params={"image": "large", "tag": "final"},
+            data={"params": info},
+            files={"label": (path.name, file)},
+        )
+    assert response.status_code == 200, response.text
+    stored = server.get("/datastore/label", params={"label": "large", "tag": "final"})
+    (tmp_path / "stored.nii.gz").write_bytes(stored.content)
+    assert np.array_equal(np.asanyarray(nib.load(tmp_path / "stored.nii.gz").dataobj), sample > 0)
