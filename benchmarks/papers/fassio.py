@@ -3,9 +3,10 @@
     python benchmarks/papers/fassio.py --data ../shared/data/lung_nodules
 
 Parts: `synthetic` (known chances), `pixels` (lung nodules, the share of four raters is the chance), `slices`
-(the same slices, marked or not). Bins, widths and rates are chosen on patients of *train* who are left out of
-the training; *test* is read when every network of a part is trained. Writes <out>/lung-nodules-cape.json,
-which fassio_page.py makes a page of. After Fassio et al. 2024 and Liu et al. 2022.
+(the same slices, marked or not), and both by size of the training set. Bins, widths and rates are chosen on
+patients of *train* who are left out of the training; *test* is read when every network of a part is trained.
+Writes <out>/lung-nodules-cape.json, which fassio_page.py makes a page of. After Fassio et al. 2024 and Liu et
+al. 2022.
 """
 
 import argparse
@@ -36,6 +37,7 @@ SIGMAS = (0.02, 0.05)
 SEEDS = (0, 1, 2)
 SHARES = {1.0: 1, 0.25: 2, 0.0625: 4}
 """Share of the patients to train on, and how many times longer each run then is."""
+PARTS = ("synthetic", "slices", "pixels", "slice sizes", "pixel sizes")
 TARGETS = ("labels", "bin", "kernel")
 
 
@@ -149,20 +151,13 @@ def synthetic(train: Trainer) -> dict[str, Any]:
 
 
 def lung(train: Trainer, problem: Problem) -> dict[str, Any]:
-    """Choose inside train, train all seeds and sizes, then read test once."""
+    """Choose inside train, train all seeds, then read test."""
     chosen = {target: train.choose(problem, target) for target in TARGETS}
     runs = {"early stopping": [train.run(problem, seed) for seed in SEEDS]}
     runs |= {target: [train.run(problem, seed, **chosen[target]) for seed in SEEDS] for target in TARGETS}
     watched = {
         arm: [{"best": min(t.watched), "last": t.watched[-1]} for t in tuned] for arm, tuned in runs.items()
     }
-    sweep = {}
-    for share in SHARES:
-        arms = {"early stopping": train.run(problem, 0, share)}
-        arms["labels"] = train.run(problem, 0, share, **chosen["labels"])
-        for bins in BINS:
-            arms[f"{bins} bins"] = train.run(problem, 0, share, **{**chosen["bin"], "bins": bins})
-        sweep[share] = arms
     test = problem.test()
     best = {arm: [logits_of(t.network, test) for t in tuned] for arm, tuned in runs.items()}
     logits = {arm: np.stack(found) for arm, found in best.items()}
@@ -172,22 +167,34 @@ def lung(train: Trainer, problem: Problem) -> dict[str, Any]:
         f"{arm}, last epoch": np.stack([logits_of(t.last, test) for t in tuned])
         for arm, tuned in runs.items()
     }
-    sizes = [share_of(problem.draw(0)[0], share) for share in SHARES]
+    fit, watch = problem.draw(0)
     return {
         "chosen": chosen,
         "watched": watched,
-        "slices": {"fit": [len(p.images) for p in sizes], "watch": len(problem.draw(0)[1].images)},
-        "patients": {"fit": [len(set(p.patients)) for p in sizes], "test": len(set(test.patients))},
-        "test": len(test.images),
+        "slices": {"fit": len(fit.images), "watch": len(watch.images), "test": len(test.images)},
+        "patients": {"fit": len(set(fit.patients)), "test": len(set(test.patients))},
         "systems": figures(Slices.of(test, logits, band), base="labels"),
-        "sweep": {
-            f"{share:g}": figures(
-                Slices.of(test, {arm: logits_of(t.network, test)[None] for arm, t in arms.items()}, None),
-                base="labels",
-            )
-            for share, arms in sweep.items()
-        },
     }
+
+
+def sizes(train: Trainer, problem: Problem) -> dict[str, Any]:
+    """Size of the training set times number of bins, at the rates chosen with all of it."""
+    labels, bins = train.choose(problem, "labels"), train.choose(problem, "bin")
+    runs: dict[float, dict[str, Tuned]] = {}
+    for share in SHARES:
+        runs[share] = {"early stopping": train.run(problem, 0, share)}
+        runs[share]["labels"] = train.run(problem, 0, share, **labels)
+        for number in BINS:
+            runs[share][f"{number} bins"] = train.run(problem, 0, share, **{**bins, "bins": number})
+    test, fit = problem.test(), problem.draw(0)[0]
+    found = {}
+    for share, arms in runs.items():
+        logits = {arm: logits_of(tuned.network, test)[None] for arm, tuned in arms.items()}
+        found[f"{share:g}"] = {
+            "slices": len(share_of(fit, share).images),
+            "systems": figures(Slices.of(test, logits, None), base="labels"),
+        }
+    return found
 
 
 def main() -> int:
@@ -198,7 +205,7 @@ def main() -> int:
     parser.add_argument(
         "--data", type=Path, default=HERE / ".." / ".." / ".." / "shared" / "data" / "lung_nodules"
     )
-    parser.add_argument("--parts", nargs="+", default=["synthetic", "slices", "pixels"])
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--cache", type=Path, default=Path("runs") / "fassio", help="default: runs/fassio")
     parser.add_argument(
         "--out", type=Path, default=HERE / ".." / "results", help="default: benchmarks/results"
@@ -208,8 +215,10 @@ def main() -> int:
     train = Trainer(args.cache)
     parts: dict[str, Callable[[], dict[str, Any]]] = {
         "synthetic": lambda: synthetic(train),
-        "slices": lambda: lung(train, nodules(args.data, per_slice=True)),
         "pixels": lambda: lung(train, nodules(args.data, per_slice=False)),
+        "slices": lambda: lung(train, nodules(args.data, per_slice=True)),
+        "pixel sizes": lambda: sizes(train, nodules(args.data, per_slice=False)),
+        "slice sizes": lambda: sizes(train, nodules(args.data, per_slice=True)),
     }
     path = args.out / "lung-nodules-cape.json"
     result = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
