@@ -79,7 +79,7 @@ class Slices:
         return cls(list(part.patients), sums, auroc)
 
 
-def figures(slices: Slices, *, base: str) -> dict[str, Any]:
+def figures(slices: Slices, *, base: str, draws: int = 500) -> dict[str, Any]:
     """All figures of all systems with intervals, and their paired differences from one system."""
     found: dict[str, Any] = {}
     for system, regions in slices.sums.items():
@@ -93,11 +93,11 @@ def figures(slices: Slices, *, base: str) -> dict[str, Any]:
                 statistics["auroc"] = (slices.auroc[system], slices.auroc[base])
             found[system][region] = {
                 name: {
-                    **cluster_bootstrap(slices.patients, one, draws=500).to_json(),
+                    **cluster_bootstrap(slices.patients, one, draws=draws).to_json(),
                     "difference": None
                     if system == base
                     else cluster_bootstrap(
-                        slices.patients, lambda rows, a=one, b=two: a(rows) - b(rows), draws=500
+                        slices.patients, lambda rows, a=one, b=two: a(rows) - b(rows), draws=draws
                     ).to_json(),
                 }
                 for name, (one, two) in statistics.items()

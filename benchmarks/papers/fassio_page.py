@@ -93,7 +93,7 @@ def lung(name: str, found: dict[str, Any]) -> list[str]:
         f"{patients['fit']} patients to learn, {slices['watch']} to watch, {slices['test']} of",
         f"{patients['test']} patients of *test*. Three seeds; figures are means over them.\n",
         f"Chosen inside *train*: {chosen}.\n",
-        "### All voxels\n",
+        "### All pixels\n" if name == "pixels" else "",
         *table(found["systems"], "volume", "labels"),
         "",
     ]
