@@ -33,6 +33,7 @@ from segtrust.training.cape import CODE, CapeSettings, Tuned, fine_tune
 HERE = Path(__file__).parent
 RATES = (3e-4, 3e-3)
 BINS = (5, 10, 15, 25, 50)
+MASSES = ("doubt", "voxels")
 SIGMAS = (0.02, 0.05)
 SEEDS = (0, 1, 2)
 SHARES = {1.0: 1, 0.25: 2, 0.0625: 4}
@@ -88,18 +89,21 @@ class Trainer:
             )
         return tuned
 
-    def choose(self, problem: Problem, target: str) -> dict[str, Any]:
-        """Rate, then bins or width, by the lowest watched loss of seed 0."""
+    def choose(self, problem: Problem, target: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """Rate, then bins or width, by the lowest watched loss of seed 0; and all that was tried."""
+        tried = []
 
         def best(options: list[dict[str, Any]]) -> dict[str, Any]:
-            return min(options, key=lambda o: min(self.run(problem, 0, **o).watched))
+            losses = [min(self.run(problem, 0, **o).watched) for o in options]
+            tried.extend({**o, "watched": loss} for o, loss in zip(options, losses, strict=True))
+            return options[int(np.argmin(losses))]
 
         chosen = best([{"target": target, "learning_rate": rate} for rate in RATES])
         if target == "bin":
-            chosen = best([{**chosen, "bins": bins} for bins in BINS])
+            chosen = best([{**chosen, "mass": mass, "bins": bins} for mass in MASSES for bins in BINS])
         if target == "kernel":
             chosen = best([{**chosen, "sigma": sigma} for sigma in SIGMAS])
-        return chosen
+        return chosen, tried
 
 
 def logits_of(network: torch.nn.Module, part: Part) -> np.ndarray:
@@ -152,7 +156,8 @@ def synthetic(train: Trainer) -> dict[str, Any]:
 
 def lung(train: Trainer, problem: Problem) -> dict[str, Any]:
     """Choose inside train, train all seeds, then read test."""
-    chosen = {target: train.choose(problem, target) for target in TARGETS}
+    choices = {target: train.choose(problem, target) for target in TARGETS}
+    chosen = {target: choice for target, (choice, _) in choices.items()}
     runs = {"early stopping": [train.run(problem, seed) for seed in SEEDS]}
     runs |= {target: [train.run(problem, seed, **chosen[target]) for seed in SEEDS] for target in TARGETS}
     watched = {
@@ -170,6 +175,7 @@ def lung(train: Trainer, problem: Problem) -> dict[str, Any]:
     fit, watch = problem.draw(0)
     return {
         "chosen": chosen,
+        "tried": [options for _, tried in choices.values() for options in tried],
         "watched": watched,
         "slices": {"fit": len(fit.images), "watch": len(watch.images), "test": len(test.images)},
         "patients": {"fit": len(set(fit.patients)), "test": len(set(test.patients))},
@@ -179,7 +185,7 @@ def lung(train: Trainer, problem: Problem) -> dict[str, Any]:
 
 def sizes(train: Trainer, problem: Problem) -> dict[str, Any]:
     """Size of the training set times number of bins, at the rates chosen with all of it."""
-    labels, bins = train.choose(problem, "labels"), train.choose(problem, "bin")
+    labels, bins = (train.choose(problem, target)[0] for target in ("labels", "bin"))
     runs: dict[float, dict[str, Tuned]] = {}
     for share in SHARES:
         runs[share] = {"early stopping": train.run(problem, 0, share)}

@@ -83,7 +83,7 @@ def lung(name: str, found: dict[str, Any]) -> list[str]:
         "training sees the answer of one rater. Small convolutional classifier on the same slices.",
     }[name]
     chosen = "; ".join(
-        f"{NAMES[arm]}: {', '.join(f'{k} {v:g}' for k, v in options.items() if k != 'target')}"
+        f"{NAMES[arm]}: {', '.join(f'{k} {v}' for k, v in options.items() if k != 'target')}"
         for arm, options in found["chosen"].items()
     )
     slices, patients = found["slices"], found["patients"]
@@ -93,6 +93,7 @@ def lung(name: str, found: dict[str, Any]) -> list[str]:
         f"{patients['fit']} patients to learn, {slices['watch']} to watch, {slices['test']} of",
         f"{patients['test']} patients of *test*. Three seeds; figures are means over them.\n",
         f"Chosen inside *train*: {chosen}.\n",
+        *tried(found["tried"]),
         "### All pixels\n" if name == "pixels" else "",
         *table(found["systems"], "volume", "labels"),
         "",
@@ -104,6 +105,27 @@ def lung(name: str, found: dict[str, Any]) -> list[str]:
             "",
         ]
     return lines
+
+
+def tried(options: list[dict[str, Any]]) -> list[str]:
+    """Watched log-loss of every number of bins, of both kinds."""
+    by_bins = {(o["mass"], o["bins"]): o["watched"] for o in options if "bins" in o}
+    numbers = sorted({bins for _, bins in by_bins})
+    others = {
+        target: min(o["watched"] for o in options if o["target"] == target) for target in ("labels", "kernel")
+    }
+    return [
+        "Log-loss on the watched patients, x 1000, seed 0: "
+        + ", ".join(f"{NAMES[target]} {1000 * loss:.3f}" for target, loss in others.items())
+        + "; with bins:\n",
+        row("bins hold equally much", *map(str, numbers)),
+        f"|{'---|' * (len(numbers) + 1)}",
+        *(
+            row(mass, *(f"{1000 * by_bins[mass, bins]:.3f}" for bins in numbers))
+            for mass in sorted({mass for mass, _ in by_bins})
+        ),
+        "",
+    ]
 
 
 def size_and_bins(name: str, found: dict[str, Any]) -> list[str]:

@@ -145,7 +145,7 @@ def nodules(data: Path, *, per_slice: bool) -> Problem:
     """Lung nodules: pixels that a rater marks, or slices in which a rater marks anything."""
     whole = {"band": 0, "background": 1.0, "window": 0.05}
     near = {"band": 10, "background": 0.01, "window": 0.01}
-    stage = {**_FREE, **(whole if per_slice else near), "epochs": 6, "discrimination": 2}
+    stage = {**_FREE, **(whole if per_slice else near), "epochs": 6}
     return Problem(
         "slices" if per_slice else "pixels",
         _classifier if per_slice else _u_net,
@@ -159,6 +159,6 @@ def nodules(data: Path, *, per_slice: bool) -> Problem:
 def made_up(seed: int) -> Problem:
     """The synthetic problem of one seed."""
     fit, watch, test = synthetic(seed)
-    stage = {**_FREE, "band": 0, "background": 1.0, "window": 0.05, "epochs": 12, "discrimination": 2}
+    stage = {**_FREE, "mass": "voxels", "band": 0, "background": 1.0, "window": 0.05, "epochs": 12}
     base = {**stage, "target": "labels", "epochs": 40, "learning_rate": 3e-3}
     return Problem("synthetic", _u_net, lambda _: (fit, watch), lambda: test, stage, base)

@@ -98,6 +98,31 @@ def test_fewer_bins_are_taken_until_each_holds_enough_scans():
     assert len(together.unique()) == 2
 
 
+def test_bins_of_equal_doubt_by_hand():
+    # p (1 - p) is .25, .09, .09, .25 and next to nothing for the rest: two bins part at .7; sure voxels stand
+    # alone
+    p = [1e-5, 2e-5, 3e-5, 0.5, 0.9, 0.9, 0.5, 1.0]
+    y = [0, 0, 0, 1, 1, 0, 0, 1]
+    table = bin_targets(counted(p, y), bins=2, mass="doubt", **ANY)
+    assert [target(table, x) for x in (1e-5, 0.5, 0.9, 1.0)] == [0, 0.5, 0.5, 1]
+    assert target(table, 0.001) == 0.5  # no longer sure, though nearest to the sure ones
+
+
+def test_sure_voxels_that_are_too_few_join_the_bin_beside_them():
+    p, y = [1e-5, 1e-5, 0.4, 0.45, 0.5, 0.6, 1.0], [0, 0, 0, 1, 0, 1, 1]
+    table = bin_targets(counted(p, y), bins=2, mass="doubt", least_voxels=2, least_scans=1)
+    assert [target(table, x) for x in (1e-5, 0.4, 0.6, 1.0)] == pytest.approx([0, 0.5, 2 / 3, 2 / 3])
+
+
+@pytest.mark.parametrize(("mass", "taught"), [("voxels", (0.5, 0.5)), ("doubt", (0.1, 0.9))])
+def test_bins_of_equal_doubt_part_what_is_unsure(mass, taught):
+    # nine voxels of ten are sure; the last bin of equally many voxels holds .1 and .9 together
+    p = np.concatenate([np.full(9000, 1e-3), np.full(500, 0.1), np.full(500, 0.9)])
+    y = np.concatenate([np.zeros(9000), np.arange(500) < 50, np.arange(500) < 450])
+    table = bin_targets(counted(p, y), bins=10, mass=mass, **ANY)
+    assert (target(table, 0.1), target(table, 0.9)) == pytest.approx(taught)
+
+
 def test_too_few_voxels_for_two_bins_are_refused():
     with pytest.raises(TrainingError, match=r"two bins of 10000 voxels from 1 scans each, got 4 voxels"):
         bin_targets(counted([0.1, 0.2, 0.6, 0.9], [0, 1, 1, 1]), bins=10)

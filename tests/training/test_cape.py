@@ -1,6 +1,8 @@
 """The CaPE stage: what it learns, from whom, and that nothing depends on interruptions."""
 
 import dataclasses
+import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -169,6 +171,7 @@ def test_without_scans_there_is_no_tuning(member, tmp_path):
     ("field", "value", "allowed"),
     [
         ("target", "bins", "one of bin, kernel, labels, got 'bins'"),
+        ("mass", "scans", "one of doubt, voxels, got 'scans'"),
         ("bins", 1, "a whole number from 2 to 100, got 1"),
         ("bins", 5.0, r"a whole number from 2 to 100, got 5\.0"),
         ("sigma", 0.0, r"a number from 0\.001 to 0\.5, got 0\.0"),
@@ -283,6 +286,17 @@ def test_drawn_background_stands_for_all_of_it():
     )
     # one sum has a standard deviation of 100 sqrt(9951 * .01 * .99) = 993; their mean of 70
     assert sums.mean().item() == pytest.approx(10_000, abs=210)
+
+
+def test_the_page_lists_every_setting_with_its_default():
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "cape.md").read_text("utf-8")
+    rows = re.findall(r"^\| (`.*?) \| (.*?) \|", page, re.M)
+    shown = {
+        n: d for names, values in rows for n, d in zip(names.split(", "), values.split(", "), strict=False)
+    }
+    for field in dataclasses.fields(CapeSettings):
+        default = field.default if field.default != () else "none"
+        assert shown[f"`{field.name}`"].strip("`").startswith(str(default)), field.name
 
 
 @pytest.mark.gpu

@@ -6,7 +6,7 @@ kept per voxel, and a prediction is turned into its target by look-up.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Self
+from typing import Literal, Self
 
 import numpy as np
 import torch
@@ -19,13 +19,24 @@ from segtrust.errors import ShapeError, TrainingError
 from segtrust.losses._voxels import in_full_precision
 from segtrust.uncertainty import HeadKind
 
-__all__ = ["CELLS", "CapeCounts", "bin_targets", "kernel_targets", "look_up", "soft_cross_entropy"]
+__all__ = [
+    "CELLS",
+    "CapeCounts",
+    "Mass",
+    "bin_targets",
+    "kernel_targets",
+    "look_up",
+    "soft_cross_entropy",
+]
 
 CELLS = 4096
 """Cells of probability, right-closed and of equal width; 0 belongs to the first."""
 
 _REACH = 4.0  # standard deviations of the kernel that are summed; beyond lies less than 1e-4 of it
 _ROWS = 128  # cells whose neighbours are summed at a time: a few MB, and twice as fast as 512
+
+Mass = Literal["voxels", "doubt"]
+"""What all bins hold equally much of: voxels, or the sum of p (1 - p) over them."""
 
 Table = NDArray[np.float64]
 
@@ -100,17 +111,26 @@ class CapeCounts:
 
 
 def bin_targets(
-    counts: CapeCounts, *, bins: int, least_voxels: int = 10_000, least_scans: int = 20
+    counts: CapeCounts,
+    *,
+    bins: int,
+    mass: Mass = "voxels",
+    least_voxels: int = 10_000,
+    least_scans: int = 20,
 ) -> Tensor:
-    r"""Targets from bins that hold equally many drawn voxels: the label's frequency in the bin.
+    r"""Targets from bins of equal mass: the label's frequency in the bin.
 
     .. math:: q(p) = \frac{\sum_{i \in b(p)} w_i y_i}{\sum_{i \in b(p)} w_i}
 
-    A cell belongs to one bin. Fewer bins are taken until each holds enough voxels and scans.
+    A cell belongs to one bin. Fewer bins are taken until each holds enough voxels and scans. Where nine
+    voxels of ten are sure background, ten bins of equally many voxels put all others into the last one, and a
+    voxel at .99 is taught the same as one at .1; bins of equal doubt lie where the network is unsure.
 
     Args:
         counts: totals over the training scans.
         bins: largest number of bins.
+        mass: ``voxels`` for bins of equally many drawn voxels, ``doubt`` for bins of equal sums of p (1 - p)
+            over them, where the first and the last cell are two bins more if they hold enough.
         least_voxels: drawn voxels that each bin must hold.
         least_scans: scans that must have a voxel in each bin; all scans if there are fewer.
 
@@ -121,14 +141,16 @@ def bin_targets(
         TrainingError: if not even two bins hold enough.
 
     Source:
-        Liu et al. 2022, "Deep probability estimation" (CaPE-bin); voxel weights, tables and the two limits
-        are ours.
+        Liu et al. 2022, "Deep probability estimation" (CaPE-bin, equally many images); voxel weights, tables,
+        bins of equal doubt and the two limits are ours.
     """
     seen = np.stack(counts.seen) if counts.seen else np.zeros((0, len(counts.drawn), CELLS), np.bool_)
     least_scans = min(least_scans, len(seen))
     tables = []
     for channel, drawn in enumerate(counts.drawn):
-        for bin_of_cell in _ever_fewer_bins(drawn, bins):
+        enough = (drawn >= least_voxels) & (seen[:, channel].sum(axis=0) >= least_scans)
+        sure = (enough[0], enough[-1]) if mass == "doubt" else (False, False)
+        for bin_of_cell in _ever_fewer_bins(drawn, bins, mass, sure):
             starts = np.flatnonzero(np.diff(bin_of_cell, prepend=-1))
             voxels = np.add.reduceat(drawn, starts)
             scans = np.logical_or.reduceat(seen[:, channel], starts, axis=1).sum(axis=0)
@@ -250,11 +272,21 @@ def soft_cross_entropy(
     return (weights * nll).sum() / weights.sum().clamp(min=torch.finfo(logits.dtype).tiny)
 
 
-def _ever_fewer_bins(drawn: NDArray[np.int64], bins: int) -> Iterator[NDArray[np.int64]]:
-    """Bin of every cell for ``bins``, ``bins`` - 1, ... 2 bins; a cell lies where its middle voxel does."""
-    middle = np.cumsum(drawn) - drawn / 2
+def _ever_fewer_bins(
+    drawn: NDArray[np.int64], bins: int, mass: Mass, sure: tuple[bool, bool]
+) -> Iterator[NDArray[np.int64]]:
+    """Bin of every cell for ``bins``, ``bins`` - 1, ... 2 bins; the middle of a cell's mass tells its bin.
+
+    ``sure``: do the first and the last cell stand alone?
+    """
+    p = (np.arange(CELLS) + 0.5) / CELLS
+    held = drawn * p * (1 - p) if mass == "doubt" else drawn.astype(np.float64)
+    middle = np.cumsum(held) - held / 2
     for number in range(bins, 1, -1):
-        yield np.minimum(middle * number // max(1, drawn.sum()), number - 1).astype(np.int64)
+        bin_of_cell = np.minimum(middle * number // (held.sum() or 1), number - 1).astype(np.int64)
+        bin_of_cell[1:] += sure[0]
+        bin_of_cell[-1] += sure[1]
+        yield bin_of_cell
 
 
 def _filled(hits: Table, weight: Table) -> Table:

@@ -21,7 +21,14 @@ from segtrust.errors import SettingError, TrainingError
 from segtrust.inference.members import load_member, save_weights
 from segtrust.losses import cross_entropy
 from segtrust.losses._limits import Limits
-from segtrust.losses.cape import CapeCounts, bin_targets, kernel_targets, look_up, soft_cross_entropy
+from segtrust.losses.cape import (
+    CapeCounts,
+    Mass,
+    bin_targets,
+    kernel_targets,
+    look_up,
+    soft_cross_entropy,
+)
 from segtrust.models import ModelSpec
 from segtrust.training.augment import Augmentation
 from segtrust.training.cases import Case
@@ -36,7 +43,7 @@ CODE = 1
 Batch = tuple[Tensor, Tensor]
 """Images ``(B, channels, *spatial)`` and labels ``(B, *spatial)``."""
 
-_TARGETS = ("bin", "kernel", "labels")
+_WORDS = {"target": ("bin", "kernel", "labels"), "mass": ("doubt", "voxels")}
 _LIMITS = {
     "epochs": Limits(1, 10_000, whole=True),
     "discrimination": Limits(0, 100, whole=True),
@@ -63,6 +70,7 @@ class CapeSettings:
         epochs: of both kinds together.
         discrimination: epochs on labels after each calibration epoch; the first epoch calibrates.
         bins: largest number of bins, see :func:`~segtrust.losses.cape.bin_targets`.
+        mass: what all bins hold equally much of, ``doubt`` or ``voxels``.
         least_voxels: drawn voxels in every bin.
         least_scans: scans in every bin.
         sigma: width of the kernel in probability, see :func:`~segtrust.losses.cape.kernel_targets`.
@@ -83,6 +91,7 @@ class CapeSettings:
     epochs: int = 12
     discrimination: int = 2
     bins: int = 10
+    mass: Mass = "doubt"
     least_voxels: int = 10_000
     least_scans: int = 20
     sigma: float = 0.05
@@ -96,8 +105,11 @@ class CapeSettings:
     augment: str = "light"
 
     def __post_init__(self) -> None:
-        if self.target not in _TARGETS:
-            raise SettingError(f"`target` must be one of {', '.join(_TARGETS)}, got {self.target!r}.")
+        for name, words in _WORDS.items():
+            if getattr(self, name) not in words:
+                raise SettingError(
+                    f"`{name}` must be one of {', '.join(words)}, got {getattr(self, name)!r}."
+                )
         for name, limits in _LIMITS.items():
             if getattr(self, name) not in limits:
                 raise SettingError(f"`{name}` must be {limits}, got {getattr(self, name)!r}.")
@@ -357,12 +369,10 @@ class _Stage:
             counts = part if counts is None else counts + part
         assert counts is not None
         s = self.settings
-        table = (
-            bin_targets(counts, bins=s.bins, least_voxels=s.least_voxels, least_scans=s.least_scans)
-            if s.target == "bin"
-            else kernel_targets(counts, sigma=s.sigma, window=s.window)
-        )
-        return table.to(self.device)
+        if s.target == "kernel":
+            return kernel_targets(counts, sigma=s.sigma, window=s.window).to(self.device)
+        limits = {"least_voxels": s.least_voxels, "least_scans": s.least_scans}
+        return bin_targets(counts, bins=s.bins, mass=s.mass, **limits).to(self.device)
 
     def _seeded(self, batches: Iterable[Batch]) -> Iterator[tuple[Tensor, Tensor, torch.Generator]]:
         """Batches on the device, each with a generator of its own: the same background for every pass."""

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from segtrust.training.cape import CapeSettings, fine_tune
+
 HERE = Path(__file__).parents[2] / "benchmarks" / "papers"
 RESULT = HERE.parent / "results" / "lung-nodules-cape.json"
 
@@ -81,6 +83,32 @@ def test_labels_of_the_made_up_problem_come_true_as_often_as_said(benchmark):
     rare = test.chance < 0.2
     # 200 x 1024 pixels, a third of them rare: the standard error is below .002
     assert test.labels.numpy()[rare].mean() == pytest.approx(test.chance[rare].mean(), abs=0.008)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", ["bin", "kernel"])
+def test_on_known_chances_cape_is_no_worse_than_going_on_with_cross_entropy(benchmark, target, tmp_path):
+    """Acceptance rule of the specification: watched log-loss within 1 %, last epoch not above."""
+    _, problems = benchmark
+    problem = problems.made_up(0)
+    fit, watch = problem.draw(0)
+    shared = {"seed": 0, "watch": lambda: problems.batches_of(watch, 0, flip=False)(0)}
+
+    def run(network, name, **settings):
+        return fine_tune(
+            network,
+            problems.batches_of(fit, 0),
+            CapeSettings(**settings),
+            checkpoint=tmp_path / name,
+            **shared,
+        )
+
+    torch.manual_seed(0)
+    start = run(problem.network(), "base.pt", **{**problem.base, "epochs": 15}).network
+    stage = {**problem.stage, "epochs": 6, "learning_rate": 5e-3}
+    control, tuned = (run(start, f"{t}.pt", **stage, target=t) for t in ("labels", target))
+    assert min(tuned.watched) <= 1.01 * min(control.watched)
+    assert tuned.watched[-1] <= control.watched[-1]
 
 
 @pytest.mark.skipif(not RESULT.is_file(), reason=f"{RESULT.name} was not measured yet")
