@@ -28,7 +28,8 @@ from fassio_figures import Slices, figures, union_band
 from fassio_problems import Part, Problem, batches_of, made_up, nodules, share_of
 
 from segtrust.errors import SegtrustError
-from segtrust.training.cape import CODE, CapeSettings, Tuned, fine_tune
+from segtrust.training.cape import CODE
+from segtrust.training.cape_stage import CapeSettings, Tuned, fine_tune
 
 HERE = Path(__file__).parent
 RATES = (3e-4, 3e-3)

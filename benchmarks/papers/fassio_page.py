@@ -54,9 +54,9 @@ def known_chances(_: str, found: dict[str, Any]) -> list[str]:
     lines = [
         "## Known chances\n",
         "Images of 32 x 32 pixels whose labels are drawn pixel by pixel with a known chance; 24 to learn, 12",
-        "to watch, 200 to test, three such sets; bootstrap over images. 10 bins of equally many pixels, sigma",
-        ".05. Under each table the rule that was fixed before: with CaPE the watched log-loss is at most 1 %",
-        "higher than with continued cross-entropy, and that of the last epoch is not higher.\n",
+        "to watch, 200 to test, three such sets; bootstrap over images. 10 bins of equally many pixels,",
+        "sigma .05. Under each table the rule that was fixed before: with CaPE the watched log-loss is at",
+        "most 1 % higher than with continued cross-entropy, and that of the last epoch is not higher.\n",
     ]
     for rate, entry in found.items():
         lines += [f"### Learning rate {rate}\n", *table(entry["systems"], "volume", "labels, best epoch"), ""]

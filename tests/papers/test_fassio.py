@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from segtrust.training.cape import CapeSettings, fine_tune
+from segtrust.training.cape_stage import CapeSettings, fine_tune
 
 HERE = Path(__file__).parents[2] / "benchmarks" / "papers"
 RESULT = HERE.parent / "results" / "lung-nodules-cape.json"

@@ -14,8 +14,9 @@ from segtrust.inference.members import build_network, load_member, load_weights,
 from segtrust.inference.scan import prepare
 from segtrust.losses import cross_entropy
 from segtrust.models import Head, Label
-from segtrust.training import Case, cape
-from segtrust.training.cape import CapeSettings, fine_tune, region_weights, tune_member
+from segtrust.training import Case, cape_stage
+from segtrust.training.cape import CapeSettings, tune_member
+from segtrust.training.cape_stage import fine_tune, region_weights
 
 LABELS = (Label("ball", 1, 1),)
 SPEC = spec_of(labels=LABELS, patch=(8, 8, 8), network={**TINY_NETWORK, "out_channels": 2}, members=1)
@@ -198,8 +199,8 @@ def test_targets_come_from_a_copy_that_stands_still_for_the_epoch(tmp_path, monk
         seen.append(probs)
         return look_up(table, probs, head=head)
 
-    look_up = cape.look_up
-    monkeypatch.setattr(cape, "look_up", watched)
+    look_up = cape_stage.look_up
+    monkeypatch.setattr(cape_stage, "look_up", watched)
     batches = known_batches()
     start = KnownChance(3)
     settings = dataclasses.replace(SETTINGS, epochs=1, learning_rate=0.1)
