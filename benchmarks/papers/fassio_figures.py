@@ -8,7 +8,7 @@ import numpy as np
 from fassio_problems import Part
 from numpy.typing import NDArray
 from scipy.special import expit, log_expit, xlogy
-from sklearn.metrics import roc_auc_score
+from scipy.stats import rankdata
 
 from segtrust.metrics import cluster_bootstrap
 from segtrust.regions import distance_to
@@ -80,7 +80,7 @@ class Slices:
 
 
 def figures(slices: Slices, *, base: str, draws: int = 500) -> dict[str, Any]:
-    """All figures of all systems with intervals, and their paired differences from one system."""
+    """All figures of all systems with intervals; of errors also the paired differences from one system."""
     found: dict[str, Any] = {}
     for system, regions in slices.sums.items():
         found[system] = {}
@@ -95,7 +95,7 @@ def figures(slices: Slices, *, base: str, draws: int = 500) -> dict[str, Any]:
                 name: {
                     **cluster_bootstrap(slices.patients, one, draws=draws).to_json(),
                     "difference": None
-                    if system == base
+                    if system == base or name not in ("mse", "kl")
                     else cluster_bootstrap(
                         slices.patients, lambda rows, a=one, b=two: a(rows) - b(rows), draws=draws
                     ).to_json(),
@@ -134,6 +134,9 @@ def _auroc(logits: Array, most: Array) -> Callable[[Rows], float]:
         truth = most[rows]
         if truth.all() or not truth.any():
             return float("nan")
-        return float(np.mean([roc_auc_score(truth, z[rows]) for z in logits]))
+        n = truth.sum()
+        least = n * (n + 1) / 2
+        ranks = [rankdata(z[rows])[truth].sum() for z in logits]
+        return float((np.mean(ranks) - least) / (n * (truth.size - n)))
 
     return of

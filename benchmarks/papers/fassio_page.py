@@ -95,6 +95,8 @@ def lung(name: str, found: dict[str, Any]) -> list[str]:
         f"{patients['fit']} patients to learn, {slices['watch']} to watch, {slices['test']} of",
         f"{patients['test']} patients of *test*. Three seeds; figures are means over them.\n",
         f"Chosen inside *train*: {chosen}.\n",
+        f"Tried: {', '.join(f'{n} for {NAMES[arm]}' for arm, n in candidates(found).items())}. The more are",
+        "tried, the more the watched loss flatters; *test* knows nothing of it.\n",
         *tried(found["tried"]),
         "### All pixels\n" if name == "pixels" else "",
         *table(found["systems"], "volume", "labels"),
@@ -107,6 +109,14 @@ def lung(name: str, found: dict[str, Any]) -> list[str]:
             "",
         ]
     return lines
+
+
+def candidates(found: dict[str, Any]) -> dict[str, int]:
+    """Number of settings that each way could choose from."""
+    return {
+        arm: len({json.dumps({**o, "watched": 0}) for o in found["tried"] if o["target"] == arm})
+        for arm in found["chosen"]
+    }
 
 
 def tried(options: list[dict[str, Any]]) -> list[str]:

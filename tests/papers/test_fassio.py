@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import roc_auc_score
 
 from segtrust.training.cape_stage import CapeSettings, fine_tune
 
@@ -55,7 +56,16 @@ def test_the_true_chance_has_no_error(benchmark):
     got = figures.figures(found, base="flat", draws=20)
     for name in ("mse", "kl", "ece"):
         assert got["true"]["volume"][name]["value"] == pytest.approx(0, abs=1e-12)
+    for name in ("mse", "kl"):
         assert got["true"]["volume"][name]["difference"]["high"] < 0
+
+
+def test_the_area_under_the_curve_is_that_of_scikit_learn(benchmark):
+    figures, problems = benchmark
+    rng = np.random.default_rng(0)
+    chance, z = rng.integers(0, 5, (40, 1)) / 4, rng.normal(size=(1, 40, 1)).round(1)
+    found = figures.Slices.of(part_of(problems, chance, range(40)), {"one": z}, None)
+    assert found.auroc["one"](range(40)) == pytest.approx(roc_auc_score(chance[:, 0] > 0.5, z[0, :, 0]))
 
 
 def test_the_band_reaches_five_pixels_around_what_any_network_marks(benchmark):
