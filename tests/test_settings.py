@@ -26,6 +26,7 @@ EXAMPLES = {
     "train_epochs": ("7", 7),
     "train_loss": ("dice + 0.5 * nacl", "dice + 0.5 * nacl"),
     "train_start": ("scratch", "scratch"),
+    "train_ensemble": ("snapshots", "snapshots"),
     "train_workers": ("2", 2),
     "small_gate": ("ask", "ask"),
     "subjects": ("^(P[0-9]+)_", "^(P[0-9]+)_"),

@@ -99,9 +99,10 @@ class AppSettings:
         "what each inference stores in the PACS: `none`, `mask`, `entropy`, ... (docs/how-to/pacs.md)",
     )
     warm_up: bool = _setting(True, "run one small prediction at start, so that the first user does not wait")
-    train_epochs: int = _setting(40, "epochs of each member; fewer are faster and worse")
+    train_epochs: int = _setting(30, "epochs of each member; fewer are faster and worse")
     train_loss: str = _setting("dice_ce", "training loss, with weights if a sum (docs/reference/losses.md)")
     train_start: str = _setting("warm", "`warm` goes on from the version in use, `scratch` begins anew")
+    train_ensemble: str = _setting("seeds", "`seeds`, or `snapshots` of one run, which cost a member's time")
     train_workers: int = _setting(1, "members trained at the same time, each in a process with one thread")
     small_gate: str = _setting(
         "publish", "with too few calibration patients to judge a new version: `publish` it or `ask`"
@@ -198,6 +199,7 @@ _READERS: dict[str, Any] = {
     "train_epochs": lambda text: _number(text, "train_epochs", int),
     "train_loss": str,
     "train_start": str,
+    "train_ensemble": str,
     "train_workers": lambda text: _number(text, "train_workers", int),
     "small_gate": str,
     "subjects": str,
@@ -291,6 +293,7 @@ class TrainRequest:
     epochs: int
     loss: str
     start: str
+    ensemble: str
     small_gate: str
     workers: int
     device: str
@@ -314,6 +317,7 @@ class TrainRequest:
             "epochs": settings.train_epochs,
             "loss": settings.train_loss,
             "start": settings.train_start,
+            "ensemble": settings.train_ensemble,
             "small_gate": settings.small_gate,
             "workers": settings.train_workers,
             "device": settings.device,
