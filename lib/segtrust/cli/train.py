@@ -41,6 +41,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--workers", type=int, default=1, help="members trained at the same time (default: 1)"
     )
     parser.add_argument(
+        "--ray",
+        metavar="ADDRESS",
+        help="with --data: train the members on a Ray cluster, or 'local'; needs segtrust[ray]",
+    )
+    parser.add_argument(
         "--loss",
         help="instead of the recipe's, such as 'dice_ce + 0.3*hard_l1_ace'; names: docs/reference/losses.md",
     )
@@ -69,7 +74,13 @@ def run(args: argparse.Namespace) -> int:
         recipe = replace(recipe, budget=replace(recipe.budget, loss=args.loss))
     name = recipe.spec.name
     members = train_ensemble(
-        recipe, args.data, args.runs / "members", workers=args.workers, device=args.device, say=_say
+        recipe,
+        args.data,
+        (args.runs / "members").resolve(),
+        workers=args.workers,
+        ray=args.ray,
+        device=args.device,
+        say=_say,
     )
     version = release(
         recipe,

@@ -45,6 +45,7 @@ def train_members(
     cache: Path,
     *,
     workers: int = 1,
+    ray: str | None = None,
     say: Say | None = None,
     report: Report | None = None,
 ) -> list[Path]:
@@ -55,6 +56,8 @@ def train_members(
         cache: holds one folder per member, named by the hash of everything that its weights follow from:
             data, scans, specification, loss, seed, budget, initial weights and code.
         workers: members trained at the same time, each in a process with one thread.
+        ray: address of a Ray cluster that trains them, see :func:`segtrust.parallel.parallel_map`; all its
+            machines must see the cache and the cases under the same paths.
         say: called with one plain line per member and epoch; for one worker only.
         report: called with (index in ``runs``, report) after every epoch of every member, and with ``None``
             for a report when the member is there; in this process, from one thread at a time.
@@ -70,14 +73,19 @@ def train_members(
     """
     cache.mkdir(parents=True, exist_ok=True)
     jobs = [_Job(index, run, cache) for index, run in enumerate(runs)]
-    if workers == 1 or report is None:
-        train = partial(_train, say=say, report=report) if workers == 1 else _train
-        return _all(parallel_map(train, jobs, workers=workers))
+    alone, gpus = workers == 1 and ray is None, int(any(run.device.startswith("cuda") for run in runs))
+    if alone or report is None:
+        train = partial(_train, say=say, report=report) if alone else _train
+        return _all(parallel_map(train, jobs, workers=workers, ray=ray, gpus=gpus))
     with (
         tempfile.TemporaryDirectory(prefix=".reports-", dir=cache) as folder,
         _followed(Path(folder), report),
     ):
-        return _all(parallel_map(partial(_train_and_write, reports=Path(folder)), jobs, workers=workers))
+        return _all(
+            parallel_map(
+                partial(_train_and_write, reports=Path(folder)), jobs, workers=workers, ray=ray, gpus=gpus
+            )
+        )
 
 
 def _all(members: Sequence[list[Path]]) -> list[Path]:

@@ -66,6 +66,7 @@ def train_ensemble(
     cache: Path,
     *,
     workers: int = 1,
+    ray: str | None = None,
     device: str = "cpu",
     say: Callable[[str], None] | None = None,
 ) -> list[Path]:
@@ -76,6 +77,7 @@ def train_ensemble(
         data: folder with ``images``, ``labels`` and ``splits.json``.
         cache: of members, see :func:`segtrust.training.cache.train_members`.
         workers: members trained at the same time, each in a process with one thread.
+        ray: address of a Ray cluster that trains them.
         device: where to train.
         say: called with one plain line per member and epoch; for one worker only.
 
@@ -92,4 +94,4 @@ def train_ensemble(
     runs = [
         MemberRun(recipe.spec, recipe.budget, seed, cases, recipe.spec.name, device) for seed in recipe.seeds
     ]
-    return train_members(runs, cache, workers=workers, say=say)
+    return train_members(runs, cache, workers=workers, ray=ray, say=say)
