@@ -13,6 +13,7 @@ from segtrust.label.infer import CombinedTask, MaskTask, UncertaintyTask
 from segtrust.label.names import band_labels
 from segtrust.metrics import ObservedErrors
 from segtrust.models import publish_version
+from segtrust.quality import Quality, UsualError
 
 BANDS = band_labels((0.05, 0.2, 1 / 3))
 
@@ -116,6 +117,18 @@ def test_bands_say_how_often_they_were_wrong_if_the_version_knows(served, run):
         assert bands[0]["observed"] == {"rate": 0.25, "scans": 1}
         assert "observed" not in bands[1]  # no voxel was in it
         assert bands[2]["observed"] == {"rate": 1.0, "scans": 1}
+
+
+def test_the_excess_is_a_float_map_once_the_version_knows_what_is_usual(served, run):
+    version = served.version()
+    quality = Quality({}, None, UsualError(((0.125,) * 20,) * 3, 5), 5).to_json()
+    publish_version(
+        served.folder, version.spec, version.members, {**version.calibration, "quality": quality}, {}
+    )
+    _, values, params = run("uncertainty", result_dtype="float32", map="excess")
+    assert params["segtrust"]["shows"] == "excess"
+    assert (values.dtype, values.min() >= 0, values.max() <= 1) == (np.float32, True, True)
+    assert "predicted_dice" not in params["segtrust"]["structures"][0]  # five subjects allow no line
 
 
 @pytest.mark.parametrize("kind", [UncertaintyTask, CombinedTask])

@@ -1,7 +1,7 @@
 """The quality part of a version, measured and fitted on its calibration scans."""
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from monai.metrics import compute_average_surface_distance
 from numpy.typing import NDArray
+from torch import Tensor
 
 from segtrust.calibrators import CANDIDATES, MIN_SUBJECTS, CalibrationVoxels, Calibrator, Identity
 from segtrust.calibrators.voxels import leave_one_subject_out
@@ -74,7 +75,8 @@ def add_quality(
         )
         for index, scan_id in enumerate(ids)
     ]
-    cases = list(measure_cases(predictor, data, ids, drawn, say))
+    scans = ((scan_id, *read_labelled(data, scan_id, version.spec)) for scan_id in ids)
+    cases = list(measure_cases(predictor, scans, drawn, say))
     quality = fit_quality(cases, [label.value for label in version.spec.labels])
     calibration = {name: part for name, part in version.calibration.items() if name != "quality"}
     card = {name: part for name, part in version.card.items() if name not in ("files", "quality")}
@@ -86,15 +88,17 @@ def add_quality(
 
 
 def measure_cases(
-    predictor: Predictor, data: Path, ids: Sequence[str], drawn: Sequence[CalibrationVoxels], say: Say
+    predictor: Predictor,
+    scans: Iterable[tuple[str, Scan, Tensor]],
+    drawn: Sequence[CalibrationVoxels],
+    say: Say = lambda _line: None,
 ) -> Iterator[QualityCase]:
     """Predict calibration scans and worsened copies, each with a calibrator that never saw its subject.
 
     Args:
         predictor: of the version, with the calibrator that is served.
-        data: folder with images and labels.
-        ids: calibration scans.
-        drawn: their voxels, as a calibrator is fitted to.
+        scans: id, scan and labels of each calibration scan.
+        drawn: their voxels in the same order, as a calibrator is fitted to; they name the subjects.
         say: called with one plain line per scan.
 
     Yields:
@@ -103,19 +107,20 @@ def measure_cases(
     Source:
         ours.
     """
-    subjects = read_subjects(data)
     without = _calibrators_without(drawn, predictor.calibrator)
-    for index, scan_id in enumerate(ids):
-        subject = subjects.get(scan_id, scan_id)
-        scan, labels = read_labelled(data, scan_id, predictor.spec)
-        judge = Predictor(predictor.version, source=predictor.source, calibrator=without[subject])
+    for index, ((scan_id, scan, labels), voxels) in enumerate(zip(scans, drawn, strict=True)):
+        judge = Predictor(predictor.version, source=predictor.source, calibrator=without[voxels.subject])
         for copy in (scan, *worsened_copies(scan, scan_id, index)):
             prepared, statistics, _ = judge.sample(copy)
             prediction = judge.conclude(copy, prepared, statistics)
             yield quality_case(
-                prediction, prepared.image.numpy(), labels.numpy(), subject=subject, ordinary=copy is scan
+                prediction,
+                prepared.image.numpy(),
+                labels.numpy(),
+                subject=voxels.subject,
+                ordinary=copy is scan,
             )
-        say(f"quality {index + 1}/{len(ids)} {scan_id}")
+        say(f"quality {index + 1}/{len(drawn)} {scan_id}")
 
 
 def worsened_copies(scan: Scan, scan_id: str, index: int) -> Iterator[Scan]:

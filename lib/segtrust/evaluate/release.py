@@ -85,19 +85,13 @@ def release(
     say(f"calibrating on {len(splits['val'])} scans")
     drawn = _draw((ensemble, single), data, splits["val"])
     ensemble_fit, single_fit = fit_distance_temperature(drawn[0]), fit_pooled_temperature(drawn[1])
-    calibration: dict[str, Any] = {
-        "calibrator": ensemble_fit.to_json(),
-        "fitted_on": {"scans": len(splits["val"]), "role": "val"},
-        "precision": "fp32",
-        **observed_errors(drawn[0], fit_distance_temperature),
-    }
     fitted = Predictor(draft, source=ensemble.source, calibrator=ensemble_fit)
-    cases = list(measure_cases(fitted, data, splits["val"], drawn[0], say))
+    scans = ((scan_id, *read_labelled(data, scan_id, spec)) for scan_id in splits["val"])
+    cases = list(measure_cases(fitted, scans, drawn[0], say))
     quality = fit_quality(cases, [label.value for label in spec.labels])
-    if quality is not None:
-        calibration["quality"] = quality.to_json()
+    known = {} if quality is None else {"quality": quality.to_json()}
     say(f"measuring on {len(splits['test'])} scans")
-    served = Predictor(replace(draft, calibration=calibration), source=ensemble.source)
+    served = Predictor(replace(draft, calibration=known), source=ensemble.source, calibrator=ensemble_fit)
     measured = list(_measure(served, single, single_fit, data, splits["test"], say))
     records = [record for record, _ in measured]
     card = {
@@ -115,6 +109,13 @@ def release(
         "test": make_card(records, [label.name for label in spec.labels], main="calibrated"),
         "test_note": "single: first member; single_temperature: the same with its own pooled temperature; "
         "ensemble: mean of the members; calibrated: what is served. ECE: 15 bins, top label.",
+    }
+    calibration = {
+        **known,
+        "calibrator": ensemble_fit.to_json(),
+        "fitted_on": {"scans": len(splits["val"]), "role": "val"},
+        "precision": "fp32",
+        **observed_errors(drawn[0], fit_distance_temperature),
     }
     if quality is not None:
         card["quality"] = quality_figures(quality, cases, spec)

@@ -41,8 +41,8 @@ class StructureSummary:
 
     ``volume_range_ml`` holds the smallest and the largest volume that a single member found; ``None`` with
     one member. ``border_mm``: see :func:`segtrust.inference.border.border_mm`; ``None`` without calibration.
-    The rest is ``None`` where the version does not allow it. Intervals hold with a chance of at least 90 %:
-    of the Dice, of the true volume, and of the mean distance between predicted and true border.
+    The rest is ``None`` where the version does not allow it. Intervals, of the Dice, of the true volume and
+    of the mean distance between predicted and true border, miss for at most 10 % of scans.
     """
 
     name: str

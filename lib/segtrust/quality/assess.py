@@ -212,7 +212,17 @@ def fine_limit(line: Regression, rule: FineRule) -> float | None:
 
 
 def line_scores(details: StructureScores) -> dict[str, float | None]:
-    """Scores of a structure as lines take them: shares as log odds."""
+    """Scores of a structure as lines take them: shares as log odds.
+
+    Args:
+        details: of the structure.
+
+    Returns:
+        Name -> value, one for each of :data:`LINE_SCORES`; ``None`` where not defined.
+
+    Source:
+        ours.
+    """
     found: dict[str, float | None] = {}
     for name in LINE_SCORES:
         value: float | None = getattr(details, name)

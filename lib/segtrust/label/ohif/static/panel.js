@@ -228,8 +228,11 @@ export function mountPanel(node, { services, server }) {
 function qualityText({ quality, out_of_distribution: unlike }) {
   const parts = [];
   if (quality?.statement) parts.push(quality.statement);
-  if (quality) parts.push(`At least ${quality.coverage * 100} % of such scans lie inside the ranges so marked.`);
-  if (unlike) parts.push(`Like the ${unlike.subjects} calibration scans: p = ${number(unlike.p_value)}${unlike.p_value < 0.05 ? ', unlike them' : ''}.`);
+  if (quality) parts.push(`A range marked ${quality.coverage * 100} % misses for at most ${Math.round(100 - quality.coverage * 100)} % of such scans.`);
+  if (unlike) {
+    const each = Object.entries(unlike.detectors).map(([name, p]) => `${name} ${number(p)}`);
+    parts.push(`Likeness to the ${unlike.subjects} calibration scans: p = ${number(unlike.p_value)} (${each.join(', ')}); below 0.05 is unlike.`);
+  }
   return parts.join(' ');
 }
 
