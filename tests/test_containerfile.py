@@ -94,7 +94,9 @@ def image():
         root.chmod(0o755)
         (root / "bin").mkdir()
         # by its own path: a link would make it look for its library beside the link, and take another one's
-        (root / "bin" / "python").write_text(f'#!/bin/sh\nexec {Path(python).resolve()} "$@"\n', encoding="utf-8")
+        (root / "bin" / "python").write_text(
+            f'#!/bin/sh\nexec {Path(python).resolve()} "$@"\n', encoding="utf-8"
+        )
         (root / "bin" / "python").chmod(0o755)
         made = Image(root, clean_environment(root / "bin"))
         made.build()
