@@ -189,7 +189,7 @@ def experiment_page() -> str:
         "judged by members and calibrators that never saw it; band = within 5 mm of any compared\n"
         "prediction. T(d) is the distance temperature. In brackets: the smallest and largest fold.\n"
     )
-    for name in ("choices", "long", "losses", "facts"):
+    for name in ("choices", "loss", "long", "losses", "facts"):
         path = ROOT / "benchmarks" / "results" / f"hippocampus-{name}.json"
         if path.is_file():
             parts += experiment_tables(name, content[name]["about"], json.loads(path.read_text("utf-8")))
