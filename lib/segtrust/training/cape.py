@@ -83,12 +83,14 @@ def tune_member(  # noqa: PLR0913  # what `train_member` takes, where to start a
     plain = Augmentation(spec, kind="light")
     tuned = fine_tune(
         network,
-        lambda epoch: _batches(cases, draw, settings.batch, seed=seed, epoch=epoch),
+        lambda epoch: _batches(cases, draw, settings.batch, patches=0, seed=seed, epoch=epoch),
         settings,
         head=spec.head.kind,
         seed=seed,
         checkpoint=folder / "checkpoint.pt",
-        watch=(lambda: _batches(watch, plain, settings.batch, seed=seed, epoch=0)) if watch else None,
+        watch=(lambda: _batches(watch, plain, settings.batch, patches=0, seed=seed, epoch=0))
+        if watch
+        else None,
         progress=progress,
     )
     save_weights(tuned.network, result)
