@@ -82,3 +82,15 @@ def test_shell_commands_name_files_that_exist(page):
     text = (ROOT / page).read_text("utf-8")
     for script in re.findall(r"\b(scripts/[\w.-]+|apps/\w+)", text):
         assert (ROOT / script).exists(), script
+
+
+@pytest.mark.slow
+def test_a_round_runs_from_python_as_the_how_to_says(hippocampus_dir, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    scan = json.loads((hippocampus_dir / "splits.json").read_text("utf-8"))["splits"]["val"][0]
+    shutil.copy(hippocampus_dir / "images" / f"{scan}.nii.gz", "scan_1.nii.gz")
+    shutil.copy(hippocampus_dir / "labels" / f"{scan}.nii.gz", "scan_1_label.nii.gz")
+    (block,) = python_blocks("docs/how-to/training.md")
+    result = run(block)["result"]
+    assert (result.version, result.status) == ("0002", "unproven")
+    assert open_version(tmp_path / "state" / "models" / "hippocampus").id == "0002"

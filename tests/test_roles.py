@@ -18,8 +18,8 @@ def test_shares_of_patients_are_those_asked_for():
 
 
 def test_the_role_follows_from_key_and_patient_alone():
-    # HMAC-SHA256 of "role", a zero byte and "patient 7" under 32 letters k, as openssl computes it, begins with
-    # the hexadecimal digits a4769da8, which is .6424 of the largest number of eight digits
+    # HMAC-SHA256 of "role", a zero byte and "patient 7" under 32 letters k, as openssl computes it, begins
+    # with the hexadecimal digits a4769da8, which is .6424 of the largest number of eight digits
     assert role_of("patient 7", KEY, {"train": 0.642, "test": 0.358}) == "test"
     assert role_of("patient 7", KEY, {"train": 0.643, "test": 0.357}) == "train"
     other = [role_of(f"patient {i}", b"another key") for i in range(200)]

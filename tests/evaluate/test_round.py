@@ -51,6 +51,7 @@ def decided(monkeypatch, passed, *, is_better=False):
 # --- what is served ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_two_rounds_on_a_site_publish_two_versions_after_the_shipped_one(site):
     scans, told = site(["train", "train", "train", "calibration", "test"]), []
     first = site.round(scans, report=told.append)

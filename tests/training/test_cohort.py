@@ -71,6 +71,13 @@ def test_one_scan_one_patient_is_said_with_what_to_set():
     assert describe_subjects({"a": "x", "b": "x", "c": "y"}) == "3 scans of 2 patients."
 
 
+def test_an_archive_that_calls_everybody_the_same_is_noticed():
+    said = describe_subjects({f"s{i}": "ANON" if i else "ann" for i in range(9)})
+    assert said.startswith(
+        "9 scans of 2 patients, 8 of them of one. If the archive calls different patients the"
+    )
+
+
 # --- scans -------------------------------------------------------------------------------------------------
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -180,10 +181,13 @@ class _Round:
     def _recalibrate(
         self, draft: ModelVersion, cohort: Cohort, plan: Plan, pairs: Sequence[GateScan]
     ) -> Recalibration:
-        def strangers(scan: LabelledScan) -> Predictor | None:
-            chosen = plan.strangers(patient_hash(scan.subject, self.key))
+        @cache
+        def some(chosen: tuple[int, ...]) -> Predictor | None:
             members = tuple(draft.members[i] for i in chosen)
             return self._predictor(replace(draft, members=members)) if members else None
+
+        def strangers(scan: LabelledScan) -> Predictor | None:
+            return some(plan.strangers(patient_hash(scan.subject, self.key)))
 
         return recalibrate(
             [pair.voxels[1] for pair in pairs],

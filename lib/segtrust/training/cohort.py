@@ -2,6 +2,7 @@
 
 import csv
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from segtrust.training.cases import CaseFiles, read_pair
 
 __all__ = ["Cohort", "LabelledScan", "describe_subjects", "gather", "subjects_of"]
 
+_MANY = 4
 _LEARNT: tuple[Role, ...] = ("train", "volunteered")
 
 
@@ -123,10 +125,15 @@ def describe_subjects(subjects: Mapping[str, str]) -> str:
         >>> describe_subjects({"a_1": "a", "a_2": "a"})
         '2 scans of 1 patient.'
     """
-    patients = len(set(subjects.values()))
-    counted = f"{len(subjects)} scans of {patients} patient{'s' * (patients != 1)}"
+    scans_of = Counter(subjects.values())
+    counted = f"{len(subjects)} scans of {len(scans_of)} patient{'s' * (len(scans_of) != 1)}"
     if subjects and all(scan_id == subject for scan_id, subject in subjects.items()):
         return f"{counted}: one scan counts as one patient. If patients have several, say so with `subjects`."
+    if (most := max(scans_of.values(), default=0)) > max(_MANY, len(subjects) / 2):
+        return (
+            f"{counted}, {most} of them of one. If the archive calls different patients the same, say whose "
+            "scans they are with `subjects`."
+        )
     return f"{counted}."
 
 

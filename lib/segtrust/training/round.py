@@ -52,7 +52,7 @@ class RoundSettings:
     """
 
     members: int | None = None
-    epochs: int = 40
+    epochs: int = 30
     loss: str = "dice_ce"
     start: str = "warm"
     small_gate: str = "publish"
