@@ -92,7 +92,7 @@ class AppSettings:
         "what each inference stores in the PACS: `none`, `mask`, `entropy`, ... (docs/how-to/pacs.md)",
     )
     warm_up: bool = _setting(True, "run one small prediction at start, so that the first user does not wait")
-    train_epochs: int = _setting(40, "epochs of each member; fewer are faster and worse")
+    train_epochs: int = _setting(30, "epochs of each member; fewer are faster and worse")
     train_loss: str = _setting("dice_ce", "training loss, with weights if a sum (docs/reference/losses.md)")
     train_start: str = _setting("warm", "`warm` goes on from the version in use, `scratch` begins anew")
     train_workers: int = _setting(1, "members trained at the same time, each in a process with one thread")

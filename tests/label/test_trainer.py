@@ -13,7 +13,7 @@ from segtrust.label import trainer
 from segtrust.label.failures import BusyError, LabelError
 from segtrust.label.trainer import RoundTask, round_settings
 from segtrust.settings import AppSettings
-from segtrust.training.round import Progress
+from segtrust.training.round import Progress, RoundSettings
 
 NOTHING_LEFT_OUT = {"left_out": {}}
 
@@ -180,3 +180,7 @@ def test_what_slicer_sends_untouched_and_what_ohif_leaves_out_are_the_settings(t
     chosen, ignored = round_settings({**task.config(), "client_id": "user-xyz"}, task.model.settings)
     assert chosen == round_settings({}, task.model.settings)[0]
     assert ignored == ()
+
+
+def test_the_settings_of_the_app_are_the_defaults_of_a_round():
+    assert round_settings({}, AppSettings(device="cpu"))[0] == RoundSettings()
