@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scipy import optimize
 
 from segtrust import calibrators as c
+from segtrust.calibrators.voxels import thinned
 from segtrust.errors import ModelError, ShapeError
 from strategies import probs, sigmoid_probs
 
@@ -331,3 +332,15 @@ def test_a_fit_from_a_draw_agrees_with_a_fit_from_all_voxels(monkeypatch):
 
     # 15 000 voxels, 70 % of two thirds dropped: some 2 % noise in T
     assert fit(0.3) == pytest.approx(fit(1.0), rel=0.08)
+
+
+def test_a_thinned_draw_keeps_weights_and_temperature():
+    scans = [true_scan(subject, temperature=lambda d: 2 + 0 * d) for subject in "12345"]
+    few = thinned(scans, 10_000)
+    # each voxel stays with a chance of one half: 2000 of 4000, standard deviation 32; it counts twice then
+    assert [len(scan.weight) for scan in few] == pytest.approx([2000] * 5, abs=4 * 32)
+    assert all((scan.weight == 2).all() for scan in few)
+    assert thinned(scans, 20_000) == scans
+    full, part = (c.fit_pooled_temperature(drawn).temperature for drawn in (scans, few))
+    assert full == pytest.approx(2, rel=0.05)
+    assert part == pytest.approx(full, rel=0.05)

@@ -1,6 +1,7 @@
 """Twenty kills while a site trains and publishes: what is served stays whole every time."""
 
 import multiprocessing
+import os
 import random
 import time
 from pathlib import Path
@@ -57,6 +58,7 @@ def check_served(model, scan):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="no fork server but on POSIX")
 @pytest.mark.timeout(400)
 def test_twenty_kills_leave_a_whole_version_served(site):
     folder, scans = site

@@ -214,7 +214,8 @@ def test_a_run_on_a_gpu_gives_a_member_for_the_cpu(cases, tmp_path):
 def test_options_that_are_not_used_leave_the_name_of_a_run_as_it_was(cases):
     settings = run_settings(SPEC, cases, BUDGET, seed=1)
     assert set(settings) == {"spec", "budget", "seed", "code", "cases", "data"}
-    assert "patches" not in settings["budget"]
+    known = "epochs batch learning_rate weight_decay warm_up average loss flip_axes augment"
+    assert set(settings["budget"]) == set(known.split())
     assert run_settings(SPEC, cases, Budget(patches=4), seed=1)["budget"]["patches"] == 4
 
 

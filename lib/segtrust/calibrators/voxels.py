@@ -22,6 +22,7 @@ __all__ = [
     "draw_voxels",
     "leave_one_subject_out",
     "stack_voxels",
+    "thinned",
 ]
 
 CLAMP = 1e-12
@@ -99,6 +100,33 @@ def draw_voxels(
     return CalibrationVoxels(
         logits.astype(np.float32), truth.astype(np.int64), flat[drawn].astype(np.float32), weight, subject
     )
+
+
+def thinned(scans: Sequence[CalibrationVoxels], most: int = 200_000) -> list[CalibrationVoxels]:
+    """Draw again so that a fit stays short however many scans there are.
+
+    Args:
+        scans: voxels of calibration scans.
+        most: number of voxels over all scans, about.
+
+    Returns:
+        The same scans with the same share of their voxels each, and weights to match; themselves if they have
+        no more than ``most``. The same voxels every time.
+
+    Source:
+        ours; 2 x 100,000 voxels fix a temperature within .3 % (``methods.md`` F).
+    """
+    total = sum(len(scan.weight) for scan in scans)
+    if total <= most:
+        return list(scans)
+    share = most / total
+    kept = [np.random.default_rng(i).random(len(scan.weight)) < share for i, scan in enumerate(scans)]
+    return [
+        CalibrationVoxels(
+            scan.logits[k], scan.labels[k], scan.distance[k], scan.weight[k] / share, scan.subject
+        )
+        for scan, k in zip(scans, kept, strict=True)
+    ]
 
 
 def calibrated_probs(calibrator: Calibrator, scan: CalibrationVoxels) -> Tensor:

@@ -16,7 +16,7 @@ from segtrust.calibrators import (
     draw_voxels,
     fit_distance_temperature,
 )
-from segtrust.calibrators.voxels import CLAMP, calibrated_probs
+from segtrust.calibrators.voxels import CLAMP, calibrated_probs, thinned
 from segtrust.inference.predictor import Predictor
 from segtrust.inference.scan import Scan
 from segtrust.metrics.bootstrap import cluster_bootstrap
@@ -171,7 +171,7 @@ def _band_nll(scans: Sequence[GateScan], which: int, subjects: Sequence[str]) ->
     found = {}
     for subject in subjects:
         rest = [scan.voxels[which] for scan in scans if scan.subject != subject]
-        calibrator = fit_distance_temperature(rest, least=MIN_SUBJECTS - 1)
+        calibrator = fit_distance_temperature(thinned(rest), least=MIN_SUBJECTS - 1)
         nll = [_nll_in_band(calibrator, scan, which) for scan in scans if scan.subject == subject]
         voxels = sum(n for _, n in nll)
         found[subject] = sum(total for total, _ in nll) / voxels if voxels else math.nan

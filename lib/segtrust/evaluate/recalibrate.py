@@ -7,10 +7,12 @@ from typing import Any
 from segtrust.calibrators import (
     MIN_SUBJECTS,
     CalibrationVoxels,
+    Calibrator,
     Identity,
     choose_calibrator,
     fit_distance_temperature,
 )
+from segtrust.calibrators.voxels import thinned
 from segtrust.evaluate.cases import draw_scan
 from segtrust.evaluate.release import observed_errors
 from segtrust.inference.predictor import Predictor
@@ -88,17 +90,24 @@ def recalibrate(
             subjects |= {scan.subject for scan, _ in known}
     if len(subjects) < MIN_SUBJECTS:
         return _without(len(subjects), inherited, precision)
-    choice = choose_calibrator(voxels, {_KIND: fit_distance_temperature})
-    if choice.name != _KIND:
+    choice = choose_calibrator(voxels, {_KIND: _fit_without_a_subject})
+    fits = choice.name == _KIND
+    calibrator: Calibrator = fit_distance_temperature(voxels) if fits else Identity()
+    if not fits:
         why += "; fitting gained less than 0.5 % of the NLL, so probabilities stay as they are"
-    seen = source == "calibration scans" and choice.name == _KIND
+    seen = fits and source == "calibration scans"
     calibration = {
-        "calibrator": choice.calibrator.to_json(),
+        "calibrator": calibrator.to_json(),
         "fitted_on": {"scans": len(voxels), "subjects": len(subjects), "role": source},
         "precision": precision,
-        **(observed_errors(voxels, fit_distance_temperature) if seen else {}),
+        **(observed_errors(voxels, _fit_without_a_subject) if seen else {}),
     }
     return Recalibration(calibration, source, why, len(subjects), choice.figures)
+
+
+def _fit_without_a_subject(scans: Sequence[CalibrationVoxels], *, least: int = MIN_SUBJECTS) -> Calibrator:
+    """One of many fits: a part of the voxels is enough."""
+    return fit_distance_temperature(thinned(scans), least=least)
 
 
 def _without(subjects: int, inherited: Mapping[str, Any] | None, precision: str) -> Recalibration:

@@ -19,7 +19,7 @@ FEW_LABELS = 25
 """With fewer labels every member leaves out one fold, so that scans it has not seen can calibrate."""
 
 _PATCHES = 20
-_RATES = {"warm": 5e-4, "scratch": 2e-3}
+_RATES = {"warm": 1e-4, "scratch": 2e-3}
 _LIMITS: Mapping[str, tuple[int, int]] = {
     "members": (1, 20),
     "epochs": (1, 10_000),
