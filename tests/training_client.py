@@ -30,7 +30,7 @@ class Trainee:
         seconds: how long one training may take.
     """
 
-    def __init__(self, server: Server, model: str, seconds: float = 400) -> None:
+    def __init__(self, server: Server, model: str, seconds: float = 1200) -> None:
         self.server, self.model, self.seconds = server, model, seconds
 
     def submit(self, scan, values, affine=None, names=("front", "back")):

@@ -13,7 +13,7 @@ from segtrust.label import trainer
 from segtrust.label.failures import BusyError, LabelError
 from segtrust.label.trainer import RoundTask, round_settings
 from segtrust.settings import AppSettings
-from segtrust.training.round import Progress
+from segtrust.training.round import Progress, RoundSettings
 
 NOTHING_LEFT_OUT = {"left_out": {}}
 
@@ -136,8 +136,16 @@ def test_progress_bars_of_viewers_follow_the_time_and_stop_at_the_end(task, data
         task({}, datastore)
     task.record.update(state="running")
     assert task.stats() == {"epoch": 1, "total_epochs": 8}  # 10 s of 80 s are an eighth of 8 epochs
-    task.record.update(state="published")
-    assert task.stats()["total_time"] >= 0
+    task.record.update(state="published", seconds=90.0)
+    assert task.stats() == {"epoch": 1, "total_epochs": 8, "total_time": 90.0}
+
+
+def test_progress_bars_bear_a_round_that_was_killed(task):
+    task.record.begin()
+    assert task.stats() == {}
+    task.record.update(progress={"members": 2, "epochs": 4, "done": 0.5, "seconds": 40.0})
+    task.record.close("stopped")
+    assert task.stats() == {"epoch": 4, "total_epochs": 8, "total_time": 40.0}
 
 
 def test_the_record_survives_as_json_that_a_browser_can_read(task, datastore, label, rounds):
@@ -180,3 +188,7 @@ def test_what_slicer_sends_untouched_and_what_ohif_leaves_out_are_the_settings(t
     chosen, ignored = round_settings({**task.config(), "client_id": "user-xyz"}, task.model.settings)
     assert chosen == round_settings({}, task.model.settings)[0]
     assert ignored == ()
+
+
+def test_the_settings_of_the_app_are_the_defaults_of_a_round():
+    assert round_settings({}, AppSettings(device="cpu"))[0] == RoundSettings()

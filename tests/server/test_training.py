@@ -14,7 +14,8 @@ from live_server import until
 from phantoms import TINY_NETWORK, make_blob, spec_of, write_scan
 from training_client import Trainee, halves
 
-LONG = {"epochs": 5000, "workers": 2}
+pytestmark = pytest.mark.timeout(1800)
+LONG = {"epochs": 5000}
 
 
 @pytest.fixture(scope="module")
@@ -112,8 +113,8 @@ def test_4_ohif_trains_nothing_without_a_new_label_and_a_version_may_wait_for_an
 
 def test_5_a_stop_ends_every_process_and_the_next_start_goes_on(tiny):
     assert tiny.submit("two", halves()).status_code == 200
-    assert tiny.start(**LONG).status_code == 200
-    reached = tiny.reached(20)
+    assert tiny.start(**LONG, workers=2).status_code == 200
+    reached = tiny.reached(30)
     below = tiny.processes()
     assert len(below) > 2  # the training and its two workers
     stopped = tiny.stop()
@@ -135,7 +136,7 @@ def test_6_a_damaged_checkpoint_costs_its_member_alone(tiny, studies):
     for checkpoint in checkpoints:
         checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
     assert tiny.start(**LONG).status_code == 200
-    assert tiny.reached(1) < 20
+    assert tiny.reached(1) < 30
     tiny.stop()
     assert tiny.server.stays_up()
 

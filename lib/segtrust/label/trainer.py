@@ -77,7 +77,8 @@ class RoundTask(TrainTask):
         if not progress:
             return {}
         total = progress["members"] * progress["epochs"]
-        ended = {"total_time": record["seconds"]} if record["state"] != "running" else {}
+        spent = record.get("seconds", progress["seconds"])  # a round that was killed could not say
+        ended = {"total_time": spent} if record["state"] != "running" else {}
         return {"epoch": round(progress["done"] * total), "total_epochs": total, **ended}
 
     def is_running(self) -> bool:

@@ -101,7 +101,7 @@ class Trainings:
             requests = [{**given.get(name, {}), "model": name} for name, new in news.items() if new]
             for request in requests:
                 self._check(request["model"], request)
-            answer = {
+            answer: dict[str, Any] = {
                 name: {"result": None, "detail": "waits for its turn" if new else "no new label"}
                 for name, new in news.items()
             }
