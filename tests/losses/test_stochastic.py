@@ -15,8 +15,8 @@ from segtrust.stochastic import LogitDistribution, draw_noise, sample_logits
 
 
 def channels_of(mean, variance, factors):
-    """Channels ``(1, K (2 + R), V)`` whose distribution is the one given; undoes the bound of the factors."""
-    factors = 10 * np.arctanh(np.array(factors) / 10)
+    """Channels ``(1, K (2 + R), V)`` of a given distribution; undoes scale and bound of the factors."""
+    factors = 10 * np.arctanh(np.array(factors) / 10) / 0.3
     rows = np.concatenate([np.array(mean), np.log(variance) + 4, factors.reshape(-1, np.shape(mean)[1])])
     return torch.from_numpy(rows)[None]
 
