@@ -4,8 +4,8 @@
 
 Trains what is not in the cache yet, draws 100 masks of every test slice, and writes
 benchmarks/results/lung-nodules-stochastic.json. Stop it at any time: it goes on where it was. The dropout
-rate and the weight of the Probabilistic U-Net's divergence are chosen inside the role train, by patient;
-nothing of the stochastic network is. The role test is read by the last step alone.
+rate and the weight of the Probabilistic U-Net's divergence are chosen inside the role train, by patient. The
+role test is read by the last step alone.
 """
 
 import argparse
