@@ -24,7 +24,7 @@ def test_channels_are_means_log_variances_and_then_factor_by_factor():
     assert read.mean[0, :, 0].tolist() == pytest.approx([0.00, 0.01])
     assert read.log_variance[0, :, 0].tolist() == pytest.approx([0.02 - 4, 0.03 - 4])
     expected = torch.tensor([[0.04, 0.05], [0.06, 0.07], [0.08, 0.09]])
-    torch.testing.assert_close(read.factors[0, :, :, 0], 10 * torch.tanh(expected / 10))
+    torch.testing.assert_close(read.factors[0, :, :, 0], 10 * torch.tanh(0.3 * expected / 10))
 
 
 def test_no_output_of_a_network_is_an_invalid_distribution():

@@ -4,8 +4,8 @@
 
 Trains what is not in the cache yet, draws 100 masks of every test slice, and writes
 benchmarks/results/lung-nodules-stochastic.json. Stop it at any time: it goes on where it was. The dropout
-rate and the weight of the Probabilistic U-Net's divergence are chosen inside the role train, by patient;
-nothing of the stochastic network is. The role test is read by the last step alone.
+rate and the weight of the Probabilistic U-Net's divergence are chosen inside the role train, by patient. The
+role test is read by the last step alone.
 """
 
 import argparse
@@ -38,6 +38,7 @@ from segtrust.training.loop import Budget, train_member
 HERE = Path(__file__).parent
 DRAWS, FEW = 100, 16
 COHERENT = 0.95
+CODE = 2  # raised when a change of the code changes what a network computes
 FIRST = "stochastic, rank 10"
 BUDGET = Budget(
     epochs=1, batch=16, learning_rate=4e-3, average=0.98, loss="ce", flip_axes=(0, 1), augment="light"
@@ -76,7 +77,7 @@ class Bench:
 
     def folder(self, run: Run) -> Path:
         """Where a network lies."""
-        text = json.dumps([asdict(run), asdict(BUDGET), PASSES, self.data], sort_keys=True)
+        text = json.dumps([asdict(run), asdict(BUDGET), PASSES, CODE, self.data], sort_keys=True)
         folder = self.cache / hashlib.sha256(text.encode()).hexdigest()[:16]
         folder.mkdir(parents=True, exist_ok=True)
         return folder

@@ -15,8 +15,8 @@ from segtrust.stochastic import LogitDistribution, draw_noise, sample_logits
 
 
 def channels_of(mean, variance, factors):
-    """Channels ``(1, K (2 + R), V)`` whose distribution is the one given; undoes the bound of the factors."""
-    factors = 10 * np.arctanh(np.array(factors) / 10)
+    """Channels ``(1, K (2 + R), V)`` of a given distribution; undoes scale and bound of the factors."""
+    factors = 10 * np.arctanh(np.array(factors) / 10) / 0.3
     rows = np.concatenate([np.array(mean), np.log(variance) + 4, factors.reshape(-1, np.shape(mean)[1])])
     return torch.from_numpy(rows)[None]
 
@@ -77,7 +77,7 @@ def test_draws_without_weight_are_not_drawn_again(monkeypatch):
     real = module.draw_noise
     monkeypatch.setattr(module, "draw_noise", lambda d, seed: drawn.append(seed) or real(d, seed))
     torch.manual_seed(0)
-    channels = torch.randn(1, 2 * 4, 64, 64).requires_grad_()
+    channels = (5 * torch.randn(1, 2 * 4, 64, 64)).requires_grad_()
     labels = (torch.rand(1, 64, 64) < 0.3).long()
     stochastic_nll(channels, labels, rank=2, samples=20)
     assert 11 <= len(drawn) <= 13

@@ -6,7 +6,8 @@ import pytest
 from monailabel.utils.others.class_utils import get_class_of_subclass_from_file
 
 from phantoms import spec_of
-from segtrust.models import Head, Intensity, Label
+from segtrust.inference import Predictor
+from segtrust.models import Head, Intensity, Label, open_version
 from segtrust.stochastic import n_channels
 from server.conftest import ROOT, running_server
 
@@ -114,3 +115,10 @@ def test_a_sample_can_be_submitted_as_the_label(server, tmp_path):
     stored = server.get("/datastore/label", params={"label": "large", "tag": "final"})
     (tmp_path / "stored.nii.gz").write_bytes(stored.content)
     assert np.array_equal(np.asanyarray(nib.load(tmp_path / "stored.nii.gz").dataobj), sample > 0)
+
+
+def test_the_model_that_ships_draws_a_nodule_where_a_bright_disc_is(crops):
+    prediction = Predictor(open_version(APP / "models" / "lung-nodules")).predict(crops[1])  # the small disc
+    share = prediction.samples.share[..., 0]
+    assert share[30:35, 30:35].mean() > 0.5
+    assert share[:16].mean() < 0.05
