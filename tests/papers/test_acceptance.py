@@ -1,7 +1,8 @@
 """Acceptance vectors of the methods specification: numbers a reproduction is held against.
 
-Vectors 4, 5, 6, 11 and 14 belong to parts that later changes bring (stochastic networks, CaPE, conformal risk
-control). Vector 13 is in ``tests/inference/test_predictor.py``; vector 9 end to end is there, too.
+Vectors 4 and 5 are in ``tests/losses/test_stochastic.py``, 6 in ``test_cape.py``, 11 in
+``tests/quality/test_conformal.py``, 14 in ``tests/metrics/test_samples.py``; 13, and 9 end to end, in
+``tests/inference/test_predictor.py``.
 """
 
 import math
