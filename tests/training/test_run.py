@@ -12,9 +12,11 @@ from phantoms import TINY_NETWORK, make_blob, spec_of, write_scan
 from segtrust.errors import SettingError, TrainingError
 from segtrust.inference.members import load_weights
 from segtrust.models import Label
+from segtrust.training import run
 from segtrust.training.cache import _cases
+from segtrust.training.cape import CapeSettings, tune_member
 from segtrust.training.loop import Budget
-from segtrust.training.run import Recipe, train_ensemble
+from segtrust.training.run import Recipe, train_ensemble, tune_ensemble
 
 SPEC = spec_of(labels=(Label("ball", 1, 1),), patch=(8, 8, 8), network={**TINY_NETWORK, "out_channels": 2})
 
@@ -94,7 +96,7 @@ def test_only_scans_of_the_training_split_are_used(recipe_file, cohort):
     members = train_ensemble(Recipe.read(str(recipe_file)), cohort, cohort / "out")
     assert settings(members[0])["cases"] == ["a"]
     budget = json.loads(json.dumps(asdict(Budget(epochs=1))))
-    assert settings(members[0])["budget"] | {"patches": 0} == budget
+    assert settings(members[0])["budget"] | {"patches": 0, "snapshots": 1} == budget
 
 
 def test_what_was_trained_once_is_never_trained_again(recipe_file, cohort):
@@ -125,3 +127,25 @@ def test_whatever_weights_follow_from_makes_another_member(recipe_file, cohort, 
 
 def settings(member):
     return json.loads((member.parent / "run.json").read_text())
+
+
+def test_every_member_is_tuned_once_and_nobody_who_watches_is_learnt_from(recipe_file, cohort, monkeypatch):
+    (cohort / "splits.json").write_text(json.dumps({"splits": {"train": ["a", "b"], "val": [], "test": []}}))
+    (cohort / "subjects.csv").write_text("case,subject\na,one\nb,two\n")
+    recipe, seen = Recipe.read(str(recipe_file)), []
+    members = train_ensemble(recipe, cohort, cohort / "cache")
+
+    def watched(spec, member, cases, settings, *, watch, **options):
+        seen.append(([case.id for case in cases], [case.id for case in watch]))
+        return tune_member(spec, member, cases, settings, watch=watch, **options)
+
+    monkeypatch.setattr(run, "tune_member", watched)
+    settings, lines = CapeSettings(target="labels", epochs=1), []
+    tuned = tune_ensemble(recipe, members, cohort, cohort / "cape", settings, say=lines.append)
+    assert seen == 2 * [(["b"], ["a"])]  # of one to five patients the first watches
+    assert [line.split(" loss")[0] for line in lines] == [
+        f"{SPEC.name} CaPE member {m}/2 epoch 1/1" for m in (1, 2)
+    ]
+    assert len({*tuned, *members}) == 4
+    assert tune_ensemble(recipe, members, cohort, cohort / "cape", settings, say=lines.append) == tuned
+    assert len(lines) == 2

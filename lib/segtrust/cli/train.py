@@ -9,7 +9,8 @@ from pathlib import Path
 from segtrust.cli.site_round import add_round_arguments, run_on_site
 from segtrust.errors import SettingError
 from segtrust.evaluate.release import release
-from segtrust.training.run import Recipe, train_ensemble
+from segtrust.training.cape import CapeSettings
+from segtrust.training.run import Recipe, train_ensemble, tune_ensemble
 
 __all__ = ["add_arguments", "run"]
 
@@ -49,6 +50,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--loss",
         help="instead of the recipe's, such as 'dice_ce + 0.3*hard_l1_ace'; names: docs/reference/losses.md",
     )
+    parser.add_argument(
+        "--cape",
+        choices=("bin", "kernel"),
+        help="with --data: fine-tune the members by CaPE before they are calibrated (docs/how-to/cape.md)",
+    )
     parser.add_argument("--device", default="cpu", help="where to train (default: cpu)")
     add_round_arguments(parser)
 
@@ -82,6 +88,10 @@ def run(args: argparse.Namespace) -> int:
         device=args.device,
         say=_say,
     )
+    if args.cape:
+        stage = CapeSettings(target=args.cape, batch=recipe.budget.batch, flip_axes=recipe.budget.flip_axes)
+        cache = args.runs / "cape"
+        members = tune_ensemble(recipe, members, args.data, cache, stage, device=args.device, say=_say)
     version = release(
         recipe,
         members,

@@ -13,7 +13,7 @@ from segtrust.models import ModelSpec
 from segtrust.training.augment import Augmentation
 from segtrust.training.cape_stage import CapeSettings, fine_tune
 from segtrust.training.cases import Case
-from segtrust.training.loop import EpochReport, _batches, _same_run, data_digest
+from segtrust.training.loop import EpochReport, batches, data_digest, keep_settings
 
 __all__ = ["CODE", "CapeSettings", "tune_member"]
 
@@ -75,7 +75,7 @@ def tune_member(  # noqa: PLR0913  # what `train_member` takes, where to start a
         "data": [data_digest(cases), data_digest(watch)],
         "spec": {k: v for k, v in spec.to_json().items() if k not in ("name", "description", "members")},
     }
-    _same_run(folder / "run.json", run)
+    keep_settings(folder / "run.json", run)
     result = folder / "member.safetensors"
     if result.is_file():
         return result
@@ -83,12 +83,12 @@ def tune_member(  # noqa: PLR0913  # what `train_member` takes, where to start a
     plain = Augmentation(spec, kind="light")
     tuned = fine_tune(
         network,
-        lambda epoch: _batches(cases, draw, settings.batch, patches=0, seed=seed, epoch=epoch),
+        lambda epoch: batches(cases, draw, settings.batch, patches=0, seed=seed, epoch=epoch),
         settings,
         head=spec.head.kind,
         seed=seed,
         checkpoint=folder / "checkpoint.pt",
-        watch=(lambda: _batches(watch, plain, settings.batch, patches=0, seed=seed, epoch=0))
+        watch=(lambda: batches(watch, plain, settings.batch, patches=0, seed=seed, epoch=0))
         if watch
         else None,
         progress=progress,

@@ -25,7 +25,17 @@ from segtrust.models import ModelSpec
 from segtrust.training.augment import Augmentation
 from segtrust.training.cases import Case
 
-__all__ = ["CODE", "Budget", "EpochReport", "data_digest", "member_files", "run_settings", "train_member"]
+__all__ = [
+    "CODE",
+    "Budget",
+    "EpochReport",
+    "batches",
+    "data_digest",
+    "keep_settings",
+    "member_files",
+    "run_settings",
+    "train_member",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -121,7 +131,7 @@ def train_member(
         raise TrainingError(str(error)) from error
     cases = sorted(cases, key=lambda case: case.id)
     folder.mkdir(parents=True, exist_ok=True)
-    _same_run(folder / "run.json", run_settings(spec, cases, budget, seed=seed, initial=initial))
+    keep_settings(folder / "run.json", run_settings(spec, cases, budget, seed=seed, initial=initial))
     files = member_files(result, budget)
     if all(_is_finished(spec, file) for file in files):
         return result
@@ -137,8 +147,8 @@ def train_member(
     for epoch in range(first, budget.epochs):
         began = time.monotonic()
         torch.manual_seed(seed * 1_000_003 + epoch)  # what dropout draws does not depend on interruptions
-        batches = _batches(cases, draw, budget.batch, patches=budget.patches, seed=seed, epoch=epoch)
-        loss = run.train_epoch(batches)
+        patches = batches(cases, draw, budget.batch, patches=budget.patches, seed=seed, epoch=epoch)
+        loss = run.train_epoch(patches)
         cycle, within = divmod(epoch + 1, budget.epochs // budget.snapshots)
         with _disk(folder):
             if not within:
@@ -247,7 +257,19 @@ def _disk(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _same_run(path: Path, settings: object) -> None:
+def keep_settings(path: Path, settings: object) -> None:
+    """Write down what a run follows from, or hold it against what is there.
+
+    Args:
+        path: ``run.json`` of the run's folder.
+        settings: anything that JSON can hold.
+
+    Raises:
+        TrainingError: if the folder holds a run with other settings, or cannot be written.
+
+    Source:
+        ours.
+    """
     text = json.dumps(settings, indent=1, sort_keys=True, default=str)
     if not path.is_file():
         with _disk(path):
@@ -258,9 +280,25 @@ def _same_run(path: Path, settings: object) -> None:
         )
 
 
-def _batches(
+def batches(
     cases: Sequence[Case], draw: Augmentation, size: int, *, patches: int, seed: int, epoch: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
+    """Patches of one epoch.
+
+    Args:
+        cases: training cases.
+        draw: cuts and augments a patch.
+        size: patches per batch; the last may be smaller.
+        patches: number of patches, all scans in turn; 0 draws one from every scan.
+        seed: of the run.
+        epoch: from 0; another epoch draws others.
+
+    Returns:
+        Images ``(B, channels, *spatial)`` and labels ``(B, *spatial)``, batch by batch.
+
+    Source:
+        ours.
+    """
     seeds = np.random.SeedSequence([seed, epoch])
     rng, count = np.random.default_rng(seeds), patches or len(cases)
     rounds = math.ceil(count / len(cases))

@@ -1,8 +1,9 @@
 """Runs of several members: an ensemble is one recipe under several seeds."""
 
+import hashlib
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -10,10 +11,13 @@ from segtrust.errors import TrainingError
 from segtrust.losses import LossSum
 from segtrust.models import ModelSpec
 from segtrust.training.cache import MemberRun, train_members
-from segtrust.training.cases import cases_in, read_splits
-from segtrust.training.loop import Budget
+from segtrust.training.cape import CapeSettings, tune_member
+from segtrust.training.cases import cases_in, load_cases, read_splits
+from segtrust.training.loop import Budget, EpochReport, data_digest
 
-__all__ = ["Recipe", "train_ensemble"]
+__all__ = ["Recipe", "train_ensemble", "tune_ensemble"]
+
+_WATCHED = 5
 
 
 @dataclass(frozen=True)
@@ -95,3 +99,63 @@ def train_ensemble(
         MemberRun(recipe.spec, recipe.budget, seed, cases, recipe.spec.name, device) for seed in recipe.seeds
     ]
     return train_members(runs, cache, workers=workers, ray=ray, say=say)
+
+
+def tune_ensemble(
+    recipe: Recipe,
+    members: Sequence[Path],
+    data: Path,
+    cache: Path,
+    settings: CapeSettings,
+    *,
+    device: str = "cpu",
+    say: Callable[[str], None] = lambda _line: None,
+) -> list[Path]:
+    """Fine-tune every member on the split ``train`` by CaPE; every fifth patient chooses the epoch.
+
+    Args:
+        recipe: what was trained.
+        members: weights, as :func:`train_ensemble` returns them.
+        data: folder with ``images``, ``labels`` and ``splits.json``.
+        cache: holds one folder per tuned member, named by member, settings and scans.
+        settings: of the stage.
+        device: where to train.
+        say: called with one plain line per member and epoch.
+
+    Returns:
+        Weights of the tuned members, in the order of ``members``.
+
+    Raises:
+        TrainingError: if the bins hold too little or a run cannot start.
+
+    Source:
+        Liu, Kaku, Zhu et al. 2022; see :func:`segtrust.training.cape.tune_member`.
+    """
+    cases = load_cases(data, read_splits(data)["train"], recipe.spec)
+    watched = set(sorted({case.subject for case in cases})[::_WATCHED])
+    learned = [case for case in cases if case.subject not in watched]
+    tuned = []
+    for seed, member in enumerate(members):
+        named = [asdict(settings), hashlib.sha256(member.read_bytes()).hexdigest(), data_digest(cases), seed]
+        name = hashlib.sha256(json.dumps(named).encode()).hexdigest()[:24]
+
+        def tell(r: EpochReport, seed: int = seed) -> None:
+            say(
+                f"{recipe.spec.name} CaPE member {seed + 1}/{len(members)} epoch {r.epoch}/{r.epochs} "
+                f"loss {r.loss:.4f} {r.seconds:.0f} s, {r.left / 60:.0f} min left"
+            )
+
+        tuned.append(
+            tune_member(
+                recipe.spec,
+                member,
+                learned,
+                settings,
+                seed=seed,
+                folder=cache / name,
+                watch=[case for case in cases if case.subject in watched],
+                device=device,
+                progress=tell,
+            )
+        )
+    return tuned
