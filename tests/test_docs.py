@@ -80,7 +80,7 @@ def test_mask_and_maps_are_written_as_dicom_as_the_how_to_says(tmp_path, monkeyp
 @pytest.mark.parametrize("page", sorted(p.relative_to(ROOT).as_posix() for p in ROOT.glob("docs/**/*.md")))
 def test_shell_commands_name_files_that_exist(page):
     text = (ROOT / page).read_text("utf-8")
-    for script in re.findall(r"\b(scripts/[\w.-]+|apps/\w+)", text):
+    for script in re.findall(r"(?<![\w-])(scripts/[\w.-]+|(?:sample-)?apps/\w+)", text):
         assert (ROOT / script).exists(), script
 
 
