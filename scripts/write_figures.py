@@ -111,7 +111,7 @@ def trust_page(result: dict[str, Any]) -> str:
             f"- Command: `{result['command']}`",
             f"- Protocol `benchmarks/protocol.json`, hash `{result['protocol'][:16]}`",
             f"- Software: {', '.join(f'{k} {v}' for k, v in result['software'].items())}",
-            f"- Version digest `{result['model']['digest'][:16]}`: members and calibrator of the shipped version, which",
+            f"- Version digest `{result['model']['digest'][:16]}`: members and calibrator of the shipped one, which",
             "  got its part for predicted Dice later (its own figures: [card](hippocampus.md))",
             "- Every interval: 95 % bootstrap over subjects.\n",
             f"## Endpoints, {result['scans']} clean *{result['role']}* scans\n",
