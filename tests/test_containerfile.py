@@ -146,7 +146,10 @@ def test_followed_step_by_step_it_serves_a_scan_as_an_ordinary_user(image, serve
     subprocess.run(check, check=True, env=image.stage, user=USER, group=USER)
     scan = write_scan(blob_scan, image.root / "scan.nii.gz")
     answer = requests.put(
-        f"{url}/datastore/", params={"image": "ball"}, files={"file": scan.open("rb")}, timeout=300
+        f"{url}/datastore/",
+        params={"image": "ball"},
+        files={"file": (scan.name, scan.read_bytes())},
+        timeout=300,
     )
     assert answer.status_code == 200, answer.text
     answer = requests.post(
