@@ -11,15 +11,12 @@ from monailabel.interfaces.exception import MONAILabelException
 from segtrust.errors import SegtrustError
 from segtrust.label.datastore import SafeDatastore
 from segtrust.label.dicomweb import DicomwebDatastore
-from segtrust.roles import Role
+from segtrust.roles import Role, role_used
 from segtrust.settings import AppSettings
 from segtrust.store import StateStore
 from segtrust.training.cohort import LabelledScan, describe_subjects, subjects_of
 
 __all__ = ["Collected", "collect_labelled", "fix_roles", "labels_of"]
-
-# strategies whose picks do not depend on what a model thinks of a scan
-_BLIND = ("uniform",)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,8 +89,7 @@ def collect_labelled(
         except (SegtrustError, MONAILabelException, requests.RequestException) as error:
             left_out[scan] = str(getattr(error, "msg", "") or error)
             continue
-        drawn = any(entry.strategy in _BLIND for entry in store.served(scan))
-        role = roles[scan] if drawn or roles[scan] == "train" else "volunteered"
+        role = role_used(roles[scan], (entry.strategy for entry in store.served(scan)))
         scans.append(LabelledScan(id=scan, image=image, label=label, subject=subjects[scan], role=role))
     dicom = isinstance(datastore, DicomwebDatastore)
     way = "the setting `subjects`" if settings.subjects else "DICOM" if dicom else "nothing"
