@@ -22,7 +22,7 @@ def test_the_button_trains_what_has_new_labels_and_ends_it_again(reading, server
         page.get_by_role("button", name="Update Model").click()
     assert told.value.request.post_data_json == {}
     started = told.value.json()["hippocampus"]
-    assert (started["detail"], started["result"]["request"]) == (None, {"model": "hippocampus"})
+    assert (started["detail"], started["result"]["request"]["model"]) == (None, "hippocampus")
     stop = page.get_by_role("button", name="Stop Training")
     stop.wait_for()
     with page.expect_response(lambda answer: answer.request.method == "DELETE") as told:
