@@ -62,8 +62,3 @@ def test_an_unknown_setting_stops_the_start_and_lists_the_known_ones(tmp_path):
     assert ended.returncode != 0
     assert "unknown setting 'modells'. Known: " in output
     assert "models_dir" in output
-
-
-def test_an_app_without_trainers_answers_the_update_button_of_ohif(server):
-    assert server.post("/train/", json={}).status_code == 200
-    assert server.get("/train/?check_if_running=true").status_code == 404
