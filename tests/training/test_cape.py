@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from interrupted import InterruptedRunError, stop_after
 from phantoms import TINY_NETWORK, make_blob, spec_of
 from segtrust.errors import SettingError, TrainingError
 from segtrust.inference.members import build_network, load_member, load_weights, save_weights
@@ -33,18 +34,6 @@ FLAT = dataclasses.replace(
     spacing=None,
     network={**SPEC.network, "spatial_dims": 2},
 )
-
-
-class InterruptedRunError(Exception):
-    pass
-
-
-def stop_after(epoch):
-    def report(r):
-        if r.epoch == epoch:
-            raise InterruptedRunError
-
-    return report
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ import os
 import pytest
 import torch
 
+from interrupted import InterruptedRunError, stop_after
 from labelled_site import small_files
 from phantoms import TINY_NETWORK, make_blob, spec_of
 from segtrust.errors import SettingError, TrainingError
@@ -36,18 +37,6 @@ def weights(path):
 
 def same(a, b):
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
-
-
-class InterruptedRunError(Exception):
-    pass
-
-
-def stop_after(epoch):
-    def report(r):
-        if r.epoch == epoch:
-            raise InterruptedRunError
-
-    return report
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  # its usual name
 
-from segtrust.errors import SettingError, TrainingError
+from segtrust.errors import SettingError
 from segtrust.losses import cross_entropy
 from segtrust.losses._limits import Limits
 from segtrust.losses.cape import (
@@ -27,7 +27,7 @@ from segtrust.losses.cape import (
     look_up,
     soft_cross_entropy,
 )
-from segtrust.training.loop import EpochReport
+from segtrust.training.loop import EpochReport, descend
 from segtrust.uncertainty import HeadKind
 
 __all__ = ["CapeSettings", "Tuned", "fine_tune", "region_weights"]
@@ -252,15 +252,7 @@ class _Stage:
             loss = soft_cross_entropy(
                 logits, targets, self._weights(labels, probs, generator), head=self.head
             )
-            if not torch.isfinite(loss):
-                raise TrainingError(
-                    f"the loss must stay finite, got {loss.item()} in epoch {self.epoch + 1}."
-                )
-            self.scaler.scale(loss).backward()
-            self.scaler.unscale_(self.optimizer)
-            nn.utils.clip_grad_norm_(self.network.parameters(), 12.0)
-            self.scaler.step(self.optimizer)
-            self.scaler.update()
+            descend(loss, self.network, self.optimizer, self.scaler, epoch=self.epoch)
             losses.append(loss.item())
         self.epoch += 1
         return float(np.mean(losses))

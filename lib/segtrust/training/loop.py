@@ -31,6 +31,7 @@ __all__ = [
     "EpochReport",
     "batches",
     "data_digest",
+    "descend",
     "keep_settings",
     "member_files",
     "run_settings",
@@ -310,6 +311,38 @@ def batches(
         yield torch.stack([p[0] for p in drawn]), torch.stack([p[1] for p in drawn])
 
 
+def descend(
+    loss: Tensor,
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+    *,
+    epoch: int,
+) -> None:
+    """One step down the slope, its length cut at 12.
+
+    Args:
+        loss: a number with a graph.
+        network: whose weights are moved.
+        optimizer: of these weights.
+        scaler: of float16 gradients; does nothing where it is off.
+        epoch: from 0, for the message.
+
+    Raises:
+        TrainingError: if the loss is not finite.
+
+    Source:
+        Clipping as in nnU-Net (Isensee et al. 2021).
+    """
+    if not torch.isfinite(loss):
+        raise TrainingError(f"the loss must stay finite, got {loss.item()} in epoch {epoch + 1}.")
+    scaler.scale(loss).backward()
+    scaler.unscale_(optimizer)
+    nn.utils.clip_grad_norm_(network.parameters(), 12.0)
+    scaler.step(optimizer)
+    scaler.update()
+
+
 class _Run:
     """Network, optimiser, schedule and running average: what a checkpoint holds."""
 
@@ -361,15 +394,7 @@ class _Run:
                 logits = self.network(image.to(self.device, memory_format=self.layout))
             done = self.schedule.last_epoch / self.total
             loss = self.loss(logits.float(), labels.to(self.device), progress=done, head=self.head)
-            if not torch.isfinite(loss):
-                raise TrainingError(
-                    f"the loss must stay finite, got {loss.item()} in epoch {self.epoch + 1}."
-                )
-            self.scaler.scale(loss).backward()
-            self.scaler.unscale_(self.optimizer)
-            nn.utils.clip_grad_norm_(self.network.parameters(), 12.0)
-            self.scaler.step(self.optimizer)
-            self.scaler.update()
+            descend(loss, self.network, self.optimizer, self.scaler, epoch=self.epoch)
             self.schedule.step()
             self._averaged.update_parameters(self.network)
             losses.append(loss.item())
