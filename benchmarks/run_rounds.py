@@ -5,9 +5,9 @@
 
 The server starts with an untrained model, or with the one that ships. Labels of scans of the training split
 are submitted over HTTP, then a training is started over HTTP, with defaults (the first one of an untrained
-model from scratch). The version of each round is measured on the split `val`, which no round saw; `test` is
-never read. Goes on where it was stopped. Writes <out>/hippocampus-rounds.json, or with --speed
-<out>/hippocampus-speed.json, and the page docs/reference/rounds.md from both.
+model from scratch). The version of each round is measured on scans of the same split whose patients no round
+saw; `val` and `test` are never read. Goes on where it was stopped. Writes <out>/hippocampus-rounds.json, or
+with --speed <out>/hippocampus-speed.json, and the page docs/reference/rounds.md from both.
 """
 
 import argparse
@@ -39,6 +39,8 @@ PAGE = HERE.parent / "docs" / "reference" / "rounds.md"
 MODEL = "hippocampus"
 REGIONS = ("band", "outside", "volume")
 POLL_SECONDS = 2.0
+MEASURED = 40
+"""Scans that a version is measured on."""
 
 
 def main() -> int:
@@ -65,7 +67,7 @@ def main() -> int:
             "software": software_versions(),
         }
         if not args.speed:
-            result["val"] = measure(args.work, args.data, [found["version"] for found in rounds])
+            result["apart"] = measure(args, [found["version"] for found in rounds])
     except SegtrustError as error:
         print(f"run_rounds: {error}", file=sys.stderr)
         return 1
@@ -79,8 +81,8 @@ def main() -> int:
 
 def run_rounds(args: argparse.Namespace) -> list[dict[str, Any]]:
     """What each round recorded; rounds that ended in an earlier call are not run again."""
-    counts = [int(count) for count in args.labels.split(",")]
-    scans = uniform_order(read_splits(args.data)["train"], 0)[: max(counts)]
+    counts = _counts(args)
+    scans = order(args.data)[: max(counts)]
     studies = args.work / "studies"
     studies.mkdir(parents=True, exist_ok=True)
     for scan in scans:
@@ -108,6 +110,22 @@ def run_rounds(args: argparse.Namespace) -> list[dict[str, Any]]:
             (args.work / f"round-{number}.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
             found.append(record)
     return found
+
+
+def order(data: Path) -> list[str]:
+    """The scans of the training split in the order in which they are labelled."""
+    return uniform_order(read_splits(data)["train"], 0)
+
+
+def apart(args: argparse.Namespace) -> list[str]:
+    """The first scans of that order whose patients no round saw."""
+    subjects, scans, labelled = read_subjects(args.data), order(args.data), max(_counts(args))
+    seen = {subjects.get(scan, scan) for scan in scans[:labelled]}
+    return [scan for scan in scans if subjects.get(scan, scan) not in seen][:MEASURED]
+
+
+def _counts(args: argparse.Namespace) -> list[int]:
+    return [int(count) for count in args.labels.split(",")]
 
 
 def untrained(spec: ModelSpec, models: Path) -> Path:
@@ -164,13 +182,13 @@ def train(url: str, options: dict[str, Any]) -> dict[str, Any]:
     return record
 
 
-def measure(work: Path, data: Path, versions: list[str]) -> dict[str, Any]:
-    """Figures of all versions on `val`, in the union of their bands."""
-    model = work / "studies" / ".segtrust" / "models" / MODEL
+def measure(args: argparse.Namespace, versions: list[str]) -> dict[str, Any]:
+    """Figures of all versions on scans of other patients, in the union of their bands."""
+    data, model = args.data, args.work / "studies" / ".segtrust" / "models" / MODEL
     opened = {f"round {k}": open_version(model, version) for k, version in enumerate(versions, start=1)}
     predictors = {name: Predictor(version) for name, version in opened.items()}
     subjects, records = read_subjects(data), []
-    for scan in read_splits(data)["val"]:
+    for scan in apart(args):
         records.append(measured(scan, subjects.get(scan, scan), data, opened, predictors))
         print(f"measured {scan}", flush=True)
     names = [label.name for label in next(iter(opened.values())).spec.labels]
@@ -215,22 +233,22 @@ def _rounds_text(result: dict[str, Any]) -> str:
         "\n## Three rounds from an untrained model\n\n"
         f"`{result['command']}`\n\n"
         "Scans of the training split were labelled over HTTP and a training started over HTTP; options are "
-        f"the defaults. Each version was measured on the {result['val']['scans']} scans of `val`, which no "
-        "round saw; the calibrated mean, in the union of the versions' bands, with 95 % bootstrap intervals "
-        "over subjects.\n\n"
+        f"the defaults. Each version was measured on {result['apart']['scans']} scans of "
+        f"{result['apart']['subjects']} other patients of that split; the calibrated mean, in the union of "
+        "the versions' bands, with 95 % bootstrap intervals over subjects.\n\n"
     )
     rows = [["round", "labels", "state", "seconds", "Dice", *(f"NLL {r}, nats" for r in REGIONS)]]
     rows[0] += [f"ECE {r}" for r in REGIONS]
     for number, found in enumerate(result["rounds"], start=1):
         name = f"round {number}"
-        figures = result["val"]["calibration"][name]
+        figures = result["apart"]["calibration"][name]
         rows.append(
             [
                 str(number),
                 str(found["labels"]),
                 found["state"],
                 f"{found['seconds']:.0f}",
-                _shown(result["val"]["dice"][name]["mean"]),
+                _shown(result["apart"]["dice"][name]["mean"]),
                 *(_shown(figures[region]["nll"]) for region in REGIONS),
                 *(_shown(figures[region]["ece"]) for region in REGIONS),
             ]

@@ -28,7 +28,12 @@ def test_a_round_is_one_row_with_dice_and_figures_of_every_region(run_rounds, tm
         "command": "python x",
         "rounds": [{"labels": 4, "state": "unproven", "seconds": 61.4}],
         "software": {"torch": "2"},
-        "val": {"scans": 3, "calibration": {"round 1": values}, "dice": {"round 1": {"mean": figure(0.8)}}},
+        "apart": {
+            "scans": 3,
+            "subjects": 3,
+            "calibration": {"round 1": values},
+            "dice": {"round 1": {"mean": figure(0.8)}},
+        },
     }
     (tmp_path / "hippocampus-rounds.json").write_text(json.dumps(result), encoding="utf-8")
     row = next(line for line in run_rounds.page(tmp_path).splitlines() if line.startswith("| 1 "))
