@@ -235,7 +235,8 @@ def _rounds_text(result: dict[str, Any]) -> str:
         "Scans of the training split were labelled over HTTP and a training started over HTTP; options are "
         f"the defaults. Each version was measured on {result['apart']['scans']} scans of "
         f"{result['apart']['subjects']} other patients of that split; the calibrated mean, in the union of "
-        "the versions' bands, with 95 % bootstrap intervals over subjects.\n\n"
+        "the versions' bands, with 95 % bootstrap intervals over subjects. Seconds include waiting for what "
+        "else the machine did.\n\n"
     )
     rows = [["round", "labels", "state", "seconds", "Dice", *(f"NLL {r}, nats" for r in REGIONS)]]
     rows[0] += [f"ECE {r}" for r in REGIONS]
