@@ -36,11 +36,12 @@ from segtrust.label.names import (
     structure_labels,
 )
 from segtrust.label.pacs import Pacs
+from segtrust.label.queue import Queue
 from segtrust.label.routes import install_routes
 from segtrust.label.samples import SamplesTask
 from segtrust.label.scoring import EntropyScoring
 from segtrust.label.served import serve_models
-from segtrust.label.strategies import EntropyStrategy, OhifStrategy, UniformStrategy
+from segtrust.label.strategies import queue_strategies
 from segtrust.label.trainer import RoundTask, round_settings
 from segtrust.label.trainings import Trainings
 from segtrust.label.uploads import holds_upload
@@ -87,6 +88,7 @@ class SegtrustApp(_Host):
         self.state_dir = state_dir_for(studies, self.settings.state_dir)
         self.served = serve_models(self.settings, self.state_dir, self.only)
         self.store = StateStore(self.state_dir / "state.sqlite")
+        self.queue = Queue(self.store, self.settings)
         self.structures = {model: structure_labels(m.spec) for model, m in self.served.items()}
         several = len(self.served) > 1
         self.bands = {m: band_labels(self.settings.band_edges, m if several else "") for m in self.served}
@@ -125,11 +127,7 @@ class SegtrustApp(_Host):
         return tasks
 
     def init_strategies(self) -> dict[str, Strategy]:
-        own = {"entropy": EntropyStrategy(self.served, self.store), "uniform": UniformStrategy()}
-        chosen = self.settings.ohif_strategy
-        if chosen not in own:
-            raise SettingError(f"`ohif_strategy` must be one of {', '.join(own)}, got {chosen!r}.")
-        return {**own, "random": OhifStrategy(chosen, own[chosen])}
+        return queue_strategies(self.served, self.queue, self.settings.ohif_strategy)
 
     def init_scoring_methods(self) -> dict[str, ScoringMethod]:
         return {"entropy": EntropyScoring(self.served, self.store)}
