@@ -35,7 +35,9 @@ def score(server, model):
     def state():
         return server.get("/scoring/entropy").json()[model]
 
-    until(lambda: state()["state"] not in {"queued", "running"}, 600, lambda: f"scoring did not end: {state()}")
+    until(
+        lambda: state()["state"] not in {"queued", "running"}, 600, lambda: f"scoring did not end: {state()}"
+    )
     assert state()["failed"] == 0, state()
     return state()
 

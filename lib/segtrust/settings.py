@@ -100,7 +100,9 @@ class AppSettings:
     held_out_every: int = _setting(
         4, "every so many turns the queue hands out a scan that calibrates or tests, drawn by lot"
     )
-    rounds_planned: int = _setting(10, "rounds of training planned; `clasp` draws with less noise in later ones")
+    rounds_planned: int = _setting(
+        10, "rounds of training planned; `clasp` draws with less noise in later ones"
+    )
     store_in_pacs: tuple[str, ...] = _setting(
         (),
         "what each inference stores in the PACS: `none`, `mask`, `entropy`, ... (docs/how-to/pacs.md)",
@@ -128,8 +130,8 @@ class AppSettings:
             raise SettingError(f"`cache_scans` must be at least 1, got {self.cache_scans}.")
         if not self.lease_minutes > 0 or self.held_out_every < 2 or self.rounds_planned < 1:
             raise SettingError(
-                "`lease_minutes` must be above 0, `held_out_every` at least 2 and `rounds_planned` at least 1, "
-                f"got {self.lease_minutes}, {self.held_out_every} and {self.rounds_planned}."
+                "`lease_minutes` must be above 0, `held_out_every` at least 2 and `rounds_planned` at least "
+                f"1, got {self.lease_minutes}, {self.held_out_every} and {self.rounds_planned}."
             )
         edges = self.band_edges
         if len(edges) != 3 or not 0 < edges[0] < edges[1] < edges[2] < 1:

@@ -6,7 +6,17 @@ from segtrust.errors import ModelNotFoundError, SettingError
 from segtrust.label.strategies import chosen_model, queue_strategies, telling_name
 from segtrust.selection import STRATEGIES
 
-NAMES = ["entropy", "uniform", "foreground_random", "power", "clasp", "diverse", "cold_start", "check", "random"]
+NAMES = [
+    "entropy",
+    "uniform",
+    "foreground_random",
+    "power",
+    "clasp",
+    "diverse",
+    "cold_start",
+    "check",
+    "random",
+]
 
 
 class Recorder:
@@ -49,7 +59,7 @@ def test_the_key_of_ohif_serves_the_strategy_of_the_setting_and_says_so(two_mode
     door({}, None)
     assert queue.asked == [("clasp", "tiny", 0, "")]
     assert "`clasp`" in door.info()["description"]
-    with pytest.raises(SettingError, match="`ohif_strategy` must be one of entropy, uniform.*got 'random'"):
+    with pytest.raises(SettingError, match=r"must be one of entropy, uniform.* got 'random'"):
         queue_strategies(two_models, queue, "random")
 
 

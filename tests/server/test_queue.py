@@ -1,13 +1,15 @@
 """Active learning over HTTP with a local folder: two annotators, one round, and 20,000 scans."""
 
+import importlib.util
 import shutil
-import time
+from statistics import median
 
 import numpy as np
 import pytest
 
 import live_server
 from labelled_site import give_roles
+from live_server import ROOT
 from phantoms import make_blob, write_scan
 from segtrust.store import StateStore
 from training_client import Trainee, halves
@@ -57,3 +59,14 @@ def test_a_label_tells_what_was_reviewed_and_one_that_is_removed_comes_again(tin
     assert removed.status_code == 200
     assert ann.next()["id"] == sample["id"]
     assert store.review(sample["id"]) is None
+
+
+@pytest.mark.slow
+def test_with_20000_scans_the_next_one_comes_within_50_ms(tmp_path):
+    spec = importlib.util.spec_from_file_location("bench_queue", ROOT / "benchmarks" / "bench_queue.py")
+    bench = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(bench)
+    bench.make_site(tmp_path / "studies", 20_000)
+    with bench.server_on(tmp_path / "studies") as server:
+        bench.call(server.url, "entropy", "first")
+        assert median(bench.measure(server.url, "entropy", 51)) < 50

@@ -8,7 +8,10 @@ from monailabel.endpoints.user.auth import User
 
 __all__ = ["annotator"]
 
-_NOBODY = ("", "user-xyz")  # OHIF sends no name; the other is in 3D Slicer's settings until somebody changes it
+_NOBODY = (
+    "",
+    "user-xyz",
+)  # OHIF sends no name; the other is in 3D Slicer's settings until somebody changes it
 
 
 def annotator(params: Mapping[str, Any], user: User) -> str:

@@ -36,7 +36,10 @@ class Ranking:
 
     def to_json(self) -> list[dict[str, Any]]:
         """Picks as the state file keeps them."""
-        return [vars(p) | {"check": p.scan_id in self.check} for p in (*self.active.values(), *self.check.values())]
+        return [
+            vars(p) | {"check": p.scan_id in self.check}
+            for p in (*self.active.values(), *self.check.values())
+        ]
 
     @classmethod
     def from_json(cls, stamp: str, document: list[dict[str, Any]]) -> "Ranking":
@@ -114,7 +117,9 @@ class Rankings:
             seed=seed,
             round=min(done, self._rounds - 1),
             rounds=self._rounds,
-            labelled_features=[_features(x) for scan, x in found.items() if scan not in waiting and _features(x)],
+            labelled_features=[
+                _features(x) for scan, x in found.items() if scan not in waiting and _features(x)
+            ],
         )
         return picks, check
 

@@ -37,7 +37,8 @@ def reviewed_slices(params: Mapping[str, Any], label: Path) -> tuple[list[int], 
         return list(range(slices)), slices
     if not isinstance(told, list) or not all(type(n) is int and 0 <= n < slices for n in told):
         raise SettingError(
-            f"`reviewed_slices` must be 'all' or a list of whole numbers from 0 to {slices - 1}, got {told!r}."
+            f"`reviewed_slices` must be 'all' or a list of whole numbers from 0 to {slices - 1}, "
+            f"got {told!r}."
         )
     return told, slices
 

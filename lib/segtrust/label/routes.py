@@ -148,7 +148,9 @@ def next_scan(
     if not found:
         return {}
     sample = {**host.datastore().get_image_info(found["id"]), **found}
-    return sample if isinstance(host.datastore(), DicomwebDatastore) else sample | {"name": telling_name(sample)}
+    return (
+        sample if isinstance(host.datastore(), DicomwebDatastore) else sample | {"name": telling_name(sample)}
+    )
 
 
 def run_scoring(

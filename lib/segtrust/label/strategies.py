@@ -76,7 +76,9 @@ def queue_strategies(
     names = (*STRATEGIES, CHECK)
     if ohif_strategy not in names:
         raise SettingError(f"`ohif_strategy` must be one of {', '.join(names)}, got {ohif_strategy!r}.")
-    own: dict[str, Strategy] = {name: QueueStrategy(name, _DESCRIPTIONS[name], models, queue) for name in names}
+    own: dict[str, Strategy] = {
+        name: QueueStrategy(name, _DESCRIPTIONS[name], models, queue) for name in names
+    }
     alias = (
         f"Not random: serves strategy `{ohif_strategy}` (setting `ohif_strategy`), since OHIF's button can "
         "call only this key. True random is `uniform`."
