@@ -94,6 +94,10 @@ class AppSettings:
     ohif_strategy: str = _setting(
         "entropy", "strategy behind the key `random`, the only one OHIF's button can call"
     )
+    auto_score: bool = _setting(
+        False,
+        "score unlabelled scans in the background unasked: at start, after a training, after a next sample",
+    )
     store_in_pacs: tuple[str, ...] = _setting(
         (),
         "what each inference stores in the PACS: `none`, `mask`, `entropy`, ... (docs/how-to/pacs.md)",
@@ -194,6 +198,7 @@ _READERS: dict[str, Any] = {
     "fine_dice": lambda text: _number(text, "fine_dice", float),
     "fine_risk": lambda text: _number(text, "fine_risk", float),
     "ohif_strategy": str,
+    "auto_score": lambda text: parse_bool(text, "auto_score"),
     "store_in_pacs": _read_objects,
     "warm_up": lambda text: parse_bool(text, "warm_up"),
     "train_epochs": lambda text: _number(text, "train_epochs", int),
