@@ -89,11 +89,12 @@ def missing_scores(
         Ids in order.
     """
     kept = store.scores_brief(model.version().digest, model.settings_digest())
+    local = datastore if isinstance(datastore, LocalScans) else None
 
     def is_scored(scan_id: str) -> bool:
         if (row := kept.get(scan_id)) is None:
             return False
-        path = datastore.image_path(scan_id) if isinstance(datastore, LocalScans) else None
+        path = local.image_path(scan_id) if local else None
         try:
             return path is None or fingerprints.of(path) == row.fingerprint
         except ScanError:

@@ -47,7 +47,7 @@ def score_folder(
     ray: str | None = None,
     say: Callable[[str], None] = logger.info,
 ) -> FolderScores:
-    """Score the unlabelled scans of a studies folder that have no score under the version and settings of now.
+    """Score the unlabelled scans of a studies folder that have no score under version and settings of now.
 
     Args:
         name: the model.
@@ -70,8 +70,8 @@ def score_folder(
     """
     if not studies.is_dir():
         raise SettingError(
-            f"`studies` must be a folder of scans, got {str(studies)!r}. Scans of a DICOMweb server are scored "
-            "by the MONAI Label server that serves them: POST /scoring/entropy"
+            f"`studies` must be a folder of scans, got {str(studies)!r}. Scans of a DICOMweb server are "
+            "scored by the MONAI Label server that serves them: POST /scoring/entropy"
         )
     state = state_dir_for(str(studies), settings.state_dir)
     model = serve_models(settings, state, (name,))[name]
