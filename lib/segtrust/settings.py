@@ -103,6 +103,10 @@ class AppSettings:
     rounds_planned: int = _setting(
         10, "rounds of training planned; `clasp` draws with less noise in later ones"
     )
+    auto_score: bool = _setting(
+        False,
+        "score unlabelled scans in the background unasked: at start, after a training, after a next sample",
+    )
     store_in_pacs: tuple[str, ...] = _setting(
         (),
         "what each inference stores in the PACS: `none`, `mask`, `entropy`, ... (docs/how-to/pacs.md)",
@@ -211,6 +215,7 @@ _READERS: dict[str, Any] = {
     "lease_minutes": lambda text: _number(text, "lease_minutes", float),
     "held_out_every": lambda text: _number(text, "held_out_every", int),
     "rounds_planned": lambda text: _number(text, "rounds_planned", int),
+    "auto_score": lambda text: parse_bool(text, "auto_score"),
     "store_in_pacs": _read_objects,
     "warm_up": lambda text: parse_bool(text, "warm_up"),
     "train_epochs": lambda text: _number(text, "train_epochs", int),

@@ -8,10 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 from fastapi import BackgroundTasks, Depends, FastAPI, File, Form, HTTPException, UploadFile
 from monailabel.config import settings as platform
 from monailabel.datastore.utils.convert import binary_to_image
-from monailabel.endpoints import scoring
 from monailabel.endpoints.infer import ResultType, send_response
 from monailabel.endpoints.user.auth import RBAC, User
-from monailabel.interfaces.exception import MONAILabelError, MONAILabelException
 from monailabel.interfaces.utils.app import app_instance
 
 from segtrust.errors import ScanError, SettingError
@@ -20,6 +18,7 @@ from segtrust.label.datastore_routes import DATASTORE_ROUTES
 from segtrust.label.dicomweb import DicomwebDatastore
 from segtrust.label.failures import HANDLERS, answer_failure
 from segtrust.label.ohif import routers_for
+from segtrust.label.score_routes import SCORE_ROUTES
 from segtrust.label.strategies import telling_name
 from segtrust.label.train_routes import TRAIN_ROUTES
 from segtrust.label.uploads import receive
@@ -27,7 +26,7 @@ from segtrust.label.uploads import receive
 if TYPE_CHECKING:
     from segtrust.label.app import SegtrustApp
 
-__all__ = ["install_routes", "next_scan", "run_inference", "run_scoring"]
+__all__ = ["install_routes", "next_scan", "run_inference"]
 
 _SESSION = re.compile(r"[\w-]{1,64}")
 
@@ -44,10 +43,9 @@ def install_routes(server: FastAPI) -> None:
     # the documentation keeps showing MONAI Label's own entries for the same paths
     tasks = (
         ("POST", "infer/{model}", run_inference),
-        ("POST", "scoring/{method}", run_scoring),
         ("POST", "activelearning/{strategy}", next_scan),
     )
-    for method, path, route in (*tasks, *DATASTORE_ROUTES, *TRAIN_ROUTES):
+    for method, path, route in (*tasks, *DATASTORE_ROUTES, *SCORE_ROUTES, *TRAIN_ROUTES):
         server.add_api_route(
             f"{prefix}/{path}", route, methods=[method], include_in_schema=False, response_model=None
         )
@@ -148,21 +146,6 @@ def next_scan(
     if not found:
         return {}
     sample = {**host.datastore().get_image_info(found["id"]), **found}
-    return (
-        sample if isinstance(host.datastore(), DicomwebDatastore) else sample | {"name": telling_name(sample)}
-    )
-
-
-def run_scoring(
-    method: str,
-    user: Annotated[User, Depends(RBAC(platform.MONAI_LABEL_AUTH_ROLE_ANNOTATOR))],  # noqa: ARG001
-    params: dict[str, Any] | None = None,
-    run_sync: bool = False,
-) -> object:
-    """Score the unlabelled scans, in a process of its own or, with ``run_sync``, before answering."""
-    known = app_instance().info()["scoring"]
-    if method not in known:
-        raise MONAILabelException(
-            MONAILabelError.APP_INIT_ERROR, f"no scoring method {method!r}. Known: {', '.join(known)}."
-        )
-    return scoring.run_method(method, params, run_sync)
+    if not isinstance(host.datastore(), DicomwebDatastore):
+        sample["name"] = telling_name(sample)
+    return sample
