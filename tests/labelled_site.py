@@ -12,7 +12,7 @@ from segtrust.models import Label
 from segtrust.roles import patient_hash
 from segtrust.training.cohort import LabelledScan
 
-__all__ = ["BALLS", "BALLS_AS_STORED", "KEY", "give_roles", "label_ball", "make_site", "small_files"]
+__all__ = ["BALLS", "BALLS_AS_STORED", "KEY", "give_back", "give_roles", "label_ball", "make_site", "small_files"]
 
 KEY = b"the key of a made-up site"
 BALLS = spec_of(
@@ -49,6 +49,13 @@ def give_roles(store, patients):
     rows = [(scan, patient_hash(patient, key), role, 0.0) for scan, (patient, role) in patients.items()]
     with closing(sqlite3.connect(store.path, timeout=30)) as db, db:
         db.executemany("INSERT INTO roles VALUES (?, ?, ?, ?)", rows)
+
+
+def give_back(store):
+    """Let scans without a label be handed out again, as if nobody had had them."""
+    for lease in store.leases():
+        if lease.state != "submitted":
+            store.withdrawn(lease.scan_id)
 
 
 @contextmanager
