@@ -23,10 +23,12 @@ MIGRATIONS = (
     CREATE INDEX roles_by_patient ON roles (patient, fixed);
     """,
     """
-    ALTER TABLE scores ADD COLUMN flag_count INTEGER NOT NULL DEFAULT 0;
-    UPDATE scores SET flag_count = json_array_length(flags);
+    ALTER TABLE scores ADD COLUMN flag_codes TEXT NOT NULL DEFAULT '';
+    UPDATE scores SET flag_codes = (
+        SELECT coalesce(group_concat(json_extract(value, '$.code'), ','), '') FROM json_each(scores.flags)
+    );
     CREATE INDEX scores_in_brief ON scores (
-        version_digest, settings_digest, schema, updated, scan_id, score, error, flag_count
+        version_digest, settings_digest, schema, updated, scan_id, score, error, flag_codes, fingerprint
     );
     CREATE TABLE leases (
         scan_id TEXT NOT NULL, client_id TEXT NOT NULL, strategy TEXT NOT NULL,
@@ -36,7 +38,7 @@ MIGRATIONS = (
     CREATE TABLE slots (name TEXT PRIMARY KEY, used INTEGER NOT NULL) WITHOUT ROWID;
     CREATE TABLE batches (
         model TEXT NOT NULL, version_digest TEXT NOT NULL, strategy TEXT NOT NULL, seed INTEGER NOT NULL,
-        picks TEXT NOT NULL, made REAL NOT NULL,
+        stamp TEXT NOT NULL, picks TEXT NOT NULL, made REAL NOT NULL,
         PRIMARY KEY (model, version_digest, strategy, seed)
     );
     CREATE TABLE reviews (

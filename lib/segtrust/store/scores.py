@@ -44,11 +44,12 @@ class StoredScore:
 
 
 class BriefScore(NamedTuple):
-    """Score, reason of failure and number of flags of a scan."""
+    """Score, reason of failure, codes of the flags, and the file that was scored."""
 
     score: float | None
     error: str | None
-    flags: int
+    flags: tuple[str, ...]
+    fingerprint: str
 
 
 class ScoreTable(Database):
@@ -68,10 +69,10 @@ class ScoreTable(Database):
             key: what the score depends on; an earlier score of the same key is replaced.
             score: high = less sure; ``None`` if the prediction is empty.
             details: further numbers and words, JSON types.
-            flags: what a reader should know about the scan, JSON types.
+            flags: what a reader should know about the scan, JSON types, each with a `code`.
 
         Raises:
-            StoreError: if a number is NaN or infinite, or the file cannot be written.
+            StoreError: if a number is NaN or infinite, a flag has no code, or the file cannot be written.
         """
         self._put(StoredScore(key=key, score=score, details=details or {}, flags=tuple(flags)))
 
@@ -111,34 +112,57 @@ class ScoreTable(Database):
             settings_digest: under which settings.
 
         Returns:
-            Scan id -> its newest score, reason of failure, and number of flags.
+            Scan id -> its newest score.
         """
         with self._transaction("DEFERRED") as db:
             rows = db.execute(
-                "SELECT scan_id, score, error, flag_count FROM scores WHERE version_digest = ?"
+                "SELECT scan_id, score, error, flag_codes, fingerprint FROM scores WHERE version_digest = ?"
                 " AND settings_digest = ? AND schema = ? ORDER BY updated",
                 (version_digest, settings_digest, SCORE_SCHEMA),
             ).fetchall()
-        return {scan_id: BriefScore(score, error, flags) for scan_id, score, error, flags in rows}
+        return {
+            scan_id: BriefScore(score, error, tuple(codes.split(",")) if codes else (), fingerprint)
+            for scan_id, score, error, codes, fingerprint in rows
+        }
+
+    def scores_stamp(self, version_digest: str, settings_digest: str) -> str:
+        """A text that changes whenever a score of a model version is added or replaced.
+
+        Args:
+            version_digest: which version.
+            settings_digest: under which settings.
+
+        Returns:
+            Number of scores and time of the latest.
+        """
+        with self._transaction("DEFERRED") as db:
+            count, latest = db.execute(
+                "SELECT count(*), max(updated) FROM scores WHERE version_digest = ?"
+                " AND settings_digest = ? AND schema = ?",
+                (version_digest, settings_digest, SCORE_SCHEMA),
+            ).fetchone()
+        return f"{count} {latest!r}"
 
     def _put(self, row: StoredScore) -> None:
         try:
             details = json.dumps(dict(row.details), allow_nan=False, sort_keys=True)
             flags = json.dumps([dict(flag) for flag in row.flags], allow_nan=False)
             json.dumps(row.score, allow_nan=False)
-        except (TypeError, ValueError) as error:
+            codes = ",".join(str(flag["code"]) for flag in row.flags)
+        except (KeyError, TypeError, ValueError) as error:
             raise StoreError(
-                f"the score of {row.key.scan_id!r} must be made of finite numbers and JSON types: {error}."
+                f"the score of {row.key.scan_id!r} must be made of finite numbers and JSON types, "
+                f"each flag with its `code`: {error!r}."
             ) from error
         key = row.key
         with self._transaction() as db:
             db.execute(
                 "INSERT OR REPLACE INTO scores (scan_id, fingerprint, version_digest, settings_digest,"
-                " schema, score, details, flags, flag_count, error, updated)"
+                " schema, score, details, flags, flag_codes, error, updated)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     *(key.scan_id, key.fingerprint, key.version_digest, key.settings_digest, key.schema),
-                    *(row.score, details, flags, len(row.flags), row.error, time.time()),
+                    *(row.score, details, flags, codes, row.error, time.time()),
                 ),
             )
 
