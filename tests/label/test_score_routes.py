@@ -1,12 +1,12 @@
-"""Routes of scoring on an application of their own, with a worker on three small scans."""
+"""What the routes of scoring answer, with a worker on three small scans; HTTP itself: tests/server."""
 
 import gzip
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from fastapi import FastAPI
-from fastapi.testclient import TestClient
+from fastapi import HTTPException
+from monailabel.endpoints.user.auth import DEFAULT_USER
 from monailabel.interfaces.exception import MONAILabelException
 
 from segtrust.errors import ModelNotFoundError, StoreError
@@ -28,68 +28,72 @@ def worker(served, store, datastore, busy):
 
 
 @pytest.fixture
-def client(worker, served, monkeypatch):
+def ask(worker, served, monkeypatch):
+    """``ask(method, path, ...)`` calls the function of a route."""
     host = SimpleNamespace(
         scoring_worker=worker, served={"tiny": served}, info=lambda: {"scoring": {"entropy": {}}}
     )
     monkeypatch.setattr(score_routes, "app_instance", lambda: host)
-    server = FastAPI()
-    for method, path, route in SCORE_ROUTES:
-        server.add_api_route(f"/{path}", route, methods=[method], response_model=None)
-    return TestClient(server)
+    known = {(method, path): route for method, path, route in SCORE_ROUTES}
+    return lambda method, path, **options: known[method, path](DEFAULT_USER, **options)
 
 
-def test_a_request_is_answered_at_once_and_its_state_can_be_asked_for(client, worker, busy):
-    assert client.get("/scoring/").status_code == 404
-    assert client.get("/scoring/entropy").json()["tiny"]["state"] == "idle"
+def test_a_request_is_answered_at_once_and_its_state_can_be_asked_for(ask, worker, busy):
+    with pytest.raises(HTTPException, match="no scoring is known"):
+        ask("GET", "scoring/")
+    assert ask("GET", "scoring/{method}", method="entropy")["tiny"]["state"] == "idle"
     busy.append("a viewer")
-    asked = client.post("/scoring/entropy", json={"model": ["tiny"]})  # a list is an option nobody touched
-    assert asked.status_code == 200
-    assert asked.json()["status"] in {"SUBMITTED", "RUNNING"}
-    assert asked.json()["request"] == {"method": "entropy", "model": "tiny"}
-    assert client.post("/scoring/entropy").json()["id"] == asked.json()["id"]
-    assert client.get("/scoring/?check_if_running=true").json()["id"] == asked.json()["id"]
+    model = {"model": ["tiny"]}  # a list is an option that nobody touched
+    asked = ask("POST", "scoring/{method}", method="entropy", params=model)
+    assert asked["status"] in {"SUBMITTED", "RUNNING"}
+    assert asked["request"] == {"method": "entropy", "model": "tiny"}
+    assert ask("POST", "scoring/{method}", method="entropy")["id"] == asked["id"]
+    assert ask("GET", "scoring/", check_if_running=True)["id"] == asked["id"]
     busy.clear()
     assert worker.wait(worker.runs()[0], 120)
-    done = client.get("/scoring/").json()
+    done = ask("GET", "scoring/")
     assert (done["status"], done["details"]) == ("DONE", ["3 of 3 scans have a score, 0 failed"])
-    assert client.get("/scoring/?all=true").json() == [done]
-    assert client.get("/scoring/?check_if_running=true").status_code == 404
-    status = client.get("/scoring/entropy").json()["tiny"]
+    assert ask("GET", "scoring/", all=True) == [done]
+    with pytest.raises(HTTPException, match="no scoring is running"):
+        ask("GET", "scoring/", check_if_running=True)
+    status = ask("GET", "scoring/{method}", method="entropy")["tiny"]
     assert (status["done"], status["total"], status["failed"], status["left_s"]) == (3, 3, 0, 0)
 
 
-def test_a_client_that_waits_gets_scores_and_reasons(client, datastore):
+def test_a_client_that_waits_gets_scores_and_reasons(ask, datastore):
     Path(datastore.get_image_uri("b")).write_bytes(gzip.compress(b"no scan"))
-    found = client.post("/scoring/entropy?run_sync=true", json={}).json()
+    found = ask("POST", "scoring/{method}", method="entropy", run_sync=True)
     assert (set(found["scores"]), set(found["failed"]), found["skipped"]) == ({"a", "c"}, {"b"}, 0)
-    again = client.post("/scoring/?run_sync=true", json={"entropy": {"model": "tiny"}}).json()
-    assert (
-        again["entropy"]["result"] | {"scores": {}, "failed": {}, "skipped": 3} == again["entropy"]["result"]
-    )
+    again = ask("POST", "scoring/", params={"entropy": {"model": "tiny"}}, run_sync=True)
+    assert again == {
+        "entropy": {"result": found | {"scores": {}, "failed": {}, "skipped": 3}, "detail": None}
+    }
 
 
-def test_stopping_answers_what_was_stopped_and_null_if_nothing_ran(client, busy):
-    assert client.delete("/scoring/").json() is None
+def test_stopping_answers_what_was_stopped_and_nothing_if_nothing_ran(ask, busy):
+    assert ask("DELETE", "scoring/") is None
     busy.append("a viewer")
-    client.post("/scoring/entropy")
-    assert client.delete("/scoring/").json()["status"] == "STOPPED"
-    assert client.get("/scoring/entropy").json()["tiny"]["state"] == "stopped"
+    ask("POST", "scoring/{method}", method="entropy")
+    assert ask("DELETE", "scoring/")["status"] == "STOPPED"
+    assert ask("GET", "scoring/{method}", method="entropy")["tiny"]["state"] == "stopped"
 
 
-def test_unknown_methods_and_models_are_named_with_those_known(client):
-    for ask in (client.get, client.post):
-        with pytest.raises(MONAILabelException) as refused:
-            ask("/scoring/nobody")
-        assert "Known: entropy" in refused.value.msg
+@pytest.mark.parametrize("verb", ["GET", "POST"])
+def test_an_unknown_method_is_named_with_those_known(ask, verb):
+    with pytest.raises(MONAILabelException) as refused:
+        ask(verb, "scoring/{method}", method="nobody")
+    assert "Known: entropy" in refused.value.msg
+
+
+def test_an_unknown_model_is_named_with_those_served(ask):
     with pytest.raises(ModelNotFoundError, match="Served: tiny"):
-        client.post("/scoring/entropy", json={"model": "spleen"})
+        ask("POST", "scoring/{method}", method="entropy", params={"model": "spleen"})
 
 
-def test_a_client_that_waits_is_told_why_a_run_ended(client, store, monkeypatch):
+def test_a_client_that_waits_is_told_why_a_run_ended(ask, store, monkeypatch):
     def refuse(*_, **__):
         raise StoreError("the disk is full")
 
     monkeypatch.setattr(store, "put_score", refuse)
     with pytest.raises(StoreError, match="disk is full"):
-        client.post("/scoring/entropy?run_sync=true")
+        ask("POST", "scoring/{method}", method="entropy", run_sync=True)
