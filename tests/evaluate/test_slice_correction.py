@@ -8,7 +8,14 @@ import pytest
 import torch
 
 from segtrust.evaluate.crossfit import HeldOut
-from segtrust.evaluate.slice_correction import CHOICES, SliceCounts, correct, evenly_spaced, summarise
+from segtrust.evaluate.slice_correction import (
+    CHOICES,
+    SliceCounts,
+    correct,
+    evenly_spaced,
+    slice_tables,
+    summarise,
+)
 from segtrust.inference import Predictor
 from segtrust.metrics import dice_per_structure
 from segtrust.models import open_version
@@ -100,6 +107,12 @@ def test_measured_on_real_scans_the_named_slices_beat_all_blind_choices():
         for budget in system["budgets"].values():
             for name in ("even, predicted", "lot, predicted", "even, all", "lot, all"):
                 assert budget["choices"][name]["less"]["low"] > 0, name
+
+
+def test_the_page_holds_the_measured_tables():
+    page = (ROOT / "docs" / "explanation" / "next-slice.md").read_text("utf-8")
+    for system in json.loads(RESULTS.read_text("utf-8"))["systems"].values():
+        assert slice_tables(system) in page
 
 
 @pytest.mark.slow
