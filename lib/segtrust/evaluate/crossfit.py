@@ -70,8 +70,8 @@ class Judged:
 class HeldOut:
     """A prediction for a scan that neither members nor calibrator have seen, on the scan's own grid.
 
-    ``labels`` ``(X, Y, Z)`` are the reference, ``probs`` ``(C, X, Y, Z)`` are calibrated, ``valid`` are voxels
-    that are no padding; ``statistics`` are the totals of the uncalibrated members.
+    ``labels`` ``(X, Y, Z)`` are the reference, ``probs`` ``(C, X, Y, Z)`` are calibrated; ``valid``: voxels
+    that are no padding; ``statistics``: totals of the uncalibrated members.
     """
 
     fold: int

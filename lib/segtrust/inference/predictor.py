@@ -274,7 +274,7 @@ class Predictor:
                     near,
                     [label.name for label in spec.labels],
                     axis=review_axis(scan.spacing),
-                    seed=zlib.crc32(scan.data.contiguous().numpy()),
+                    seed=zlib.crc32(scan.data.contiguous().numpy().data),
                 )
             ),
             steps=steps,
