@@ -21,6 +21,7 @@ import requests
 
 from segtrust.cli.label_server import LabelServer
 from segtrust.evaluate.records import software_versions
+from segtrust.inference import fingerprint
 from segtrust.label.served import ServedModel, serve_models
 from segtrust.settings import AppSettings
 from segtrust.store import StateStore
@@ -87,7 +88,7 @@ def put_scores(studies: Path, names: list[str]) -> None:
             "features": rng.normal(size=FEATURES).round(4).tolist(),
             "slices": [hint] * 3,
         }
-        store.put_score(model.score_key(name, studies / f"{name}.nii"), score, details=details)
+        store.put_score(model.score_key(name, fingerprint(studies / f"{name}.nii")), score, details=details)
 
 
 def served(state: Path) -> ServedModel:

@@ -24,6 +24,7 @@ EXAMPLES = {
     "lease_minutes": ("30", 30.0),
     "held_out_every": ("5", 5),
     "rounds_planned": ("6", 6),
+    "auto_score": ("yes", True),
     "store_in_pacs": ("mask, entropy", ("mask", "entropy")),
     "warm_up": ("0", False),
     "train_epochs": ("7", 7),
@@ -59,7 +60,7 @@ def test_all_models_are_meant_by_all_and_by_nothing(text):
 
 def test_an_unknown_setting_is_named_with_the_known_ones():
     with pytest.raises(
-        SettingError, match=r"unknown setting 'devise'. Known: band_edges, cache_scans, device"
+        SettingError, match=r"unknown setting 'devise'. Known: auto_score, band_edges, cache_scans, device"
     ):
         AppSettings.from_conf({"devise": "cpu"})
 

@@ -9,6 +9,7 @@ import pytest
 
 from conftest import publish_random_version
 from labelled_site import give_roles
+from segtrust.inference import fingerprint
 from segtrust.label import ranking
 from segtrust.label.queue import CHECK, Queue
 from segtrust.settings import AppSettings
@@ -33,7 +34,7 @@ class Site:
         self.datastore.refresh()
 
     def key(self, scan):
-        return self.served.score_key(scan, Path(self.datastore.get_image_uri(scan)))
+        return self.served.score_key(scan, fingerprint(Path(self.datastore.get_image_uri(scan))))
 
     def score(self, scores, **extra):
         for scan, score in scores.items():

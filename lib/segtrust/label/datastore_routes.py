@@ -33,7 +33,6 @@ __all__ = ["DATASTORE_ROUTES"]
 
 _Reader = Annotated[User, Depends(RBAC(platform.MONAI_LABEL_AUTH_ROLE_USER))]
 _Annotator = Annotated[User, Depends(RBAC(platform.MONAI_LABEL_AUTH_ROLE_ANNOTATOR))]
-_Admin = Annotated[User, Depends(RBAC(platform.MONAI_LABEL_AUTH_ROLE_ADMIN))]
 
 
 def _save_label(
@@ -54,14 +53,6 @@ def _save_label(
         if reviewed is not None:
             host.store.keep_review(image, *reviewed)
     return {**host.on_save_label(image, label_id), "image": image, "label": label_id}
-
-
-def _remove_label(user: _Admin, id: str, tag: str) -> dict[str, Any]:  # noqa: A002, ARG001 -- MONAI Label's
-    host: SegtrustApp = app_instance()
-    host.datastore().remove_label(id, tag)
-    if tag == DefaultLabelTag.FINAL.value:
-        host.store.withdrawn(id)
-    return {}
 
 
 def _add_image(
@@ -111,7 +102,6 @@ def _download_dataset(
 
 DATASTORE_ROUTES = (
     ("PUT", "datastore/label", _save_label),
-    ("DELETE", "datastore/label", _remove_label),
     ("PUT", "datastore/image", _add_image),
     ("GET", "datastore/image", _download_image),
     ("GET", "datastore/label", _download_label),

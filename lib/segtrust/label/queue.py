@@ -9,6 +9,7 @@ from typing import Any
 from monailabel.interfaces.datastore import Datastore
 
 from segtrust.errors import ScanError
+from segtrust.inference import fingerprint
 from segtrust.label.collect import fix_roles
 from segtrust.label.datastore import SafeDatastore
 from segtrust.label.ranking import Patients, Ranking, Rankings
@@ -101,7 +102,7 @@ class Queue:
         """What is known about the one scan that is handed out: the only one whose file is looked at."""
         pick = ranking.check.get(scan) or ranking.active[scan]
         try:
-            key = model.score_key(scan, Path(datastore.get_image_uri(scan)))
+            key = model.score_key(scan, fingerprint(Path(datastore.get_image_uri(scan))))
             found = self._store.get_score(key)
         except ScanError:  # it cannot be read, which is why it is to be checked, or is gone since
             found = None
