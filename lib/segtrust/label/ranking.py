@@ -46,7 +46,8 @@ class Ranking:
         """Read what :meth:`to_json` wrote."""
         parts: dict[bool, dict[str, Pick]] = {False: {}, True: {}}
         for entry in document:
-            parts[entry.pop("check")][entry["scan_id"]] = Pick(**entry)
+            part = parts[entry.pop("check")]
+            part[entry["scan_id"]] = Pick(**entry)
         return cls(stamp, parts[False], parts[True])
 
 
