@@ -23,7 +23,7 @@ _UNLIKE = {
     "unlike_calibration": "it is unlike the calibration scans",
 }
 _BY_DETAILS = ("foreground_random", "clasp", "diverse", "cold_start")
-_KEPT = 16
+_KEPT = 8
 
 
 @dataclass(frozen=True)
