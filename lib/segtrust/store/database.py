@@ -63,7 +63,7 @@ class Database:
         if self._db is not None and self._opened == self._now():
             return self._db
         if self._db is not None and self._opened[0] == os.getpid():
-            self._db.close()  # what it wrote goes into the file that was moved away
+            self._db.close()
         elif self._db is not None:
             _of_parents.append(self._db)  # never closed here: its locks are the parent's
         self._db = self._open()
