@@ -1,12 +1,14 @@
 """Judging the cells of an experiment: each fold by members, and by calibrators, that have not seen it."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from segtrust.calibrators import CANDIDATES, CalibrationVoxels, Calibrator, draw_voxels
@@ -21,7 +23,7 @@ from segtrust.scores import ScanScores, mean_in, score_scan
 from segtrust.training.cases import read_labelled, read_subjects
 from segtrust.uncertainty import entropy
 
-__all__ = ["CALIBRATOR", "CrossFit", "Judged", "system_name"]
+__all__ = ["CALIBRATOR", "CrossFit", "HeldOut", "Judged", "system_name"]
 
 CALIBRATOR = "distance_temperature"
 """Kind of calibrator that every system gets."""
@@ -65,6 +67,25 @@ class Judged:
 
 
 @dataclass(frozen=True)
+class HeldOut:
+    """A prediction for a scan that neither members nor calibrator have seen, on the scan's own grid.
+
+    ``labels`` ``(X, Y, Z)`` are the reference, ``probs`` ``(C, X, Y, Z)`` are calibrated; ``valid``: voxels
+    that are no padding; ``statistics``: totals of the uncalibrated members.
+    """
+
+    fold: int
+    id: str
+    subject: str
+    spacing: tuple[float, float, float] | None
+    labels: NDArray[np.integer[Any]]
+    mask: NDArray[np.uint8]
+    probs: Tensor
+    valid: NDArray[np.bool_]
+    statistics: SampleStatistics
+
+
+@dataclass(frozen=True)
 class _Case:
     id: str
     subject: str
@@ -98,6 +119,32 @@ class CrossFit:
             for scan_id in self.folds.held_out(fold):
                 yield self._judge(self._open(scan_id), fold, {n: by[fold] for n, by in calibrators.items()})
                 self.say(f"judged fold {fold} {scan_id}")
+
+    def predictions(self, cell: str, size: int) -> Iterator[HeldOut]:
+        """Predict every held-out scan by so many members of one cell behind :data:`CALIBRATOR`."""
+        chosen = next(c for c in self.experiment.cells if c.name == cell)
+        alone = replace(self.experiment, cells=(chosen,), sizes=(size,), members=size, scored=None)
+        members = {(name, fold): own[:size] for (name, fold), own in self.members.items() if name == cell}
+        fit = replace(self, experiment=alone, members=members)
+        calibrators = fit._calibrators(chosen)
+        for fold in alone.folds:
+            for scan_id in self.folds.held_out(fold):
+                case = fit._open(scan_id)
+                ((_, statistics),) = fit._statistics(case, chosen, fold)
+                probs = calibrators[fold][size, CALIBRATOR].apply(
+                    statistics.mean, _distance(case, statistics.mean)
+                )
+                yield HeldOut(
+                    fold,
+                    case.id,
+                    case.subject,
+                    case.scan.spacing,
+                    case.labels.numpy(),
+                    statistics.mean.argmax(dim=0).numpy().astype(np.uint8),
+                    probs,
+                    case.prepared.valid,
+                    statistics,
+                )
 
     def kinds(self, cell: str, size: int) -> tuple[str, ...]:
         """Kinds of calibrators that a system gets: all for the system that is scored, else one."""

@@ -18,6 +18,7 @@ from segtrust.models import ModelSpec
 from segtrust.quality import COVERAGE, Assessment, StructureAssessment, UsualError, Verdict
 from segtrust.scores import ScanScores
 from segtrust.settings import EXCESS, MAP_NAMES
+from segtrust.slices import SliceHint
 
 __all__ = ["BLIND_SPOT", "RESEARCH_ONLY", "Flag", "Prediction", "SliceHint", "StructureSummary"]
 
@@ -73,17 +74,6 @@ class StructureSummary:
             border_interval_mm=by.border_interval_mm if self.volume_ml is not None else None,
             verdict=by.verdict,
         )
-
-
-@dataclass(frozen=True)
-class SliceHint:
-    """A slice to look at first: ``index`` counts from 0 along ``axis`` of the file's voxels."""
-
-    axis: int
-    index: int
-    share: float
-    structure: str
-    reason: str
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import gc
 import threading
+import zlib
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +16,7 @@ from segtrust.calibrators import Calibrator, Identity, calibrator_from_json
 from segtrust.ensemble import RunningTotals, SampleStatistics, labels_from_probs, unit_map
 from segtrust.errors import DeviceError
 from segtrust.inference.border import border_mm
-from segtrust.inference.flags import content_flags, input_flags, slices_to_open
+from segtrust.inference.flags import content_flags, input_flags
 from segtrust.inference.members import check_device, load_member
 from segtrust.inference.prediction import Flag, Prediction, StructureSummary
 from segtrust.inference.sample_masks import SampleMasks
@@ -26,6 +27,7 @@ from segtrust.models import ModelSpec, ModelVersion
 from segtrust.quality import Assessment, FineRule, Quality, scan_features
 from segtrust.regions import BAND_MM, distance_to
 from segtrust.scores import score_scan
+from segtrust.slices import review_axis, slices_to_review
 from segtrust.uncertainty import chance_of_error, entropy, summarise_channels
 
 __all__ = ["Predictor", "pooled_samples"]
@@ -264,7 +266,17 @@ class Predictor:
                 assessment,
             ),
             flags=tuple(input_flags(scan, spec) + _unlike(assessment) + content_flags(mask, spec)),
-            slices=tuple(slices_to_open(wrong, mask, near, spec)),
+            slices=tuple(
+                slices_to_review(
+                    wrong,
+                    probs.numpy(),
+                    mask,
+                    near,
+                    [label.name for label in spec.labels],
+                    axis=review_axis(scan.spacing),
+                    seed=zlib.crc32(scan.data.contiguous().numpy().data),
+                )
+            ),
             steps=steps,
             member_maps=maps,
             assessment=assessment,

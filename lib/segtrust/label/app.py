@@ -2,7 +2,8 @@
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -36,12 +37,13 @@ from segtrust.label.names import (
     structure_labels,
 )
 from segtrust.label.pacs import Pacs
+from segtrust.label.queue import Queue
 from segtrust.label.routes import install_routes
 from segtrust.label.samples import SamplesTask
 from segtrust.label.scoring import EntropyScoring
 from segtrust.label.scoring_worker import ScoringWorker
 from segtrust.label.served import serve_models
-from segtrust.label.strategies import EntropyStrategy, OhifStrategy, UniformStrategy, chosen_model
+from segtrust.label.strategies import chosen_model, queue_strategies
 from segtrust.label.trainer import RoundTask, round_settings
 from segtrust.label.trainings import Trainings
 from segtrust.label.uploads import holds_upload
@@ -84,11 +86,12 @@ class SegtrustApp(_Host):
         self, app_dir: str, studies: str, conf: Mapping[str, str] | None, *, name: str, description: str
     ) -> None:
         given = dict(conf or {})
-        self._inferences = 0
+        self._inferences, self._counting = 0, threading.Lock()
         self.settings = AppSettings.from_conf({k: v for k, v in given.items() if k not in _PLATFORM_CONF})
         self.state_dir = state_dir_for(studies, self.settings.state_dir)
         self.served = serve_models(self.settings, self.state_dir, self.only)
         self.store = StateStore(self.state_dir / "state.sqlite")
+        self.queue = Queue(self.store, self.settings)
         self.structures = {model: structure_labels(m.spec) for model, m in self.served.items()}
         several = len(self.served) > 1
         self.bands = {m: band_labels(self.settings.band_edges, m if several else "") for m in self.served}
@@ -130,11 +133,7 @@ class SegtrustApp(_Host):
         return tasks
 
     def init_strategies(self) -> dict[str, Strategy]:
-        own = {"entropy": EntropyStrategy(self.served, self.store), "uniform": UniformStrategy()}
-        chosen = self.settings.ohif_strategy
-        if chosen not in own:
-            raise SettingError(f"`ohif_strategy` must be one of {', '.join(own)}, got {chosen!r}.")
-        return {**own, "random": OhifStrategy(chosen, own[chosen])}
+        return queue_strategies(self.served, self.queue, self.settings.ohif_strategy)
 
     def init_scoring_methods(self) -> dict[str, ScoringMethod]:
         return {"entropy": EntropyScoring(self.served, self.store)}
@@ -209,11 +208,8 @@ class SegtrustApp(_Host):
                 "another `label_tag`, or submit it."
             )
         public = {key: value for key, value in request.items() if not key.startswith("_")}
-        self._inferences += 1
-        try:
+        with self._viewer_waits():
             file, params = task({**public, "image": str(path), "description": task.description})
-        finally:
-            self._inferences -= 1
         info = {"model": model, "params": params}
         label = store.save_label(image, file, tag, info) if keep else file
         return {"label": label, "tag": DefaultLabelTag.ORIGINAL.value, "file": file, "params": params}
@@ -265,6 +261,16 @@ class SegtrustApp(_Host):
         for name in self.served if self.settings.auto_score else ():  # at start, and after a next sample
             worker.request(name)
         return {}
+
+    @contextmanager
+    def _viewer_waits(self) -> Iterator[None]:
+        with self._counting:
+            self._inferences += 1
+        try:
+            yield
+        finally:
+            with self._counting:
+                self._inferences -= 1
 
     def viewer_busy(self) -> bool:
         """Whether a viewer waits for an inference."""

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 from fastapi import BackgroundTasks, Depends, FastAPI, File, Form, HTTPException, UploadFile
 from monailabel.config import settings as platform
 from monailabel.datastore.utils.convert import binary_to_image
-from monailabel.endpoints import activelearning
 from monailabel.endpoints.infer import ResultType, send_response
 from monailabel.endpoints.user.auth import RBAC, User
 from monailabel.interfaces.utils.app import app_instance
 
 from segtrust.errors import ScanError, SettingError
+from segtrust.label.annotators import annotator
 from segtrust.label.datastore_routes import DATASTORE_ROUTES
 from segtrust.label.dicomweb import DicomwebDatastore
 from segtrust.label.failures import HANDLERS, answer_failure
@@ -140,7 +140,12 @@ def next_scan(
 ) -> object:
     """The scan that a strategy picks; in a local folder its `name`, which 3D Slicer shows, tells why."""
     # not `async`: a strategy reads the datastore, and other requests are answered meanwhile
-    found = activelearning.sample(strategy, params, user.username)
-    if found and not isinstance(app_instance().datastore(), DicomwebDatastore):
-        found["name"] = telling_name(found)
-    return found
+    host: SegtrustApp = app_instance()
+    request = {**(params or {}), "strategy": strategy, "client_id": annotator(params or {}, user)}
+    found = host.next_sample(request)
+    if not found:
+        return {}
+    sample = {**host.datastore().get_image_info(found["id"]), **found}
+    if not isinstance(host.datastore(), DicomwebDatastore):
+        sample["name"] = telling_name(sample)
+    return sample
