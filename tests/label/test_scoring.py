@@ -22,7 +22,9 @@ def test_every_unlabelled_scan_gets_the_score_of_the_library(scoring, store, ser
     assert found["scores"] == dict.fromkeys("abc", expected)
     kept = store.scores(served.version().digest, served.settings_digest())
     assert {scan: row.score for scan, row in kept.items()} == found["scores"]
-    assert kept["a"].details["scores"]["entropy"] == pytest.approx(expected)
+    details = kept["a"].details
+    assert details["scores"]["entropy"] == pytest.approx(expected)
+    assert {"structures", "slices", "class_scores", "foreground", "features"} <= set(details)
 
 
 def test_what_has_a_score_is_not_predicted_again(scoring, datastore, monkeypatch):
