@@ -29,9 +29,9 @@ def studies(tmp_path, tiny_scan):
 
 
 @pytest.fixture
-def labelled(studies):
+def labelled(studies, store):
     structures = {"liver": {"liver": 1}, "tiny": {"front": 1, "back": 2}}
-    return SafeDatastore(str(studies), structures=structures, on_served=lambda *_: None)
+    return SafeDatastore(str(studies), structures=structures, store=store, on_served=lambda *_: None)
 
 
 def roles_of(found):
@@ -88,12 +88,17 @@ def test_a_label_that_nobody_can_read_goes_to_the_round_which_says_so(labelled, 
     assert "p00_l" in labels_of("tiny", labelled)
 
 
-def test_a_process_beside_the_server_never_writes_the_index(studies, labelled):
+def test_a_process_beside_the_server_never_writes_the_index(studies, labelled, store):
     index = studies / "datastore_v2.json"
     before = index.read_bytes()
     (studies / "p00_l.nii.gz").unlink()
     beside = SafeDatastore(
-        str(studies), structures={}, on_served=lambda *_: None, frozen=True, extensions=["*.nii.gz"]
+        str(studies),
+        structures={},
+        store=store,
+        on_served=lambda *_: None,
+        frozen=True,
+        extensions=["*.nii.gz"],
     )
     beside.update_image_info("p01_l", {"note": "x"})
     assert "p00_l" not in beside.list_images()

@@ -16,6 +16,7 @@ from segtrust.inference import read_scan
 from segtrust.label.connection import connect, image_filters
 from segtrust.label.dicomweb import DicomwebDatastore
 from segtrust.label.pacs import Pacs
+from segtrust.store import StateStore
 
 BAND = "chance of error above 1 in 3"
 FRONT, BACK = "anterior hippocampus", "posterior hippocampus"
@@ -238,7 +239,11 @@ def test_a_new_server_gets_the_same_labels_from_the_pacs_for_training(
     with pacs.network.entered():
         archive = Pacs(connect(pacs.dicomweb), image_filters(), names, 60)
         fresh = DicomwebDatastore(
-            tmp_path / "cache", archive, specs={"hippocampus": version.spec}, on_served=print
+            tmp_path / "cache",
+            archive,
+            specs={"hippocampus": version.spec},
+            store=StateStore(tmp_path / "state.sqlite"),
+            on_served=print,
         )
         pairs = fresh.datalist()
     assert len(pairs) == 3

@@ -158,6 +158,7 @@ class SegtrustApp(_Host):
         return SafeDatastore(
             self.studies,
             structures=self.structures,
+            store=self.store,
             on_served=self.store.mark_served,
             frozen=background_method() == "train",
             extensions=platform.MONAI_LABEL_DATASTORE_FILE_EXT,
@@ -174,6 +175,7 @@ class SegtrustApp(_Host):
             cache_dir(self.studies),
             pacs,
             specs={name: model.spec for name, model in self.served.items()},
+            store=self.store,
             on_served=self.store.mark_served,
             frozen=background_method() == "train",
         )

@@ -69,12 +69,12 @@ class InformationTable(Database):
         Args:
             written: what was written into it.
         """
-        rows = [(_text(info), *key) for key, info in written.items()]
         with self._transaction() as db:
+            changed = db.execute("SELECT kind, id, tag FROM information WHERE written IS NOT info")
+            keys = [key for row in changed if (key := InfoKey(*row)) in written]
             db.executemany(
-                "UPDATE information SET written = ?1 WHERE kind = ?2 AND id = ?3 AND tag = ?4"
-                " AND written IS NOT ?1",
-                rows,
+                "UPDATE information SET written = ? WHERE kind = ? AND id = ? AND tag = ?",
+                [(_text(written[key]), *key) for key in keys],
             )
 
     def merge(self, found: Mapping[InfoKey, Mapping[str, Any]], when: float) -> int:
