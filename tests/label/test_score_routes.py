@@ -29,13 +29,13 @@ def worker(served, store, datastore, busy):
 
 @pytest.fixture
 def ask(worker, served, monkeypatch):
-    """``ask(method, path, ...)`` calls the function of a route."""
+    """``ask(verb, path, ...)`` calls the function of a route."""
     host = SimpleNamespace(
         scoring_worker=worker, served={"tiny": served}, info=lambda: {"scoring": {"entropy": {}}}
     )
     monkeypatch.setattr(score_routes, "app_instance", lambda: host)
     known = {(method, path): route for method, path, route in SCORE_ROUTES}
-    return lambda method, path, **options: known[method, path](DEFAULT_USER, **options)
+    return lambda verb, path, /, **options: known[verb, path](DEFAULT_USER, **options)
 
 
 def test_a_request_is_answered_at_once_and_its_state_can_be_asked_for(ask, worker, busy):

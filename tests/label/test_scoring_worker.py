@@ -9,11 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from conftest import publish_random_version
 from segtrust.errors import DeviceError, ModelNotFoundError, ScanError, StoreError
-from segtrust.inference import Predictor, fingerprint
+from segtrust.inference import Predictor, fingerprint, write_volume
 from segtrust.label import scan_scores
 from segtrust.label.scan_scores import Fingerprints, missing_scores
 from segtrust.label.scoring_worker import ScoringWorker
@@ -95,7 +96,9 @@ def test_every_scan_gets_the_score_of_the_library_and_the_status_counts_it(
     json.dumps([worker.described(run), status], allow_nan=False)
 
 
-def test_only_what_is_missing_or_outdated_is_predicted(worker, predictions, datastore, served, tiny_spec):
+def test_only_what_is_missing_or_outdated_is_predicted(
+    worker, predictions, datastore, served, tiny_spec, tmp_path
+):
     finish(worker)
     assert predictions.scans == ["a", "b", "c"]
     assert finish(worker).result()["skipped"] == 3
@@ -104,7 +107,8 @@ def test_only_what_is_missing_or_outdated_is_predicted(worker, predictions, data
     os.utime(changed, ns=(0, changed.stat().st_mtime_ns + 1))
     finish(worker)
     assert predictions.scans[3:] == ["b"]
-    datastore.save_label("a", str(changed), "final", {})
+    nothing = write_volume(np.zeros((20, 18, 16), np.uint8), np.eye(4), tmp_path / "nothing.nii.gz")
+    datastore.save_label("a", str(nothing), "final", {})
     finish(worker)
     assert predictions.scans[4:] == []
     publish_random_version(served.folder, tiny_spec, seed=3)
@@ -286,8 +290,10 @@ def test_a_state_file_that_cannot_be_written_ends_the_run_with_the_reason(worker
     run = finish(worker)
     assert (run.state, str(run.error)) == ("failed", "the disk is full")
     assert worker.described(run)["status"] == "ERROR"
+    assert store.note("scoring") == '["tiny"]', "the next start tries again"
     monkeypatch.undo()
     assert finish(worker).state == "done"
+    assert store.note("scoring") is None
 
 
 class Archive:

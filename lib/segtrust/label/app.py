@@ -116,7 +116,9 @@ class SegtrustApp(_Host):
         )
         self._auto_update_scoring = self.settings.auto_score
         rounds = {name: task for name, task in self._trainers.items() if isinstance(task, RoundTask)}
-        self.trainings = Trainings(rounds, self.served, self.datastore(), on_end=self._after_training)
+        self.trainings = Trainings(
+            rounds, self.served, self.datastore(), on_end=lambda: self.async_scoring(None)
+        )
         self.scoring_worker = ScoringWorker(self.served, self.store, self.datastore(), self.viewer_busy)
 
     def init_infers(self) -> dict[str, InferTask]:
@@ -255,14 +257,12 @@ class SegtrustApp(_Host):
         if not self._server_mode:  # a process beside the server asks the server
             return super().async_scoring(method, params) if method else {}
         worker = self.scoring_worker
-        if not method:  # MONAI Label's own calls, with `auto_score`
-            return {name: worker.described(worker.request(name)) for name in self.served}
-        model = chosen_model((params or {}).get(method) or {}, self.served)
-        return worker.described(worker.request(model.name))
-
-    def _after_training(self) -> None:
-        if self.settings.auto_score:
-            self.async_scoring(None)
+        if method:
+            model = chosen_model((params or {}).get(method) or {}, self.served)
+            return worker.described(worker.request(model.name))
+        for name in self.served if self.settings.auto_score else ():  # at start, and after a next sample
+            worker.request(name)
+        return {}
 
     @contextmanager
     def _viewer_waits(self) -> Iterator[None]:

@@ -157,7 +157,7 @@ def _stored(key: ScoreKey, prediction: Prediction) -> StoredScore:
     return StoredScore(
         key=replace(key, version_digest=prediction.digest),
         score=score,
-        details={name: params[name] for name in _KEPT if name in params},
+        details={name: params[name] for name in _KEPT} | prediction.selection_facts(),
         flags=tuple(params.get("flags", ())),
     )
 

@@ -109,9 +109,10 @@ class ScoringWorker:
         """
         with self._changed:
             ended = [run for run in self._runs.values() if run.is_open]
-            for run in ended:
-                run.stopping.set()
-                run.end("stopped")
+            for run in self._runs.values():
+                if run.state not in {"done", "stopped"}:
+                    run.stopping.set()
+                    run.end("stopped")
             self._queue.clear()
             self._changed.notify_all()
             self._keep_open()
@@ -171,7 +172,8 @@ class ScoringWorker:
         return said | run.said() | {"failed": max(said["failed"], len(run.failed))}
 
     def _keep_open(self) -> None:
-        names = [name for name, run in self._runs.items() if run.is_open]
+        """Keep what the next start takes up: also what ended by an error, such as an archive that sleeps."""
+        names = [name for name, run in self._runs.items() if run.is_open or run.state == "failed"]
         self._store.keep_note(_NOTE, json.dumps(names) if names else None)
 
     def _work(self) -> None:

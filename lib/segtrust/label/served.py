@@ -141,8 +141,8 @@ class ServedModel:
 
     @property
     def is_lent(self) -> bool:
-        """Whether a training has a device that this model served on."""
-        return bool(self._lent)
+        """Whether a training has the device that the app's setting names."""
+        return bool(self._lent) and str(check_device(self.settings.device)) in self._lent
 
     def take_back(self) -> None:
         """End what :meth:`lend` began; members are kept again from the next request on."""

@@ -43,7 +43,7 @@ class Trainings:
         rounds: Mapping[str, RoundTask],
         served: Mapping[str, ServedModel],
         datastore: Datastore,
-        on_end: Callable[[], None] = lambda: None,
+        on_end: Callable[[], object] = lambda: None,
     ) -> None:
         self._rounds = rounds
         self._served = served
