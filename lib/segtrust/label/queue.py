@@ -2,7 +2,7 @@
 
 import threading
 from collections import Counter
-from collections.abc import Set as AbstractSet
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,9 @@ from segtrust.errors import ScanError
 from segtrust.inference import fingerprint
 from segtrust.label.collect import fix_roles
 from segtrust.label.datastore import SafeDatastore
-from segtrust.label.ranking import Patients, Ranking, Rankings
+from segtrust.label.ranking import Ranking, Rankings, Waiting
 from segtrust.label.served import ServedModel
-from segtrust.roles import HELD_OUT, is_held_out
+from segtrust.roles import HELD_OUT, Role, is_held_out
 from segtrust.settings import AppSettings
 from segtrust.store import StateStore
 
@@ -45,8 +45,8 @@ class Queue:
         self._settings = settings
         self._rankings = Rankings(store, settings.rounds_planned)
         self._lock = threading.Lock()
-        self._patients: Patients = {}
-        self._held_out: list[str] = []
+        self._patients: Mapping[str, str] = {}
+        self._held_out: Mapping[str, None] = {}  # in the order in which they come
 
     def next_scan(
         self, strategy: str, model: ServedModel, datastore: Datastore, *, seed: int = 0, client_id: str = ""
@@ -65,13 +65,14 @@ class Queue:
             The scan with score, rank, reason, slices to look at first and the end of its lease, in seconds
             since 1970; ``None`` if no scan is left.
         """
-        waiting = set(datastore.get_unlabeled_images())
+        scans = frozenset(datastore.get_unlabeled_images())
         with self._lock:
-            self._learn_patients(waiting, datastore)
-            ranking = self._rankings.get(strategy, model, seed, waiting, self._patients)
-            drawn = [scan for scan in self._held_out if scan in waiting and scan not in ranking.check]
-        active = [scan for scan in ranking.active if scan in waiting]
-        check = [scan for scan in ranking.check if scan in waiting]
+            self._learn_patients(scans, datastore)
+            waiting = Waiting(scans, self._held_out, self._patients)
+            ranking = self._rankings.get(strategy, model, seed, waiting)
+            drawn = [scan for scan in self._held_out if scan in scans and scan not in ranking.check]
+        active = [scan for scan in ranking.active if scan in scans]
+        check = [scan for scan in ranking.check if scan in scans]
         by_lot = frozenset(drawn)
 
         def recorded(scan: str) -> str:
@@ -116,19 +117,20 @@ class Queue:
             "flags": [dict(flag) for flag in found.flags],
         }
 
-    def _learn_patients(self, waiting: AbstractSet[str], datastore: Datastore) -> None:
+    def _learn_patients(self, scans: frozenset[str], datastore: Datastore) -> None:
         """Look up roles when a scan is there that was not before; it gets its role now."""
-        if not isinstance(datastore, SafeDatastore) or self._patients.keys() >= waiting:
+        if not isinstance(datastore, SafeDatastore) or not scans.difference(self._patients):
             return
-        if not (found := self._store.roles()).keys() >= waiting:
+        if scans.difference(found := self._store.roles()):
             fix_roles(datastore, self._store, self._settings)
             found = self._store.roles()
-        self._patients, self._held_out = found, _by_lot(found)
+        self._patients = {scan: patient for scan, (patient, _) in found.items()}
+        self._held_out = dict.fromkeys(_by_lot(found))
 
 
-def _by_lot(patients: Patients) -> list[str]:
+def _by_lot(roles: Mapping[str, tuple[str, Role]]) -> list[str]:
     """Scans that calibrate or test, by the hash of their patient; no patient twice before all have come."""
-    held_out = [(patient, scan) for scan, (patient, role) in patients.items() if is_held_out(role)]
+    held_out = [(patient, scan) for scan, (patient, role) in roles.items() if is_held_out(role)]
     turns: Counter[str] = Counter()
     numbered = []
     for patient, scan in sorted(held_out):

@@ -7,15 +7,11 @@ from typing import Any
 from cachetools import LRUCache
 
 from segtrust.label.served import ServedModel
-from segtrust.roles import Role
 from segtrust.selection import STRATEGIES, Candidate, Pick, check_queue, order
 from segtrust.store import BriefScore, StateStore, StoredScore
 from segtrust.versions import published_versions
 
-__all__ = ["Patients", "Ranking", "Rankings"]
-
-Patients = Mapping[str, tuple[str, Role]]
-"""Scan -> hash of its patient, and role."""
+__all__ = ["Ranking", "Rankings", "Waiting"]
 
 _UNLIKE = {
     "field_of_view": "its field of view is unlike training",
@@ -24,6 +20,18 @@ _UNLIKE = {
 }
 _BY_DETAILS = ("foreground_random", "clasp", "diverse", "cold_start")
 _KEPT = 8
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """Scans without a label, those of them and of others that calibrate or test, and whose a scan is.
+
+    Patients are named by a hash; a scan that is not among them is a patient of its own.
+    """
+
+    scans: frozenset[str]
+    held_out: Collection[str]
+    patients: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -66,9 +74,7 @@ class Rankings:
         self._rounds = rounds
         self._made: LRUCache[tuple[str, str, int], Ranking] = LRUCache(_KEPT)
 
-    def get(
-        self, strategy: str, model: ServedModel, seed: int, waiting: Collection[str], patients: Patients
-    ) -> Ranking:
+    def get(self, strategy: str, model: ServedModel, seed: int, waiting: Waiting) -> Ranking:
         """The ranking of now.
 
         Args:
@@ -76,9 +82,8 @@ class Rankings:
                 scans to check.
             model: whose scores count.
             seed: of what the strategy draws.
-            waiting: scans without a label.
-            patients: whose they are, and their roles. Scans that calibrate or test are not ranked; they are
-                to be checked only if they cannot be scored.
+            waiting: the scans. Those that calibrate or test are not ranked, and are to be checked only if
+                they cannot be scored.
 
         Returns:
             The ranking; it may hold scans that wait no more.
@@ -89,24 +94,30 @@ class Rankings:
         if known is None or known.stamp != stamp:
             kept = self._store.batch(model.name, version, strategy, seed, stamp=stamp)
             known = None if kept is None else Ranking.from_json(stamp, kept)
-        if known is None or _trained(waiting, patients) - known.active.keys() - known.check.keys():
-            active, check = self._rank(strategy, model, seed, waiting, patients)
+        if known is None or self._came(strategy, known, waiting):
+            active, check = self._rank(strategy, model, seed, waiting)
             known = Ranking(stamp, {p.scan_id: p for p in active}, {p.scan_id: p for p in check})
             self._store.put_batch(model.name, version, strategy, seed, known.to_json(), stamp=stamp)
         self._made[model.name, strategy, seed] = known
         return known
 
+    @staticmethod
+    def _came(strategy: str, known: Ranking, waiting: Waiting) -> bool:
+        """Whether a scan waits that is not in a ranking; sets alone, as it is asked at every call."""
+        return strategy in STRATEGIES and bool(
+            waiting.scans.difference(known.active, known.check, waiting.held_out)
+        )
+
     def _rank(
-        self, strategy: str, model: ServedModel, seed: int, waiting: Collection[str], patients: Patients
+        self, strategy: str, model: ServedModel, seed: int, waiting: Waiting
     ) -> tuple[list[Pick], list[Pick]]:
         version, settings = model.version(), model.settings_digest()
         scores = self._store.scores if strategy in _BY_DETAILS else self._store.scores_brief
         found: Mapping[str, StoredScore | BriefScore] = scores(version.digest, settings)
-        trained = _trained(waiting, patients)
         candidates = [
-            _candidate(scan, patients.get(scan, (scan, "train"))[0], found.get(scan))
-            for scan in waiting
-            if scan in trained or (scan in found and found[scan].error is not None)
+            _candidate(scan, waiting.patients.get(scan, scan), found.get(scan))
+            for scan in waiting.scans
+            if scan not in waiting.held_out or (scan in found and found[scan].error is not None)
         ]
         check = check_queue(candidates)
         if strategy not in STRATEGIES:
@@ -119,15 +130,10 @@ class Rankings:
             round=min(done, self._rounds - 1),
             rounds=self._rounds,
             labelled_features=[
-                _features(x) for scan, x in found.items() if scan not in waiting and _features(x)
+                _features(x) for scan, x in found.items() if scan not in waiting.scans and _features(x)
             ],
         )
         return picks, check
-
-
-def _trained(waiting: Collection[str], patients: Patients) -> set[str]:
-    """Waiting scans that a model may learn from; where nobody fixes roles, all of them."""
-    return {scan for scan in waiting if scan not in patients or patients[scan][1] == "train"}
 
 
 def _candidate(scan: str, subject: str, found: StoredScore | BriefScore | None) -> Candidate:
