@@ -21,7 +21,7 @@ def open_folder(folder: str, state: str):
 
     return SafeDatastore(
         folder,
-        structures={},
+        structures={"tiny": {"front": 1, "back": 2}},
         store=StateStore(Path(state)),
         on_served=lambda *_: None,
         extensions=["*.nii.gz"],

@@ -28,7 +28,7 @@ SCANS = [f"s{number:02d}" for number in range(20)]
 @pytest.fixture
 def label(tmp_path):
     path = tmp_path / "label.nii.gz"
-    nib.save(nib.Nifti1Image(np.zeros((20, 18, 16), np.uint8), np.eye(4)), path)
+    nib.save(nib.Nifti1Image(np.ones((20, 18, 16), np.uint8), np.eye(4)), path)
     return str(path)
 
 
@@ -75,7 +75,7 @@ def test_what_plain_monai_label_changed_later_is_there_when_we_open_again(opened
     other.update_image_info("s03", {"note": "plain"})
     again = open_folder(str(folder), str(tmp_path / "state.sqlite"))
     assert again.get_label_info("s01", "final")["by"] == "plain"
-    assert again.get_label_info("s01", "final")["segtrust"]["model"] == ""
+    assert again.get_label_info("s01", "final")["segtrust"]["model"] == "tiny"
     assert again.get_label_info("s02", "original")["made by"] == "plain"
     assert again.get_image_info("s03")["note"] == "plain"
     assert again.get_label_info("s04", "final")["by"] == "annotator of s04"
@@ -127,7 +127,7 @@ def test_a_process_beside_the_server_tells_the_state_file_but_writes_no_snapshot
     assert opened.get_image_info("s00")["note"] == "x"
 
 
-def test_a_submitted_label_ends_the_lease_and_a_removed_one_gives_the_scan_back(opened, label, store):
+def test_a_submitted_label_ends_the_lease_and_a_removed_one_gives_the_scan_back(opened, label):
     state = opened._store
     assert state.lease(SCANS, "ann", strategy="entropy") == "s00"
     opened.save_label("s00", label, "original", {})

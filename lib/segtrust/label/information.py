@@ -46,7 +46,7 @@ class InformedFolder(ScanFolder):
         self._snapshot = Snapshot(self.write_snapshot)
         super().__init__(folder, **options)
         if not Path(self._datastore_config_path).exists():
-            self.write_snapshot()
+            self._snapshot.now()
 
     def get_image_info(self, image_id: str) -> dict[str, Any]:
         told: dict[str, Any] = super().get_image_info(image_id)
