@@ -191,23 +191,22 @@ def warm():
 def test_twenty_labels_keep_their_information_while_another_process_writes(
     opened, folder, label, tmp_path, warm, run
 ):
-    state = str(tmp_path / "state.sqlite")
-    other = warm.Process(target=note_images, args=(str(folder), state, 5))
+    state, stop = str(tmp_path / "state.sqlite"), tmp_path / "stop"
+    other = warm.Process(target=note_images, args=(str(folder), state, str(stop)))
     other.start()
     while opened._store.get_info(InfoKey("image", "s00")) is None:
         assert other.is_alive()
         time.sleep(0.01)
     save_all(opened, label)
-    during = other.is_alive()
-    other.join()
-    assert during, "the other process ended before the labels were saved"
-    assert other.exitcode == 0
     opened.write_snapshot()
+    stop.touch()
+    other.join()
+    assert other.exitcode == 0
     for reader in (open_folder(str(folder), state), plain(folder)):
-        assert [reader.get_label_info(s, "final").get("by") for s in SCANS] == [
-            f"annotator of {s}" for s in SCANS
-        ]
-        assert [reader.get_image_info(s).get("seen") for s in SCANS] == [4] * 20
+        told = [reader.get_label_info(s, "final").get("by") for s in SCANS]
+        assert told == [f"annotator of {s}" for s in SCANS]
+        rounds = {reader.get_image_info(s)["seen"] for s in SCANS}
+        assert len(rounds) == 1, "a note of the last round is missing"
 
 
 @pytest.mark.slow
