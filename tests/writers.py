@@ -29,7 +29,7 @@ def open_folder(folder: str, state: str):
 
 
 def note_images(folder: str, state: str, stop: str) -> None:
-    """Change the information of every scan in rounds, and write snapshots, until the file ``stop`` is there."""
+    """Change the information of every scan in rounds, with snapshots, until the file ``stop`` is there."""
     datastore, number = open_folder(folder, state), 0
     while not Path(stop).exists():
         number += 1

@@ -33,6 +33,8 @@ class InformedFolder(ScanFolder):
         options: what ``LocalDatastore`` takes.
     """
 
+    _config_ts: float  # when the snapshot was written that was read or written last
+
     def __init__(
         self,
         folder: str,
