@@ -21,17 +21,18 @@ def open_folder(folder: str, state: str):
 
     return SafeDatastore(
         folder,
-        structures={},
+        structures={"tiny": {"front": 1, "back": 2}},
         store=StateStore(Path(state)),
         on_served=lambda *_: None,
         extensions=["*.nii.gz"],
     )
 
 
-def note_images(folder: str, state: str, times: int) -> None:
-    """Change the information of every scan again and again, and write snapshots."""
-    datastore = open_folder(folder, state)
-    for number in range(times):
+def note_images(folder: str, state: str, stop: str) -> None:
+    """Change the information of every scan in rounds, with snapshots, until the file ``stop`` is there."""
+    datastore, number = open_folder(folder, state), 0
+    while not Path(stop).exists():
+        number += 1
         for scan in datastore.list_images():
             datastore.update_image_info(scan, {"seen": number})
         datastore.write_snapshot()

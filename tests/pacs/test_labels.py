@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import shutil
 import zipfile
 
 import nibabel as nib
@@ -232,20 +233,45 @@ def test_ids_that_are_no_series_of_the_pacs_lead_nowhere(server, series):
         assert answer.status_code == 404, strange
 
 
-def test_a_new_server_gets_the_same_labels_from_the_pacs_for_training(
-    server, pacs, uid, drawn, version, tmp_path
-):
+@pytest.fixture
+def open_cache(pacs, version, tmp_path):
+    """``open_cache()``: the datastore of a server that was just started, on a cache of its own."""
     names = frozenset(label.name for label in version.spec.labels)
-    with pacs.network.entered():
-        archive = Pacs(connect(pacs.dicomweb), image_filters(), names, 60)
-        fresh = DicomwebDatastore(
+
+    def opened():
+        return DicomwebDatastore(
             tmp_path / "cache",
-            archive,
+            Pacs(connect(pacs.dicomweb), image_filters(), names, 60),
             specs={"hippocampus": version.spec},
             store=StateStore(tmp_path / "state.sqlite"),
             on_served=print,
         )
-        pairs = fresh.datalist()
+
+    return opened
+
+
+def test_what_is_known_of_series_and_labels_survives_an_emptied_cache(pacs, open_cache, uid, tmp_path):
+    scan, other = uid("labelled"), uid("MR head")
+    with pacs.network.entered():
+        first = open_cache()
+        first.update_image_info(other, {"note": "x"})
+        assert first.image_path(other) is None, "a note needs no images"
+        first.update_label_info(scan, "final", {"by": "ann"})
+        before = first.get_label_info(scan, "final")
+        assert str(first.image_path(scan)) == first.get_image_uri(scan)
+        shutil.rmtree(tmp_path / "cache")
+        again = open_cache()
+        assert again.get_image_info(other)["note"] == "x"
+        assert again.get_label_info(scan, "final") | {"ts": before["ts"]} == before
+        assert (before["by"], before["segtrust"]["model"]) == ("ann", "hippocampus")
+        again.write_snapshot()
+    index = json.loads((tmp_path / "cache" / "datastore_v2.json").read_text(encoding="utf-8"))
+    assert index["objects"][scan]["labels"]["final"]["info"]["by"] == "ann"
+
+
+def test_a_new_server_gets_the_same_labels_from_the_pacs_for_training(server, pacs, open_cache, uid, drawn):
+    with pacs.network.entered():
+        pairs = open_cache().datalist()
     assert len(pairs) == 3
     assert pairs == sorted(pairs, key=lambda pair: pair["image"])
     for pair in server.get("/datastore/?output=train").json():

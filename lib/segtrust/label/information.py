@@ -33,6 +33,8 @@ class InformedFolder(ScanFolder):
         options: what ``LocalDatastore`` takes.
     """
 
+    _config_ts: float  # when the snapshot was written that was read or written last
+
     def __init__(
         self,
         folder: str,
@@ -46,7 +48,7 @@ class InformedFolder(ScanFolder):
         self._snapshot = Snapshot(self.write_snapshot)
         super().__init__(folder, **options)
         if not Path(self._datastore_config_path).exists():
-            self.write_snapshot()
+            self._snapshot.now()
 
     def get_image_info(self, image_id: str) -> dict[str, Any]:
         told: dict[str, Any] = super().get_image_info(image_id)
