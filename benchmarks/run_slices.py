@@ -19,7 +19,6 @@ from segtrust.evaluate.experiments import Folds, read_experiments
 from segtrust.evaluate.protocol import Protocol, check_data
 from segtrust.evaluate.records import software_versions
 from segtrust.evaluate.slice_correction import CHOICES, correct, summarise
-from segtrust.training.cache import train_members
 
 HERE = Path(__file__).parent
 SYSTEMS = (("long", "base", 1), ("facts", "dice_ce, instance", 5))
@@ -62,15 +61,9 @@ def main() -> int:
 def judge(args: argparse.Namespace, folds: Folds, name: str, cell: str, size: int) -> dict[str, Any]:
     """Correct every held-out scan of one experiment."""
     experiment = read_experiments(HERE / "experiments.json")[name]
-    chosen = next(c for c in experiment.cells if c.name == cell)
-    members = {
-        (cell, fold): train_members(chosen.runs(folds, fold, size), args.runs / "members")
-        for fold in experiment.folds
-    }
-    fit = CrossFit(
-        experiment, folds, members, args.runs / "probabilities", lambda line: print(line, flush=True)
-    )
-    found = [correct(scan, len(chosen.spec.labels)) for scan in fit.predictions(cell, size)]
+    fit = CrossFit.of_cell(experiment, folds, cell, size, args.runs, lambda line: print(line, flush=True))
+    n_structures = len(fit.experiment.cells[0].spec.labels)
+    found = [correct(scan, n_structures) for scan in fit.predictions()]
     corrected = [scan for scan in found if scan is not None]
     return {"empty_predictions": len(found) - len(corrected), **summarise(corrected)}
 

@@ -12,7 +12,16 @@ from segtrust.models import Label
 from segtrust.roles import patient_hash
 from segtrust.training.cohort import LabelledScan
 
-__all__ = ["BALLS", "BALLS_AS_STORED", "KEY", "give_back", "give_roles", "label_ball", "make_site", "small_files"]
+__all__ = [
+    "BALLS",
+    "BALLS_AS_STORED",
+    "KEY",
+    "give_back",
+    "give_roles",
+    "label_ball",
+    "make_site",
+    "small_files",
+]
 
 KEY = b"the key of a made-up site"
 BALLS = spec_of(

@@ -251,7 +251,6 @@ def test_a_file_that_is_moved_away_is_begun_anew(store):
     assert store.get_score(key()) is None
     store.put_score(key(), 0.5)
     assert StateStore(store.path).get_score(key()).score == 0.5
-    assert StateStore(store.path.with_name("old.sqlite")).get_score(key()).score == 0.25
 
 
 def test_an_error_inside_a_transaction_leaves_nothing_of_it(store):

@@ -9,6 +9,7 @@ from monailabel.config import settings as platform
 from monailabel.interfaces.app import MONAILabelApp
 from monailabel.utils.others.class_utils import get_class_of_subclass_from_file
 
+from labelled_site import give_roles
 from segtrust.errors import ModelNotFoundError, ScanError, SettingError
 from segtrust.label.app import SegtrustApp
 from segtrust.label.failures import LabelError
@@ -108,6 +109,7 @@ def test_options_are_of_types_that_both_viewers_send_back_unharmed(make_app, tin
 
 def test_the_key_random_follows_the_setting(make_app, tiny_model):
     app = make_app(tiny_model, ohif_strategy="uniform")
+    give_roles(app.store, {"ball": ("ball", "train")})
     assert app.next_sample({"strategy": "random", "seed": 1})["strategy"] == "uniform"
 
 

@@ -52,9 +52,10 @@ def test_a_label_tells_what_was_reviewed_and_one_that_is_removed_comes_again(tin
     info = tiny.server.get("/datastore/label/info", params={"label": sample["id"], "tag": "final"}).json()
     assert info["reviewed_slices"] == [0, 7]
 
-    others = [tiny.server.post("/activelearning/random", json={}).json()["id"] for _ in range(7)]
-    assert len({sample["id"], *others}) == 8
-    assert tiny.server.post("/activelearning/random", json={}).json() == {}  # all in somebody's hands
+    nobody = Annotator(tiny, "", ann.label)
+    others = [nobody.next("random") for _ in range(7)]
+    assert len({sample["id"], *(other.get("id") for other in others)}) == 8, others
+    assert nobody.next("random") == {}  # all are in somebody's hands
     removed = tiny.server.delete("/datastore/label", params={"id": sample["id"], "tag": "final"})
     assert removed.status_code == 200
     assert ann.next()["id"] == sample["id"]

@@ -2,6 +2,7 @@
 
 import multiprocessing
 from collections import Counter
+from itertools import chain
 
 import pytest
 from hypothesis import given, settings
@@ -110,7 +111,7 @@ def test_processes_that_ask_at_once_never_get_the_same_scan(store, tmp_path):
         asker.join()
     got = [path.read_text(encoding="utf-8").split() for path in answers]
     assert [len(scans) for scans in got] == [1, 40, 40]
-    assert max(Counter(sum(got, [])).values()) == 1
+    assert max(Counter(chain.from_iterable(got)).values()) == 1
 
 
 OPERATIONS = st.lists(

@@ -4,12 +4,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from segtrust.calibrators import CANDIDATES, CalibrationVoxels, Calibrator, draw_voxels
 from segtrust.ensemble import RunningTotals, SampleStatistics, unit_map
@@ -17,9 +17,11 @@ from segtrust.evaluate.cases import CaseRecord, evaluate_case
 from segtrust.evaluate.experiments import Cell, Experiment, Folds
 from segtrust.evaluate.probabilities import KeptSource
 from segtrust.inference.scan import PreparedScan, Scan, prepare
+from segtrust.inference.sources import FlipSource
 from segtrust.inference.windows import slide
 from segtrust.regions import distance_to
 from segtrust.scores import ScanScores, mean_in, score_scan
+from segtrust.training.cache import train_members
 from segtrust.training.cases import read_labelled, read_subjects
 from segtrust.uncertainty import entropy
 
@@ -112,6 +114,19 @@ class CrossFit:
     cache: Path
     say: Say = lambda _line: None
 
+    @classmethod
+    def of_cell(  # what is judged, and where it is kept
+        cls, experiment: Experiment, folds: Folds, cell: str, size: int, runs: Path, say: Say
+    ) -> Self:
+        """Take so many members of one cell from a folder of runs; train those that are not there."""
+        chosen = next(c for c in experiment.cells if c.name == cell)
+        members = {
+            (cell, fold): train_members(chosen.runs(folds, fold, size), runs / "members", say=say)
+            for fold in experiment.folds
+        }
+        alone = replace(experiment, cells=(chosen,), sizes=(size,), members=size, scored=None)
+        return cls(alone, folds, members, runs / "probabilities", say)
+
     def judged(self) -> Iterator[Judged]:
         """Measure every held-out scan; all systems of a scan share one band."""
         calibrators = {cell.name: self._calibrators(cell) for cell in self.experiment.cells}
@@ -120,31 +135,39 @@ class CrossFit:
                 yield self._judge(self._open(scan_id), fold, {n: by[fold] for n, by in calibrators.items()})
                 self.say(f"judged fold {fold} {scan_id}")
 
-    def predictions(self, cell: str, size: int) -> Iterator[HeldOut]:
-        """Predict every held-out scan by so many members of one cell behind :data:`CALIBRATOR`."""
-        chosen = next(c for c in self.experiment.cells if c.name == cell)
-        alone = replace(self.experiment, cells=(chosen,), sizes=(size,), members=size, scored=None)
-        members = {(name, fold): own[:size] for (name, fold), own in self.members.items() if name == cell}
-        fit = replace(self, experiment=alone, members=members)
-        calibrators = fit._calibrators(chosen)
-        for fold in alone.folds:
+    def predictions(self) -> Iterator[HeldOut]:
+        """Predict every held-out scan by the members of the one cell, behind :data:`CALIBRATOR`."""
+        (cell,), (size,) = self.experiment.cells, self.experiment.sizes
+        calibrators = self._calibrators(cell)
+        for fold in self.experiment.folds:
             for scan_id in self.folds.held_out(fold):
-                case = fit._open(scan_id)
-                ((_, statistics),) = fit._statistics(case, chosen, fold)
-                probs = calibrators[fold][size, CALIBRATOR].apply(
-                    statistics.mean, _distance(case, statistics.mean)
-                )
+                case = self._open(scan_id)
+                ((_, statistics),) = self._statistics(case, cell, fold)
+                mean = statistics.mean
                 yield HeldOut(
                     fold,
                     case.id,
                     case.subject,
                     case.scan.spacing,
                     case.labels.numpy(),
-                    statistics.mean.argmax(dim=0).numpy().astype(np.uint8),
-                    probs,
+                    mean.argmax(dim=0).numpy().astype(np.uint8),
+                    calibrators[fold][size, CALIBRATOR].apply(mean, _distance(case, mean)),
                     case.prepared.valid,
                     statistics,
                 )
+
+    def views(self, scan: HeldOut, axes: tuple[int, ...]) -> SampleStatistics:
+        """Totals over the mirrored views of a held-out scan by the first member of the one cell."""
+        (cell,) = self.experiment.cells
+        case = self._open(scan.id)
+        kept = KeptSource(cell.spec, self.members[cell.name, scan.fold][:1], self.cache)
+        totals = RunningTotals()
+        mirrored = FlipSource(nn.Identity(), axes)  # stands in for the member, which `kept` loads if it must
+        for view in mirrored.samples(
+            case.prepared.image, lambda _, image: next(kept.samples(image, partial(slide, spec=cell.spec)))
+        ):
+            totals.add(case.prepared.to_native(view, background=0))
+        return totals.finish()
 
     def kinds(self, cell: str, size: int) -> tuple[str, ...]:
         """Kinds of calibrators that a system gets: all for the system that is scored, else one."""

@@ -65,7 +65,7 @@ class Queue:
             The scan with score, rank, reason, slices to look at first and the end of its lease, in seconds
             since 1970; ``None`` if no scan is left.
         """
-        waiting = set(_unlabelled(datastore))
+        waiting = set(datastore.get_unlabeled_images())
         with self._lock:
             self._learn_patients(waiting, datastore)
             ranking = self._rankings.get(strategy, model, seed, waiting, self._patients)
@@ -124,12 +124,6 @@ class Queue:
             fix_roles(datastore, self._store, self._settings)
             found = self._store.roles()
         self._patients, self._held_out = found, _by_lot(found)
-
-
-def _unlabelled(datastore: Datastore) -> list[str]:
-    if isinstance(datastore, SafeDatastore):
-        return datastore.unlabeled_ids()
-    return list(datastore.get_unlabeled_images())
 
 
 def _by_lot(patients: Patients) -> list[str]:

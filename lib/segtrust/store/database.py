@@ -14,6 +14,7 @@ __all__ = ["Database"]
 
 _BUSY_MS = 15_000
 _WAL_PAGES = 200  # write-ahead log folded in at this length: a copy of the file alone misses little
+_of_parents: list[sqlite3.Connection] = []
 
 
 class Database:
@@ -31,7 +32,7 @@ class Database:
         self.path = path
         self._lock = threading.RLock()
         self._db: sqlite3.Connection | None = None
-        self._opened: tuple[int, int] | None = None
+        self._opened = (0, 0)
         with self._transaction("DEFERRED"):
             pass
 
@@ -59,9 +60,14 @@ class Database:
 
     def _connection(self) -> sqlite3.Connection:
         """The open file; opened anew in a forked process, and if another file is at the path."""
-        if self._db is None or self._opened != self._now():
-            self._db = self._open()
-            self._opened = self._now()
+        if self._db is not None and self._opened == self._now():
+            return self._db
+        if self._db is not None and self._opened[0] == os.getpid():
+            self._db.close()
+        elif self._db is not None:
+            _of_parents.append(self._db)  # never closed here: its locks are the parent's
+        self._db = self._open()
+        self._opened = self._now()
         return self._db
 
     def _now(self) -> tuple[int, int]:
