@@ -1,6 +1,7 @@
 """What it costs to find out which of many scans must be scored, and to say how far scoring is."""
 
 import argparse
+import os
 import platform
 import resource
 import sys
@@ -33,7 +34,10 @@ def main() -> None:
         for path in paths.values():
             path.write_bytes(path.name.encode() * 400)
         store = StateStore(Path(name) / "state.sqlite")
-        datastore = SimpleNamespace(get_unlabeled_images=lambda: list(paths), image_path=paths.get)
+        datastore = SimpleNamespace(
+            get_unlabeled_images=lambda: list(paths),
+            image_path=lambda scan_id: Path(os.path.realpath(paths[scan_id])),  # as MONAI Label finds it
+        )
         known = Fingerprints()
 
         def missing() -> int:

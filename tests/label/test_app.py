@@ -143,6 +143,31 @@ def test_nothing_is_scored_unless_somebody_asks(make_app, tiny_model):
     app = make_app(tiny_model)
     assert app.async_scoring(None) == {}
     assert app._auto_update_scoring is False
+    assert app.scoring_worker.runs() == []
+
+
+def test_with_the_setting_a_next_sample_has_scores_made_in_the_background(make_app, tiny_model):
+    app = make_app(tiny_model, auto_score="true")
+    assert app.next_sample({"strategy": "uniform"})["id"] == "ball"
+    (run,) = app.scoring_worker.runs()
+    assert app.scoring_worker.wait(run, 120)
+    assert run.scores.keys() == {"ball"}
+
+
+def test_who_asks_for_scores_in_python_gets_a_task_and_other_processes_ask_the_server(
+    make_app, tiny_model, monkeypatch
+):
+    app = make_app(tiny_model)
+    task = app.async_scoring("entropy", {"entropy": {"model": "tiny"}})
+    assert task["request"] == {"method": "entropy", "model": "tiny"}
+    assert app.scoring_worker.wait(app.scoring_worker.runs()[0], 120)
+    assert app.scoring({"method": "entropy"})["skipped"] == 1
+    asked = []
+    monkeypatch.setattr(app, "_local_request", lambda *words: asked.append(words))
+    app.server_mode(False)
+    assert app.async_scoring(None) == {}
+    app.async_scoring("entropy")
+    assert asked == [("/scoring/entropy", None, "Scoring")]
 
 
 def test_storing_in_a_pacs_without_a_pacs_stops_the_start(make_app, tiny_model):

@@ -14,7 +14,7 @@ import live_server
 from live_server import ROOT, until
 from phantoms import make_blob, write_scan
 
-SCANS = 40
+SCANS = 120  # enough that a kill falls into the scoring on a fast machine, too
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def test_scoring_goes_on_after_a_kill_while_viewers_are_served_and_does_nothing_
         assert asked.json()["status"] in {"SUBMITTED", "RUNNING"}
         seen = server.infer("tiny", "scan00", output="json")
         assert seen.status_code == 200, seen.text
-        until(lambda: status(server)["done"] > 3, 300, lambda: str(status(server)))
+        until(lambda: status(server)["done"] > 0, 300, lambda: str(status(server)))
         os.kill(server.process.pid, signal.SIGKILL)
         server.process.wait(60)
     with live_server.running_server(folder / "second", studies, conf=conf) as server:
