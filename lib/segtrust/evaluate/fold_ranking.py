@@ -11,18 +11,19 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.stats import rankdata
 
 from segtrust._files import replace_text
-from segtrust.calibrators import CANDIDATES, CalibrationVoxels, Calibrator
+from segtrust.calibrators import CANDIDATES, CalibrationVoxels, Calibrator, Identity
 from segtrust.evaluate.cases import draw_scan
 from segtrust.evaluate.crossfit import CALIBRATOR
 from segtrust.evaluate.experiments import Cell, Folds
-from segtrust.evaluate.ranking import SCORES, correlation
+from segtrust.evaluate.ranking import SCORES, paired
 from segtrust.evaluate.shifts import corrupt, shift_seed
 from segtrust.evaluate.trust import Condition
 from segtrust.inference.predictor import Predictor
 from segtrust.inference.scan import Scan, fingerprint
-from segtrust.metrics.bootstrap import cluster_bootstrap
+from segtrust.metrics.bootstrap import Interval
 from segtrust.metrics.overlap import dice_per_structure
 from segtrust.models import ModelVersion
 from segtrust.scores import ScanScores
@@ -31,7 +32,9 @@ from segtrust.training.cases import read_labelled, read_subjects
 __all__ = ["FoldRanking", "ScoredScan", "within_folds"]
 
 Say = Callable[[str], None]
+Floats = NDArray[np.float64]
 _SCHEMA = 1
+_DRAWS = 1000
 
 
 @dataclass(frozen=True)
@@ -111,7 +114,8 @@ class FoldRanking:
 
     def _predictor(self, weights: Sequence[Path]) -> Predictor:
         digest = hashlib.sha256(b"".join(path.read_bytes() for path in weights)).hexdigest()
-        return Predictor(ModelVersion(Path(), "fold", self.spec, tuple(weights), {}, {}, digest))
+        version = ModelVersion(Path(), "fold", self.spec, tuple(weights), {}, {}, digest)
+        return Predictor(version, calibrator=Identity())
 
     def _subject(self, scan_id: str) -> str:
         return self._subjects.get(scan_id, scan_id)
@@ -148,57 +152,80 @@ def within_folds(conditions: Mapping[str, Sequence[ScoredScan]]) -> dict[str, An
     Scores of one ensemble are compared with each other only, as a server would do it.
 
     Args:
-        conditions: name -> scans, the same ones in the same order for every condition.
+        conditions: name -> scans, one per subject, the same ones in the same order for every condition.
 
     Returns:
         ``{"conditions": {name: {"dice", "scans": {score: n}, "spearman": {score: {value, low, high,
         subjects}}}}, "mean": {score: ...}}``: ``scans`` have the score, ``mean`` is the mean over the
-        conditions, of which each counts the same. 95 % percentile bootstrap over subjects, 1000 draws, seed
-        0.
+        conditions, of which each counts the same. 95 % percentile bootstrap that draws subjects inside each
+        fold, 1000 draws, seed 0.
 
     Source:
         ours.
     """
     first = next(iter(conditions.values()))
-    subjects = [scan.subject for scan in first]
+    drawn = _draws(np.array([scan.fold for scan in first]))
+    figures = {
+        name: {score: _spearman(scans, score, drawn) for score in SCORES}
+        for name, scans in conditions.items()
+    }
 
-    def interval(score: str, names: Sequence[str]) -> dict[str, float | int | None]:
-        chosen = [conditions[name] for name in names]
-
-        def mean(rows: Sequence[int]) -> float:
-            return float(np.mean([_spearman(scans, rows, score) for scans in chosen]))
-
-        return cluster_bootstrap(subjects, mean).to_json()
+    def interval(figure: Floats) -> dict[str, float | int | None]:
+        known = figure[1:][np.isfinite(figure[1:])]
+        low, high = np.quantile(known, [0.025, 0.975]) if len(known) else (np.nan, np.nan)
+        return Interval(float(figure[0]), float(low), float(high), len(first)).to_json()
 
     return {
         "conditions": {
             name: {
                 "dice": float(np.nanmean([np.nanmean(scan.dice) for scan in scans])),
                 "scans": {s: sum(getattr(scan.scores, s) is not None for scan in scans) for s in SCORES},
-                "spearman": {score: interval(score, [name]) for score in SCORES},
+                "spearman": {score: interval(figures[name][score]) for score in SCORES},
             }
             for name, scans in conditions.items()
         },
-        "mean": {score: interval(score, list(conditions)) for score in SCORES},
+        "mean": {
+            score: interval(_mean(np.array([figure[score] for figure in figures.values()])))
+            for score in SCORES
+        },
     }
 
 
-def _spearman(scans: Sequence[ScoredScan], rows: Sequence[int], score: str) -> float:
-    """Mean over folds, of those where the correlation is defined."""
-    by_fold: dict[int, list[ScoredScan]] = {}
-    for row in rows:
-        by_fold.setdefault(scans[row].fold, []).append(scans[row])
-    found = [
-        correlation(
-            [getattr(scan.scores, score) for scan in each],
-            [scan.dice for scan in each],
-            kind="spearman",
-            of="dice",
-        )
-        for each in by_fold.values()
-    ]
-    known = [value for value in found if np.isfinite(value)]
-    return float(np.mean(known)) if known else float("nan")
+def _draws(folds: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """For each fold rows of scans, ``(1 + draws, scans of the fold)``; the first row has every scan once."""
+    rng = np.random.default_rng(0)
+    inside = [np.flatnonzero(folds == fold) for fold in np.unique(folds)]
+    return [np.vstack([rows, rng.choice(rows, (_DRAWS, len(rows)))]) for rows in inside]
+
+
+def _spearman(scans: Sequence[ScoredScan], score: str, drawn: Sequence[NDArray[np.int64]]) -> Floats:
+    """Mean over folds, one number per draw; folds where the correlation is not defined are left out."""
+    values, dice = paired([getattr(s.scores, score) for s in scans], [s.dice for s in scans], "dice")
+    known = np.isfinite(values) & np.isfinite(dice)
+    values, dice = np.where(known, values, np.inf), np.where(known, dice, np.inf)  # ranked behind all others
+    return _mean(np.array([_row_correlation(values[rows], dice[rows], known[rows]) for rows in drawn]))
+
+
+def _row_correlation(a: Floats, b: Floats, known: NDArray[np.bool_]) -> Floats:
+    """Spearman correlation of each row over its known entries; NaN with fewer than three or no spread."""
+    count = known.sum(axis=1)
+
+    def centred(values: Floats) -> Floats:
+        ranks = np.where(known, rankdata(values, axis=1), 0)
+        mean = ranks.sum(axis=1) / np.maximum(count, 1)
+        return np.where(known, ranks - mean[:, None], 0)
+
+    one, two = centred(a), centred(b)
+    spread = np.sqrt((one**2).sum(axis=1) * (two**2).sum(axis=1))
+    defined = (count >= 3) & (spread > 0)
+    return np.divide((one * two).sum(axis=1), spread, out=np.full(len(a), np.nan), where=defined)
+
+
+def _mean(figures: Floats) -> Floats:
+    """Mean over the first axis of what is defined."""
+    known = np.isfinite(figures)
+    total, count = np.where(known, figures, 0).sum(axis=0), known.sum(axis=0)
+    return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
 
 
 def _to_json(scan: ScoredScan) -> dict[str, Any]:
