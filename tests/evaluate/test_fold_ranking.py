@@ -1,6 +1,9 @@
 """Ranking inside folds: by hand, and on made-up subjects with members that never saw them."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +19,7 @@ from segtrust.evaluate.trust import CLEAN, Condition
 from segtrust.scores import ScanScores
 from segtrust.training.loop import Budget
 
+ROOT = Path(__file__).parents[2]
 NOISE = Condition("noise", 1)
 
 
@@ -118,3 +122,8 @@ def test_what_was_measured_is_read_again(ranking):
 def test_another_condition_is_measured_by_itself(ranking):
     made, _ = ranking
     assert [s.scores for s in made.scans(CLEAN)] != [s.scores for s in made.scans(NOISE)]
+
+
+def test_the_page_is_as_its_script_writes_it():
+    command = [sys.executable, str(ROOT / "benchmarks" / "ranking_page.py"), "--check"]
+    assert subprocess.run(command, check=False).returncode == 0, "run python benchmarks/ranking_page.py"
