@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from segtrust.selection import Candidate, Plan, cold_start, diverse, farthest_points, order, typicality
+from segtrust.selection import Candidate, Plan, order
+from segtrust.selection.diversity import cold_start, diverse, farthest_points, typicality
 
 BATCH_OF_TWO = Plan(seed=0, batch=2)
 

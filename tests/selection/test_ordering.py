@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from segtrust.errors import SettingError
-from segtrust.selection import STRATEGIES, Candidate, check_queue, interleave, order
+from segtrust.selection import STRATEGIES, Candidate, check_queue, order
 from strategies import candidate_pools
 
 every_strategy = pytest.mark.parametrize("strategy", STRATEGIES)
@@ -141,33 +141,3 @@ def test_what_cannot_be_ordered_is_refused(options, words):
 def test_a_candidate_cannot_be_changed():
     with pytest.raises(dataclasses.FrozenInstanceError):
         scan("a").score = 1.0
-
-
-# --- slots of held-out scans -------------------------------------------------------------------------------
-
-
-def test_every_fourth_slot_is_a_held_out_scan():
-    assert interleave(list("abcdef"), list("XYZ")) == list("abcXdefYZ")
-    assert interleave(list("abcdef"), list("XYZ"), served=2) == list("aXbcdYefZ")
-
-
-def test_a_list_that_has_ended_leaves_its_slots_to_the_other():
-    assert interleave(list("abcdef"), []) == list("abcdef")
-    assert interleave([], list("XYZ")) == list("XYZ")
-
-
-@given(st.integers(0, 9), st.integers(0, 9), st.integers(1, 5), st.integers(0, 9))
-def test_slots_go_on_where_they_stopped(n_train, n_held_out, every, stop):
-    train, held_out = [f"t{i}" for i in range(n_train)], [f"h{i}" for i in range(n_held_out)]
-    whole = interleave(train, held_out, every=every)
-    assert sorted(whole) == sorted(train + held_out)
-    left = whole[stop:]
-    rest = interleave(
-        [i for i in train if i in left], [i for i in held_out if i in left], every=every, served=stop
-    )
-    assert rest == left
-
-
-def test_there_is_no_less_than_one_slot():
-    with pytest.raises(SettingError, match="`every` must be at least 1, got 0"):
-        interleave(["a"], [], every=0)

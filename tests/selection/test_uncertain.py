@@ -8,16 +8,8 @@ from hypothesis import given
 from scipy import stats
 
 from segtrust.errors import SettingError
-from segtrust.selection import (
-    Candidate,
-    Plan,
-    clasp,
-    entropy,
-    foreground_random,
-    noise_exponent,
-    order,
-    power,
-)
+from segtrust.selection import Candidate, Plan, order
+from segtrust.selection.uncertain import clasp, entropy, foreground_random, noise_exponent, power
 from strategies import candidate_pools
 
 PLAN = Plan(seed=0)

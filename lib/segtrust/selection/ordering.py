@@ -1,4 +1,4 @@
-"""From a strategy's ranking to what is served: the order, the check queue, slots for held-out scans."""
+"""From a strategy's ranking to what is served: the order, and the scans that are to be checked."""
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -8,7 +8,7 @@ from segtrust.selection.candidate import BATCH, Candidate, Pick, Plan, Ranking, 
 from segtrust.selection.diversity import cold_start, diverse
 from segtrust.selection.uncertain import clasp, entropy, foreground_random, power, uniform
 
-__all__ = ["STRATEGIES", "check_queue", "interleave", "order"]
+__all__ = ["STRATEGIES", "check_queue", "order"]
 
 STRATEGIES: Mapping[str, Strategy] = MappingProxyType({
     "entropy": entropy,
@@ -89,40 +89,6 @@ def check_queue(candidates: Sequence[Candidate]) -> list[Pick]:
     """
     waiting = sorted((c for c in candidates if c.check is not None), key=lambda c: c.scan_id)
     return _picks([(c, c.check or "") for c in waiting])
-
-
-def interleave(
-    train: Sequence[str], held_out: Sequence[str], *, every: int = 4, served: int = 0
-) -> list[str]:
-    """Merge two lists so that one slot in ``every`` goes to the second.
-
-    Args:
-        train: scans of the role `train`, ranked.
-        held_out: scans that calibrate or test, in an order that no model had a part in.
-        every: the slots whose number is a multiple of this one go to ``held_out``.
-        served: slots used so far; the first slot of all has number 1.
-
-    Returns:
-        All ids; where one list has ended the other goes on.
-
-    Raises:
-        SettingError: if ``every`` is below 1.
-
-    Source:
-        ours.
-
-    Example:
-        >>> interleave(["a", "b", "c", "d"], ["X", "Y"], every=3)
-        ['a', 'b', 'X', 'c', 'd', 'Y']
-    """
-    if every < 1:
-        raise SettingError(f"`every` must be at least 1, got {every}.")
-    first, second = list(reversed(train)), list(reversed(held_out))
-    merged: list[str] = []
-    for slot in range(served + 1, served + len(train) + len(held_out) + 1):
-        due, other = (second, first) if slot % every == 0 else (first, second)
-        merged.append((due or other).pop())
-    return merged
 
 
 def _rest(waiting: Sequence[Candidate], ranked: Ranking, plan: Plan) -> Ranking:
