@@ -1,6 +1,7 @@
 """Do flags find the wrong voxels? Counts of a scan, figures over scans."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,10 @@ from sklearn.metrics import average_precision_score, precision_score, recall_sco
 
 from segtrust.error_flags import FlagRule, probability_scores
 from segtrust.evaluate.error_detection import count_errors, detection_figures, flag_figures
+from segtrust.evaluate.error_table import error_tables
 
-RESULTS = Path(__file__).parents[2] / "benchmarks" / "results" / "hippocampus-error-flags.json"
+ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "benchmarks" / "results" / "hippocampus-error-flags.json"
 
 
 def scan(scores, predicted, reference, name="a", fold=0):
@@ -103,3 +106,21 @@ def test_measured_in_the_band_the_model_knows_where_it_is_wrong():
         for goal in ("0.8", "0.9", "0.95"):
             recall = system["flags"]["entropy"][f"calibrated:{goal}"]["recall"]["pooled"]["value"]
             assert recall == pytest.approx(float(goal), abs=0.02)
+
+
+def test_the_page_holds_the_measured_tables():
+    page = (ROOT / "docs" / "explanation" / "error-flags.md").read_text("utf-8")
+    for system in json.loads(RESULTS.read_text("utf-8"))["systems"].values():
+        assert error_tables(system) in page
+
+
+def test_the_example_of_the_page_flags_anybodys_probabilities(tmp_path, monkeypatch):
+    page = (ROOT / "docs" / "explanation" / "error-flags.md").read_text("utf-8")
+    (code,) = re.findall(r"^```python\n(.*?)^```", page, re.M | re.S)
+    monkeypatch.chdir(tmp_path)
+    # a sure voxel, two sides of a border, a doubtful voxel
+    first = np.array([1.0, 0.9, 0.1, 0.45]).reshape(4, 1, 1)
+    np.save("probabilities.npy", np.stack([first, 1 - first]))
+    names = {}
+    exec(compile(code, "documentation", "exec"), names)
+    assert names["flags"].ravel().tolist() == [False, False, False, True]

@@ -128,8 +128,9 @@ def test_flags_are_the_voxels_above_the_threshold(run):
     assert params["label_names"] == {"chance of error flagged": 1}
     assert is_band(*params["label_names"])  # so it is taken out of a label that comes back
     assert (params["segtrust"]["shows"], params["segtrust"]["ignored"]) == ("flags", [])
-    flags = {"map": "margin", "rule": "fixed:0.9", "threshold": 0.9, "voxels": int(values.sum())}
-    assert params["segtrust"]["flags"] == flags | {"voxels": int((margin > np.float32(0.9)).sum())}
+    about = {"map": "margin", "rule": "fixed:0.9", "threshold": 0.9, "voxels": int(values.sum())}
+    assert params["segtrust"]["flagged"] == about
+    assert isinstance(params["segtrust"]["flags"], list)  # the reasons to look at the scan are still there
 
 
 def test_calibrated_flags_find_the_share_of_wrong_voxels_that_the_version_knows(served, run):
@@ -140,7 +141,7 @@ def test_calibrated_flags_find_the_share_of_wrong_voxels_that_the_version_knows(
     counts = ObservedErrors.of(torch.tensor([0.1, 0.5, 0.5, 0.5]), torch.ones(4))
     calibration = {**version.calibration, "observed": counts.to_json()}
     publish_version(served.folder, version.spec, version.members, calibration, {"note": "known"})
-    about = run("uncertainty", flag="calibrated:0.75", map="chance_of_error")[2]["segtrust"]["flags"]
+    about = run("uncertainty", flag="calibrated:0.75", map="chance_of_error")[2]["segtrust"]["flagged"]
     assert about["threshold"] == 0.5
     with pytest.raises(SettingError, match="got the map 'entropy'"):
         run("uncertainty", flag="calibrated:0.75")

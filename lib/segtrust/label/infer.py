@@ -170,7 +170,7 @@ class UncertaintyTask(_ModelTask):
             "threshold": finite_or_none(threshold),
             "voxels": int(np.count_nonzero(flags)),
         }
-        return flags, {"shows": "flags", "flags": about}
+        return flags, {"shows": "flags", "flagged": about}
 
     def label_names(self, request: InferRequest) -> dict[str, int]:
         return {FLAGGED: 1} if request.flag else super().label_names(request)
