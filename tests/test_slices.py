@@ -68,19 +68,19 @@ def test_errors_about_all_classes_are_twice_the_wrong_labels():
 
 def test_about_one_slice_in_ten_is_drawn_by_lot():
     drawn = [
-        h.audit for seed in range(2000) for h in hints(np.arange(1, 21)[None] / 40, seed=seed, audit=0.1)
+        h.audit for seed in range(1000) for h in hints(np.arange(1, 21)[None] / 40, seed=seed, audit=0.1)
     ]
-    assert len(drawn) == 6000
-    assert np.mean(drawn) == pytest.approx(0.1, abs=0.012)  # three standard errors of 2000 coins of .3
+    assert len(drawn) == 3000
+    assert np.mean(drawn) == pytest.approx(0.1, abs=0.015)  # three standard errors of 1000 coins of .3
 
 
 def test_every_other_slice_is_drawn_equally_often():
     wrong = np.arange(1, 7)[None] / 10
     counts = np.bincount(
-        [hints(wrong, budget=2, audit=0.5, seed=s)[1].index for s in range(5000)], minlength=6
+        [hints(wrong, budget=2, audit=0.5, seed=s)[1].index for s in range(1000)], minlength=6
     )
     assert counts[5] == 0  # the first slice is never drawn by lot
-    np.testing.assert_allclose(counts[:5] / 5000, 0.2, atol=0.02)
+    np.testing.assert_allclose(counts[:5] / 1000, 0.2, atol=0.04)
 
 
 def test_a_slice_drawn_by_lot_says_so_and_comes_last():

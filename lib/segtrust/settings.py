@@ -253,6 +253,7 @@ class InferRequest:
     device: str
     map: str = "entropy"
     show: str = "agreement"
+    flag: str = ""
     float_map: bool = False
     store_in_pacs: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
@@ -277,7 +278,7 @@ class InferRequest:
         name = str(_first(request.get("map")) or "entropy")
         if name not in (*MAP_NAMES, EXCESS):
             raise SettingError(f"`map` must be one of {', '.join((*MAP_NAMES, EXCESS))}, got {name!r}.")
-        known = _PLATFORM_KEYS | {"device", "map", "show", "store_in_pacs"}
+        known = _PLATFORM_KEYS | {"device", "flag", "map", "show", "store_in_pacs"}
         dtype = (
             str(_first(request.get("result_dtype")) or "").lower().removeprefix("np.").removeprefix("numpy.")
         )
@@ -285,6 +286,7 @@ class InferRequest:
             device=str(_first(request.get("device")) or settings.device),
             map=name,
             show=str(_first(request.get("show")) or "agreement"),
+            flag=str(_first(request.get("flag")) or ""),
             float_map=dtype in _FLOAT_TYPES,
             store_in_pacs=_read_objects(wanted)
             if (wanted := request.get("store_in_pacs"))

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from phantoms import spec_of
+from segtrust.error_flags import FlagRule
 from segtrust.errors import SettingError
 from segtrust.inference.prediction import Flag, Prediction, SliceHint, StructureSummary
 from segtrust.models import Head
@@ -101,6 +102,22 @@ def test_what_is_said_of_a_structure_goes_into_its_summary():
     }
     unknown = StructureSummary("front", 1, 7, None, 0.3, False).judged(by)
     assert (unknown.volume_interval_ml, unknown.border_interval_mm) == (None, None)
+
+
+def test_flags_take_their_threshold_from_the_band_and_hold_in_the_whole_scan():
+    # chances of error .4, .2 in the predicted voxels, 0 up to 5 mm and beyond; .3 far away, in no band
+    wrong = np.array([0.4, 0.2, *[0.0] * 5, 0.0, 0.3])
+    mask = (np.arange(9) < 2).astype(np.uint8).reshape(-1, 1, 1)
+    got = prediction([1 - wrong, wrong, 0 * wrong], mask=mask)
+    flags, threshold = got.flagged("chance_of_error", FlagRule.parse("mean"))
+    assert threshold == pytest.approx(0.6 / 7)  # two predicted voxels and five beside them
+    assert np.flatnonzero(flags).tolist() == [0, 1, 8]
+    assert flags.dtype == np.uint8
+
+
+def test_an_empty_prediction_has_no_flags():
+    flags, threshold = prediction(EVEN).flagged("entropy", FlagRule.parse("otsu"))
+    assert (int(flags.sum()), threshold) == (0, math.inf)
 
 
 def test_an_unknown_map_is_refused():

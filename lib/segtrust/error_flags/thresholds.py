@@ -113,6 +113,8 @@ class FlagRule:
     def __post_init__(self) -> None:
         if self.name not in RULES:
             raise SettingError(f"a flag rule must be one of {', '.join(RULES)}, got {self.name!r}.")
+        if not np.isfinite(self.number):
+            raise SettingError(f"the number of a flag rule must be a finite number, got {self.number:g}.")
         if not (0 < self.number <= 1 or self.name in (*_PLAIN, "mean_sd", "fixed")):
             raise SettingError(
                 f"the number of the flag rule {self.name!r} must lie above 0 and not above 1, "

@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from segtrust import uncertainty
+from segtrust.error_flags import FlagRule
 from segtrust.errors import SettingError
 from segtrust.inference.sample_masks import SampleMasks
 from segtrust.models import ModelSpec
 from segtrust.quality import COVERAGE, Assessment, StructureAssessment, UsualError, Verdict
+from segtrust.regions import BAND_MM, distance_to
 from segtrust.scores import ScanScores
 from segtrust.settings import EXCESS, MAP_NAMES
 from segtrust.slices import SliceHint
@@ -184,6 +186,28 @@ class Prediction:
         """
         bands = self.bands(edges)
         return np.where(bands > 0, bands + np.uint8(len(self.spec.labels)), self.mask)
+
+    def flagged(
+        self, name: str, rule: FlagRule, *, wrong: NDArray[np.float64] | None = None
+    ) -> tuple[NDArray[np.uint8], float]:
+        """Flag the voxels whose label may be wrong.
+
+        Args:
+            name: map whose voxels are flagged, see :meth:`map`.
+            rule: sets the threshold, from the voxels within 5 mm of the prediction.
+            wrong: for ``calibrated``: wrong voxels of labelled scans per cell of this map.
+
+        Returns:
+            ``(X, Y, Z)`` uint8, 1 where the map is above the threshold; and the threshold, infinity for an
+            empty prediction.
+
+        Raises:
+            SettingError: for an unknown map, or if ``calibrated`` has nothing to learn from.
+        """
+        values = self.map(name)
+        near = (distance_to(self.mask > 0, self.spacing) <= BAND_MM) & self.valid
+        threshold = rule.threshold(values[near], wrong=wrong)
+        return ((values > threshold) & self.valid).astype(np.uint8), threshold
 
     def params(self) -> dict[str, Any]:
         """Everything but the volumes, as JSON can hold it; what is not known is absent.
