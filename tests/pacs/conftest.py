@@ -113,7 +113,8 @@ def quick_model(tmp_path_factory):
     """Random weights on a coarse grid: seconds on a CT."""
     model = tmp_path_factory.mktemp("models") / "quick"
     labels = (Label("front", 1, 1), Label("back", 2, 2))
-    publish_random_version(model, spec_of(name="quick", labels=labels, spacing=(4.0, 4.0, 4.0), members=1))
+    fields = {"name": "quick", "labels": labels, "spacing": (4.0, 4.0, 4.0), "members": 1}
+    publish_random_version(model, spec_of(**fields, extent_mm=None))  # no scan is unlike training
     return model
 
 
