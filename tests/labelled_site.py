@@ -1,6 +1,7 @@
 """A made-up site: balls that are learnt in seconds, with labels, patients and roles."""
 
-from contextlib import contextmanager
+import sqlite3
+from contextlib import closing, contextmanager
 from dataclasses import replace
 
 import nibabel as nib
@@ -8,9 +9,19 @@ import numpy as np
 
 from phantoms import TINY_NETWORK, make_blob, publish_random_version, spec_of, write_scan
 from segtrust.models import Label
+from segtrust.roles import patient_hash
 from segtrust.training.cohort import LabelledScan
 
-__all__ = ["BALLS", "BALLS_AS_STORED", "KEY", "label_ball", "make_site", "small_files"]
+__all__ = [
+    "BALLS",
+    "BALLS_AS_STORED",
+    "KEY",
+    "give_back",
+    "give_roles",
+    "label_ball",
+    "make_site",
+    "small_files",
+]
 
 KEY = b"the key of a made-up site"
 BALLS = spec_of(
@@ -39,6 +50,21 @@ def make_site(folder, roles):
     publish_random_version(folder / "shipped" / "balls", BALLS)
     (folder / "studies").mkdir()
     return [label_ball(folder / "studies", f"s{i:02d}", role, seed=i) for i, role in enumerate(roles)]
+
+
+def give_roles(store, patients):
+    """Give new scans the roles that a test needs, scan -> (patient, role), whatever the site's key says."""
+    key = store.site_key()
+    rows = [(scan, patient_hash(patient, key), role, 0.0) for scan, (patient, role) in patients.items()]
+    with closing(sqlite3.connect(store.path, timeout=30)) as db, db:
+        db.executemany("INSERT INTO roles VALUES (?, ?, ?, ?)", rows)
+
+
+def give_back(store):
+    """Let scans without a label be handed out again, as if nobody had had them."""
+    for lease in store.leases():
+        if lease.state != "submitted":
+            store.withdrawn(lease.scan_id)
 
 
 @contextmanager

@@ -10,8 +10,8 @@ import time
 
 import pytest
 
-from segtrust.errors import SettingError
-from segtrust.parallel import parallel_map
+from segtrust.errors import DeviceError, SettingError
+from segtrust.parallel import parallel_map, parallel_results
 
 _KILLED_RUN = """
 import os, time
@@ -66,6 +66,26 @@ def first_dies(job):
         marker.touch()
         os.kill(os.getpid(), signal.SIGKILL)
     return math.isqrt(number) if number < 0 else number * number
+
+
+def always_dies(_job):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.slow
+def test_jobs_whose_process_died_are_started_again_a_few_times(tmp_path):
+    jobs = [(tmp_path / "died", number) for number in (3, 2, 5)]
+    assert parallel_map(first_dies, jobs, workers=2) == [9, 4, 25]
+    assert jobs[0][0].exists()
+    with pytest.raises(DeviceError, match=r"4 in a row died\. Does the memory suffice"):
+        parallel_map(always_dies, [1], workers=2)
+
+
+def test_each_result_comes_before_the_next_job_begins():
+    begun = []
+    results = parallel_results(lambda job: begun.append(job) or job, [1, 2, 3])
+    assert (next(results), begun) == (1, [1])
+    assert (list(results), begun) == ([2, 3], [1, 2, 3])
 
 
 @pytest.mark.slow

@@ -51,6 +51,7 @@ def test_the_hash_of_a_patient_needs_the_key():
 
 def test_only_a_scan_that_was_drawn_blindly_calibrates():
     assert role_used("calibration", ["entropy", "uniform"]) == "calibration"
+    assert role_used("test", ["check", "held_out"]) == "test"
     assert role_used("test", []) == role_used("calibration", ["entropy"]) == "volunteered"
     assert role_used("train", ["entropy"]) == "train"
 

@@ -21,6 +21,10 @@ EXAMPLES = {
     "fine_dice": ("0.7", 0.7),
     "fine_risk": ("0.1", 0.1),
     "ohif_strategy": ("uniform", "uniform"),
+    "lease_minutes": ("30", 30.0),
+    "held_out_every": ("5", 5),
+    "rounds_planned": ("6", 6),
+    "auto_score": ("yes", True),
     "store_in_pacs": ("mask, entropy", ("mask", "entropy")),
     "warm_up": ("0", False),
     "train_epochs": ("7", 7),
@@ -56,7 +60,7 @@ def test_all_models_are_meant_by_all_and_by_nothing(text):
 
 def test_an_unknown_setting_is_named_with_the_known_ones():
     with pytest.raises(
-        SettingError, match=r"unknown setting 'devise'. Known: band_edges, cache_scans, device"
+        SettingError, match=r"unknown setting 'devise'. Known: auto_score, band_edges, cache_scans, device"
     ):
         AppSettings.from_conf({"devise": "cpu"})
 
@@ -73,6 +77,9 @@ def test_an_unknown_setting_is_named_with_the_known_ones():
         ("band_edges", "0,0.2,0.4", "three rising chances"),
         ("band_edges", "0.1,0.2,1", "three rising chances"),
         ("band_edges", "a,b,c", "`band_edges` must be a number, got 'a'"),
+        ("lease_minutes", "nan", "`lease_minutes` must be above 0, .* got nan, 4 and 10"),
+        ("held_out_every", "1", "`held_out_every` at least 2 .* got 60.0, 1 and 10"),
+        ("rounds_planned", "0", "`rounds_planned` at least 1, got 60.0, 4 and 0"),
         ("keep_members", "maybe", "`keep_members` must be true or false, got 'maybe'"),
     ],
 )

@@ -2,12 +2,14 @@
 
 import multiprocessing
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from segtrust.errors import StoreError
 from segtrust.store import ScoreKey, StateStore, state_dir_for
+from segtrust.store.migrations import MIGRATIONS
 
 
 def key(scan_id="a", **changes):
@@ -155,10 +157,104 @@ def test_names_of_patients_are_not_in_the_file(store):
     assert b"Ann Example" not in b"".join(p.read_bytes() for p in store.path.parent.iterdir())
 
 
-def test_a_file_of_the_first_form_gains_roles_and_keeps_its_scores(store):
-    store.put_score(key(), 0.25)
+def of_form(path, form):
+    """A state file as an earlier version of the program left it."""
+    with closing(sqlite3.connect(path)) as db:
+        for step in MIGRATIONS[:form]:
+            db.executescript(step)
+        db.execute(f"PRAGMA user_version = {form}")
+        db.execute(
+            "INSERT INTO scores VALUES ('a', 'f1', 'v1', 's1', 1, 0.25, '{\"x\": 1}',"
+            ' \'[{"code": "empty"}, {"code": "intensity"}]\', NULL, 1.0)'
+        )
+        db.execute("INSERT INTO scores VALUES ('b', 'f2', 'v1', 's1', 1, NULL, '{}', '[]', 'cut off', 2.0)")
+        db.execute("INSERT INTO served VALUES ('a', 'ann', 'entropy', 3.0)")
+        if form > 1:
+            db.execute("INSERT INTO site VALUES ('key', X'00')")
+            db.execute("INSERT INTO roles VALUES ('a', 'hash', 'calibration', 4.0)")
+        db.commit()
+
+
+@pytest.mark.parametrize("form", [1, 2])
+def test_a_file_of_an_earlier_form_is_brought_up_without_losing_a_row(tmp_path, form):
+    path = tmp_path / "state.sqlite"
+    of_form(path, form)
+    store = StateStore(path)
+    assert store.get_score(key()).details == {"x": 1}
+    assert store.scores_brief("v1", "s1") == {
+        "a": (0.25, None, ("empty", "intensity"), "f1"),
+        "b": (None, "cut off", (), "f2"),
+    }
+    assert [served.client_id for served in store.served("a")] == ["ann"]
+    if form > 1:
+        assert store.roles() == {"a": ("hash", "calibration")}
+        assert store.site_key() == b"\x00"
+    assert store.lease(["a"], "ann", strategy="entropy") == "a"
+    assert StateStore(path).lease(["a"], "ben", strategy="entropy") is None
+
+
+def test_scores_in_brief_say_what_the_whole_rows_say(store):
+    store.put_score(key(), 0.5, flags=[{"code": "empty", "text": "y"}])
+    store.put_score(key(fingerprint="newer"), 0.75)
+    store.mark_failed(key("bad"), "cut off")
+    assert store.scores_brief("v1", "s1") == {
+        scan: (s.score, s.error, tuple(flag["code"] for flag in s.flags), s.key.fingerprint)
+        for scan, s in store.scores("v1", "s1").items()
+    }
+    assert store.scores_brief("v1", "s1")["a"].fingerprint == "newer"
+
+
+def test_scores_in_brief_never_touch_the_whole_rows(store):
     with sqlite3.connect(store.path) as db:
-        db.executescript("DROP TABLE site; DROP TABLE roles; PRAGMA user_version = 1;")
-    again = StateStore(store.path)
-    assert again.get_score(key()).score == 0.25
-    assert set(again.fix_roles({"a": "a"})) == {"a"}
+        plan = db.execute(
+            "EXPLAIN QUERY PLAN SELECT scan_id, score, error, flag_codes, fingerprint FROM scores WHERE"
+            " version_digest = 'v' AND settings_digest = 's' AND schema = 1 ORDER BY updated"
+        ).fetchall()
+    assert [row[-1].partition(" (")[0] for row in plan] == [
+        "SEARCH scores USING COVERING INDEX scores_in_brief"
+    ]
+
+
+def test_a_stamp_changes_with_every_score_of_its_version_only(store):
+    stamps = [store.scores_stamp("v1", "s1")]
+    for score in (key(), key("b"), key("b")):
+        store.put_score(score, 0.5)
+        stamps.append(store.scores_stamp("v1", "s1"))
+    assert len(set(stamps)) == 4
+    store.put_score(key(version_digest="v2"), 0.5)
+    assert store.scores_stamp("v1", "s1") == stamps[-1]
+
+
+def test_a_flag_without_a_code_is_refused(store):
+    with pytest.raises(StoreError, match="`code`"):
+        store.put_score(key(), 0.1, flags=[{"text": "y"}])
+
+
+def test_a_note_outlives_the_process_and_can_be_removed(store):
+    store.keep_note("scoring", "Müller")
+    assert StateStore(store.path).note("scoring") == "Müller"
+    store.keep_note("scoring", None)
+    assert store.note("scoring") is None
+
+
+def test_the_key_of_the_site_is_no_note(store):
+    store.site_key()
+    with pytest.raises(StoreError, match="must not be read"):
+        store.note("key")
+    with pytest.raises(StoreError, match="must not be read"):
+        store.keep_note("key", None)
+
+
+def test_a_file_that_is_moved_away_is_begun_anew(store):
+    store.put_score(key(), 0.25)
+    store.path.rename(store.path.with_name("old.sqlite"))
+    assert store.get_score(key()) is None
+    store.put_score(key(), 0.5)
+    assert StateStore(store.path).get_score(key()).score == 0.5
+
+
+def test_an_error_inside_a_transaction_leaves_nothing_of_it(store):
+    with pytest.raises(ZeroDivisionError):
+        store.lease(["a"], "ann", strategy=lambda _: 1 // 0)
+    assert store.leases() == []
+    assert store.lease(["a"], "ben", strategy="entropy") == "a"

@@ -33,15 +33,15 @@ class Trainee:
     def __init__(self, server: Server, model: str, seconds: float = 1200) -> None:
         self.server, self.model, self.seconds = server, model, seconds
 
-    def submit(self, scan, values, affine=None, names=("front", "back")):
-        """Send a final label as a viewer does."""
+    def submit(self, scan, values, affine=None, names=("front", "back"), **told):
+        """Send a final label as a viewer does; ``told`` goes with it."""
         content = gzip.compress(nib.Nifti1Image(values, np.eye(4) if affine is None else affine).to_bytes())
         info = [{"name": name, "idx": index} for index, name in enumerate(names, start=1)]
         return self.server.put(
             "/datastore/label",
             params={"image": scan},
             files={"label": ("label.nii.gz", content)},
-            data={"params": json.dumps({"label_info": info} if names else {})},
+            data={"params": json.dumps(({"label_info": info} if names else {}) | told)},
         )
 
     def start(self, **options):

@@ -4,15 +4,19 @@ import logging
 import multiprocessing
 import os
 import threading
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
 import torch
 
-from segtrust.errors import SettingError
+from segtrust.errors import DeviceError, SettingError
 
-__all__ = ["parallel_map"]
+__all__ = ["parallel_map", "parallel_results"]
+
+logger = logging.getLogger(__name__)
 
 J = TypeVar("J")
 R = TypeVar("R")
@@ -28,7 +32,8 @@ def parallel_map(
     Args:
         function: a function of a module, so that another process can import it.
         jobs: its arguments; they and the results must be picklable.
-        workers: processes, each with one thread of PyTorch; 1 stays in this process.
+        workers: processes, each with one thread of PyTorch; 1 stays in this process. The jobs of one that
+            died are started again.
         ray: address of a Ray cluster, or ``local`` for one of ``workers`` processes that ends with the call.
             It decides itself how many jobs run at once and starts a job again whose worker died. Its machines
             need segtrust and the files that the jobs name.
@@ -39,6 +44,7 @@ def parallel_map(
 
     Raises:
         SettingError: if Ray is asked for and not installed, or does not answer at that address.
+        DeviceError: if workers die again and again.
         Exception: the first error of any job; jobs that have not begun then are dropped.
 
     Source:
@@ -49,18 +55,64 @@ def parallel_map(
         >>> parallel_map(abs, [-1, 2])
         [1, 2]
     """
+    return list(parallel_results(function, jobs, workers=workers, ray=ray, gpus=gpus))
+
+
+def parallel_results(
+    function: Callable[[J], R], jobs: Iterable[J], *, workers: int = 1, ray: str | None = None, gpus: int = 0
+) -> Iterator[R]:
+    """Like :func:`parallel_map`, but each result comes as soon as it and those before it are there.
+
+    Args:
+        function: as there.
+        jobs: as there.
+        workers: as there.
+        ray: as there.
+        gpus: as there.
+
+    Yields:
+        The results in order of the jobs.
+
+    Raises:
+        SettingError: as there.
+        DeviceError: as there.
+        Exception: as there.
+
+    Source:
+        ours.
+    """
     if ray is not None:
-        return _ray_map(function, jobs, workers=workers, address=ray, gpus=gpus)
-    if workers == 1:
-        return [function(job) for job in jobs]
+        yield from _ray_results(function, jobs, workers=workers, address=ray, gpus=gpus)
+    elif workers == 1:
+        yield from map(function, jobs)
+    else:
+        yield from _process_results(function, list(jobs), workers)
+
+
+def _process_results(function: Callable[[J], R], jobs: list[J], workers: int) -> Iterator[R]:
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_start_worker) as pool:
-        return list(pool.map(function, jobs))
+    deaths = 0
+    while jobs:
+        done = 0
+        try:
+            with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_start_worker) as pool:
+                for result in pool.map(function, jobs):
+                    done += 1
+                    yield result
+        except BrokenProcessPool as error:  # which ends all its workers
+            deaths = 1 if done else deaths + 1
+            if deaths > _RETRIES:
+                raise DeviceError(
+                    f"a worker process must live until its job is done, but {deaths} in a row died. Does the "
+                    "memory suffice for so many? Use fewer workers."
+                ) from error
+            logger.warning("A worker process died; %d jobs are started again", len(jobs) - done)
+        jobs = jobs[done:]
 
 
-def _ray_map(
+def _ray_results(
     function: Callable[[J], R], jobs: Iterable[J], *, workers: int, address: str, gpus: int
-) -> list[R]:
+) -> Iterator[R]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would report its use to its makers
     try:
         import ray  # noqa: PLC0415  # an extra
@@ -75,7 +127,9 @@ def _ray_map(
         ) from error
     try:
         run: Any = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=_RETRIES)(_in_one_thread)
-        return list(ray.get([run.remote(function, job) for job in jobs]))
+        waiting = deque(run.remote(function, job) for job in jobs)
+        while waiting:
+            yield ray.get(waiting.popleft())
     finally:
         ray.shutdown()
 

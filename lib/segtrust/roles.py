@@ -12,17 +12,30 @@ from typing import Literal, get_args
 
 from segtrust.errors import SettingError
 
-__all__ = ["BLIND", "FRACTIONS", "ROLES", "Role", "fold_of", "patient_hash", "role_of", "role_used"]
+__all__ = [
+    "BLIND",
+    "FRACTIONS",
+    "HELD_OUT",
+    "ROLES",
+    "Role",
+    "fold_of",
+    "is_held_out",
+    "patient_hash",
+    "role_of",
+    "role_used",
+]
 
 Role = Literal["train", "calibration", "test", "volunteered"]
 ROLES: tuple[Role, ...] = get_args(Role)
 
 FRACTIONS: Mapping[Role, float] = MappingProxyType({"train": 0.75, "calibration": 0.15, "test": 0.10})
-"""Share of patients of each role; the queue serves the last two in every fourth slot."""
+"""Share of patients of each role; the queue serves the last two in every fourth turn."""
 
+HELD_OUT = "held_out"
+"""What the state file notes when the queue hands out a scan that calibrates or tests."""
 
-BLIND = ("uniform",)
-"""Strategies whose picks do not depend on what a model thinks of a scan."""
+BLIND = (HELD_OUT, "uniform")
+"""Ways to hand out a scan that do not depend on what a model thinks of it."""
 
 
 def role_of(subject: str, key: bytes, fractions: Mapping[Role, float] = FRACTIONS) -> Role:
@@ -61,6 +74,25 @@ def role_of(subject: str, key: bytes, fractions: Mapping[Role, float] = FRACTION
         if drawn < upper:
             return role
     return role  # rounding: the shares sum to a little less than 1
+
+
+def is_held_out(role: Role) -> bool:
+    """Whether scans of a role measure a model and are never ranked by what it thinks of them.
+
+    Args:
+        role: of a patient.
+
+    Returns:
+        True for calibration and test.
+
+    Source:
+        ours.
+
+    Example:
+        >>> is_held_out("test"), is_held_out("volunteered")
+        (True, False)
+    """
+    return role in ("calibration", "test")
 
 
 def role_used(role: Role, strategies: Iterable[str]) -> Role:

@@ -94,6 +94,19 @@ class AppSettings:
     ohif_strategy: str = _setting(
         "entropy", "strategy behind the key `random`, the only one OHIF's button can call"
     )
+    lease_minutes: float = _setting(
+        60.0, "how long a scan stays with somebody who gives no name; with a name it is a day"
+    )
+    held_out_every: int = _setting(
+        4, "every so many turns the queue hands out a scan that calibrates or tests, drawn by lot"
+    )
+    rounds_planned: int = _setting(
+        10, "rounds of training planned; `clasp` draws with less noise in later ones"
+    )
+    auto_score: bool = _setting(
+        False,
+        "score unlabelled scans in the background unasked: at start, after a training, after a next sample",
+    )
     store_in_pacs: tuple[str, ...] = _setting(
         (),
         "what each inference stores in the PACS: `none`, `mask`, `entropy`, ... (docs/how-to/pacs.md)",
@@ -119,6 +132,11 @@ class AppSettings:
             raise SettingError(f"`precision` must be fp32 or bf16, got {self.precision!r}.")
         if self.cache_scans < 1:
             raise SettingError(f"`cache_scans` must be at least 1, got {self.cache_scans}.")
+        if not self.lease_minutes > 0 or self.held_out_every < 2 or self.rounds_planned < 1:
+            raise SettingError(
+                "`lease_minutes` must be above 0, `held_out_every` at least 2 and `rounds_planned` at least "
+                f"1, got {self.lease_minutes}, {self.held_out_every} and {self.rounds_planned}."
+            )
         edges = self.band_edges
         if len(edges) != 3 or not 0 < edges[0] < edges[1] < edges[2] < 1:
             raise SettingError(
@@ -194,6 +212,10 @@ _READERS: dict[str, Any] = {
     "fine_dice": lambda text: _number(text, "fine_dice", float),
     "fine_risk": lambda text: _number(text, "fine_risk", float),
     "ohif_strategy": str,
+    "lease_minutes": lambda text: _number(text, "lease_minutes", float),
+    "held_out_every": lambda text: _number(text, "held_out_every", int),
+    "rounds_planned": lambda text: _number(text, "rounds_planned", int),
+    "auto_score": lambda text: parse_bool(text, "auto_score"),
     "store_in_pacs": _read_objects,
     "warm_up": lambda text: parse_bool(text, "warm_up"),
     "train_epochs": lambda text: _number(text, "train_epochs", int),
@@ -231,6 +253,7 @@ class InferRequest:
     device: str
     map: str = "entropy"
     show: str = "agreement"
+    flag: str = ""
     float_map: bool = False
     store_in_pacs: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
@@ -255,7 +278,7 @@ class InferRequest:
         name = str(_first(request.get("map")) or "entropy")
         if name not in (*MAP_NAMES, EXCESS):
             raise SettingError(f"`map` must be one of {', '.join((*MAP_NAMES, EXCESS))}, got {name!r}.")
-        known = _PLATFORM_KEYS | {"device", "map", "show", "store_in_pacs"}
+        known = _PLATFORM_KEYS | {"device", "flag", "map", "show", "store_in_pacs"}
         dtype = (
             str(_first(request.get("result_dtype")) or "").lower().removeprefix("np.").removeprefix("numpy.")
         )
@@ -263,6 +286,7 @@ class InferRequest:
             device=str(_first(request.get("device")) or settings.device),
             map=name,
             show=str(_first(request.get("show")) or "agreement"),
+            flag=str(_first(request.get("flag")) or ""),
             float_map=dtype in _FLOAT_TYPES,
             store_in_pacs=_read_objects(wanted)
             if (wanted := request.get("store_in_pacs"))

@@ -18,6 +18,7 @@ __all__ = [
     "chance_of_error",
     "entropy",
     "expected_entropy",
+    "gini_impurity",
     "mutual_information",
     "normalise",
     "probability_margin",
@@ -205,6 +206,36 @@ def variation_ratio(probs: Tensor, *, head: HeadKind = "softmax") -> Tensor:
 
 chance_of_error = variation_ratio
 """The same formula under the name that a map of calibrated probabilities has for its readers."""
+
+
+def gini_impurity(probs: Tensor, *, head: HeadKind = "softmax", normalize: bool = False) -> Tensor:
+    r"""Chance that two labels drawn from the probabilities differ; high means unsure.
+
+    .. math:: G = 1 - \sum_c p_c^2
+
+    Args:
+        probs: probabilities, ``(B, C, *spatial)``.
+        head: for ``sigmoid`` the two classes of each channel are "yes" and "no".
+        normalize: divide by the maximum, ``1 - 1/C`` or 1/2, so that the range is [0, 1].
+
+    Returns:
+        ``(B, *spatial)`` for softmax, ``(B, C, *spatial)`` for sigmoid; unitless.
+
+    Raises:
+        ShapeError: if there is no class axis.
+        ProbabilityError: if the values are not probabilities.
+
+    Source:
+        Gini 1912; one reading of the "variation" of Some & Namboodiri, arXiv:2406.14201.
+
+    Example:
+        >>> gini_impurity(torch.tensor([[0.75, 0.25]]))
+        tensor([0.3750])
+    """
+    check_probs(probs, head=head)
+    equal = probs.square().sum(dim=1) if head == "softmax" else probs.square() + (1 - probs).square()
+    most = 1 - 1 / (probs.shape[1] if head == "softmax" else 2)
+    return (1 - equal) / (most if normalize else 1)
 
 
 def vote_disagreement(votes: Tensor, *, n_samples: int) -> Tensor:

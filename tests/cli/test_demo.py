@@ -133,7 +133,8 @@ def test_demo_ranks_the_template_scans_and_writes_the_page(tmp_path, capsys):
     assert [rank for rank, _, _ in ranked] == ["1", "2", "3"]
     scores = [float(score) for _, _, score in ranked]
     assert scores == sorted(scores, reverse=True)
-    assert f"next scan to label, says the server: {ranked[0][1]}" in printed
+    served = re.search(r"next scan to label, says the server: (\w+)", printed)[1]
+    assert served in {name for _, name, _ in ranked}  # not always the first: a quarter is not ranked
     page = (tmp_path / "report.html").read_text("utf-8")
     assert page.count("<article") == 3
     assert page.count("<svg") == 3 * 3 * 2

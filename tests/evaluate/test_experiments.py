@@ -17,6 +17,7 @@ from segtrust.evaluate.findings import findings
 from segtrust.evaluate.probabilities import KeptSource
 from segtrust.evaluate.protocol import Protocol
 from segtrust.inference.members import build_network, save_weights
+from segtrust.metrics import dice_per_structure, voxel_totals
 from segtrust.models import Label
 from segtrust.training.cache import train_members
 from segtrust.training.loop import Budget
@@ -56,16 +57,21 @@ def experiment():
 
 
 @pytest.fixture(scope="module")
-def judged(experiment, folds, tmp_path_factory):
-    cache = tmp_path_factory.mktemp("cache")
+def kept(tmp_path_factory):
+    """Folder in which members and their probabilities are kept."""
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="module")
+def judged(experiment, folds, kept):
     runs = experiment.runs(folds)
-    weights = dict(zip(((r.name, r.seed) for r in runs), train_members(runs, cache), strict=True))
+    weights = dict(zip(((r.name, r.seed) for r in runs), train_members(runs, kept / "members"), strict=True))
     members = {
         (cell.name, fold): [weights[r.name, r.seed] for r in cell.runs(folds, fold, 2)]
         for cell in experiment.cells
         for fold in (0, 1)
     }
-    return list(CrossFit(experiment, folds, members, cache / "probabilities").judged())
+    return list(CrossFit(experiment, folds, members, kept / "probabilities").judged())
 
 
 def test_no_subject_is_trained_on_and_judged_in_one_fold(folds):
@@ -114,6 +120,24 @@ def test_findings_are_plain_numbers_with_a_row_per_system(experiment, judged):
     assert set(found["differences"]["systems"]) == {name}
     one, two = (found["systems"][n]["nll_band"]["value"] for n in (name, found["differences"]["base"]))
     assert found["differences"]["systems"][name]["nll_band"]["value"] == pytest.approx(one - two)
+
+
+def test_held_out_predictions_are_those_that_were_judged_and_train_nothing(experiment, folds, judged, kept):
+    said = []
+    fit = CrossFit.of_cell(experiment, folds, "ce", 2, kept, said.append)
+    found = list(fit.predictions())
+    assert not [line for line in said if "epoch" in line]
+    assert [(scan.fold, scan.id, scan.subject) for scan in found] == [
+        (j.fold, j.record.id, j.record.subject) for j in judged
+    ]
+    for scan, j in zip(found, judged, strict=True):
+        dice = dice_per_structure(scan.mask, scan.labels, 1)
+        np.testing.assert_array_equal(dice, j.record.dice[system_name("ce", 2)])
+        valid = torch.from_numpy(scan.valid)
+        nll = voxel_totals(scan.probs, torch.from_numpy(scan.labels), valid).nll
+        assert nll == pytest.approx(j.record.totals[system_name("ce", 2, CALIBRATOR)]["volume"].nll)
+    # without a mirror there is one view: what the first member sees
+    assert (fit.views(found[0], (0, 1)).n_samples, fit.views(found[0], ()).n_samples) == (4, 1)
 
 
 def test_what_a_member_answered_once_is_read_again_bit_by_bit(tmp_path):

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from phantoms import make_blob, spec_of, store_otherwise
+from phantoms import spec_of, store_otherwise
 from segtrust.inference import read_scan
-from segtrust.inference.flags import content_flags, input_flags, slices_to_open
+from segtrust.inference.flags import content_flags, input_flags
 from segtrust.inference.scan import Scan
 
 RANGES = ((20.0, 30.0), (30.0, 40.0), (40.0, 50.0))
@@ -104,39 +104,3 @@ def test_an_empty_prediction_is_one_flag_of_its_own():
 
 def test_a_complete_prediction_has_no_flag():
     assert content_flags(np.array([0, 1, 2], np.uint8), spec_of()) == []
-
-
-def hints(error, mask=None, near=None, count=3):
-    error = np.asarray(error, np.float32).reshape(1, -1, np.shape(error)[-1])
-    mask = np.ones(error.shape, np.uint8) if mask is None else np.asarray(mask, np.uint8).reshape(error.shape)
-    near = np.ones(error.shape, bool) if near is None else np.asarray(near, bool).reshape(error.shape)
-    return slices_to_open(error, mask, near, spec_of(), count=count)
-
-
-def test_the_slice_with_most_expected_error_comes_first():
-    # sums per slice: .3, .9, .6 of 1.8
-    got = hints([[0.1, 0.5, 0.3], [0.2, 0.4, 0.3]])
-    assert [(h.axis, h.index) for h in got] == [(2, 1), (2, 2), (2, 0)]
-    assert [h.share for h in got] == pytest.approx([0.5, 1 / 3, 1 / 6], abs=1e-6)
-    assert got[0].reason == "about 1 voxels are expected to be wrong here"
-
-
-def test_error_far_from_the_prediction_does_not_count():
-    assert [h.index for h in hints([[0.9, 0.1]], near=[[0, 1]])] == [1]
-
-
-def test_slices_without_expected_error_are_not_listed():
-    assert [h.index for h in hints([[0.0, 0.5, 0.0]])] == [1]
-    assert hints([[0.0, 0.0]]) == []
-
-
-def test_the_structure_with_most_expected_error_is_named():
-    assert hints([[0.1], [0.4]], mask=[[1], [2]])[0].structure == "back"
-
-
-def test_a_blob_is_found_in_its_middle_slice():
-    scan = make_blob((9, 9, 9), radius=2.0)
-    error = (scan.data[0] / 200).numpy()
-    assert (
-        slices_to_open(error, np.ones((9, 9, 9), np.uint8), np.ones((9, 9, 9), bool), spec_of())[0].index == 4
-    )

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 from phantoms import spec_of
+from segtrust.error_flags import FlagRule
 from segtrust.errors import SettingError
 from segtrust.inference.prediction import Flag, Prediction, SliceHint, StructureSummary
 from segtrust.models import Head
 from segtrust.quality import StructureAssessment, UsualError
-from segtrust.scores import ScanScores
+from segtrust.scores import ScanScores, StructureScores
 from segtrust.settings import MAP_NAMES
 
 
@@ -103,6 +104,22 @@ def test_what_is_said_of_a_structure_goes_into_its_summary():
     assert (unknown.volume_interval_ml, unknown.border_interval_mm) == (None, None)
 
 
+def test_flags_take_their_threshold_from_the_band_and_hold_in_the_whole_scan():
+    # chances of error .4, .2 in the predicted voxels, 0 up to 5 mm and beyond; .3 far away, in no band
+    wrong = np.array([0.4, 0.2, *[0.0] * 5, 0.0, 0.3])
+    mask = (np.arange(9) < 2).astype(np.uint8).reshape(-1, 1, 1)
+    got = prediction([1 - wrong, wrong, 0 * wrong], mask=mask)
+    flags, threshold = got.flagged("chance_of_error", FlagRule.parse("mean"))
+    assert threshold == pytest.approx(0.6 / 7)  # two predicted voxels and five beside them
+    assert np.flatnonzero(flags).tolist() == [0, 1, 8]
+    assert flags.dtype == np.uint8
+
+
+def test_an_empty_prediction_has_no_flags():
+    flags, threshold = prediction(EVEN).flagged("entropy", FlagRule.parse("otsu"))
+    assert (int(flags.sum()), threshold) == (0, math.inf)
+
+
 def test_an_unknown_map_is_refused():
     with pytest.raises(SettingError, match=r"`map` must be one of entropy, .*, got 'aleatoric'"):
         prediction(EVEN).map("aleatoric")
@@ -144,6 +161,19 @@ def test_the_answer_says_what_it_rests_on_and_what_it_is_not_for():
     assert params["flags"] == [{"code": "structure_missing", "text": "back was not found"}]
     assert "not for diagnosis" in params["limits"]
     assert "never trained on" in params["limits"]
+
+
+def test_strategies_read_facts_that_json_can_hold():
+    details = {1: StructureScores(*[0.1] * 5, class_score=0.25), 2: StructureScores(*[None] * 5)}
+    scores = ScanScores(0.3, None, 0.4, None, None, None, 0.1, {1: 0.3, 2: None}, details)
+    facts = prediction(EVEN, scores=scores, features=(1 / 3, 123456.0)).selection_facts()
+    assert facts == {
+        "class_scores": {"1": 0.25},
+        "foreground": {"1": 7, "2": 0},
+        "features": [0.33333, 123460.0],
+    }
+    assert json.loads(json.dumps(facts)) == facts
+    assert prediction(EVEN).selection_facts()["features"] == []
 
 
 def test_a_prediction_knows_whether_it_is_calibrated():

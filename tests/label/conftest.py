@@ -39,7 +39,7 @@ def handed_out():
 
 
 @pytest.fixture
-def datastore(tmp_path, tiny_scan, handed_out):
+def datastore(tmp_path, tiny_scan, handed_out, store):
     """Three scans `a`, `b`, `c` of the same ball."""
     folder = tmp_path / "studies"
     folder.mkdir()
@@ -48,6 +48,7 @@ def datastore(tmp_path, tiny_scan, handed_out):
     return SafeDatastore(
         str(folder),
         structures=STRUCTURES,
+        store=store,
         on_served=lambda *entry: handed_out.append(entry),
         extensions=["*.nii.gz", "*.nii", "*.nrrd"],
     )

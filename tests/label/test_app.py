@@ -9,6 +9,7 @@ from monailabel.config import settings as platform
 from monailabel.interfaces.app import MONAILabelApp
 from monailabel.utils.others.class_utils import get_class_of_subclass_from_file
 
+from labelled_site import give_roles
 from segtrust.errors import ModelNotFoundError, ScanError, SettingError
 from segtrust.label.app import SegtrustApp
 from segtrust.label.failures import LabelError
@@ -108,6 +109,7 @@ def test_options_are_of_types_that_both_viewers_send_back_unharmed(make_app, tin
 
 def test_the_key_random_follows_the_setting(make_app, tiny_model):
     app = make_app(tiny_model, ohif_strategy="uniform")
+    give_roles(app.store, {"ball": ("ball", "train")})
     assert app.next_sample({"strategy": "random", "seed": 1})["strategy"] == "uniform"
 
 
@@ -141,6 +143,31 @@ def test_nothing_is_scored_unless_somebody_asks(make_app, tiny_model):
     app = make_app(tiny_model)
     assert app.async_scoring(None) == {}
     assert app._auto_update_scoring is False
+    assert app.scoring_worker.runs() == []
+
+
+def test_with_the_setting_a_next_sample_has_scores_made_in_the_background(make_app, tiny_model):
+    app = make_app(tiny_model, auto_score="true")
+    assert app.next_sample({"strategy": "uniform"})["id"] == "ball"
+    (run,) = app.scoring_worker.runs()
+    assert app.scoring_worker.wait(run, 120)
+    assert run.scores.keys() == {"ball"}
+
+
+def test_who_asks_for_scores_in_python_gets_a_task_and_other_processes_ask_the_server(
+    make_app, tiny_model, monkeypatch
+):
+    app = make_app(tiny_model)
+    task = app.async_scoring("entropy", {"entropy": {"model": "tiny"}})
+    assert task["request"] == {"method": "entropy", "model": "tiny"}
+    assert app.scoring_worker.wait(app.scoring_worker.runs()[0], 120)
+    assert app.scoring({"method": "entropy"})["skipped"] == 1
+    asked = []
+    monkeypatch.setattr(app, "_local_request", lambda *words: asked.append(words))
+    app.server_mode(False)
+    assert app.async_scoring(None) == {}
+    app.async_scoring("entropy")
+    assert asked == [("/scoring/entropy", None, "Scoring")]
 
 
 def test_storing_in_a_pacs_without_a_pacs_stops_the_start(make_app, tiny_model):

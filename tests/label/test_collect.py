@@ -29,9 +29,9 @@ def studies(tmp_path, tiny_scan):
 
 
 @pytest.fixture
-def labelled(studies):
+def labelled(studies, store):
     structures = {"liver": {"liver": 1}, "tiny": {"front": 1, "back": 2}}
-    return SafeDatastore(str(studies), structures=structures, on_served=lambda *_: None)
+    return SafeDatastore(str(studies), structures=structures, store=store, on_served=lambda *_: None)
 
 
 def roles_of(found):
@@ -61,6 +61,22 @@ def test_a_scan_drawn_by_lot_keeps_its_role_and_one_chosen_by_its_score_does_not
     assert (found[first], found[second]) == ("calibration", "volunteered")
 
 
+def test_a_scan_that_measures_the_model_is_left_out_if_slices_of_it_were_not_looked_at(labelled, store):
+    _, roles = fix_roles(labelled, store, BY_PATIENT)
+    said, silent, partial = sorted(scan for scan, role in roles.items() if role == "calibration")[:3]
+    learnt = next(scan for scan, role in roles.items() if role == "train")
+    for scan in (said, silent, partial):
+        store.mark_served(scan, "user", "held_out")
+    store.keep_review(said, "all", 16)
+    for scan in (partial, learnt):
+        store.keep_review(scan, [3, 4], 16)
+    found = collect_labelled("tiny", labelled, store, BY_PATIENT)
+    assert {roles_of(found)[scan] for scan in (said, silent)} == {"calibration"}
+    assert list(found.left_out) == [partial]
+    assert "must be looked at in every slice" in found.left_out[partial]
+    assert roles_of(found)[learnt] == "train"
+
+
 def test_a_label_that_was_put_into_the_folder_belongs_to_the_model_whose_values_it_has(labelled):
     assert set(labels_of("tiny", labelled)) == set(SCANS)
     assert labels_of("liver", labelled) == {}
@@ -72,12 +88,17 @@ def test_a_label_that_nobody_can_read_goes_to_the_round_which_says_so(labelled, 
     assert "p00_l" in labels_of("tiny", labelled)
 
 
-def test_a_process_beside_the_server_never_writes_the_index(studies, labelled):
+def test_a_process_beside_the_server_never_writes_the_index(studies, labelled, store):
     index = studies / "datastore_v2.json"
     before = index.read_bytes()
     (studies / "p00_l.nii.gz").unlink()
     beside = SafeDatastore(
-        str(studies), structures={}, on_served=lambda *_: None, frozen=True, extensions=["*.nii.gz"]
+        str(studies),
+        structures={},
+        store=store,
+        on_served=lambda *_: None,
+        frozen=True,
+        extensions=["*.nii.gz"],
     )
     beside.update_image_info("p01_l", {"note": "x"})
     assert "p00_l" not in beside.list_images()

@@ -14,15 +14,21 @@ import pytest
 from monailabel.interfaces.exception import ImageNotFoundException
 
 from segtrust.label.failures import LabelError, PathError
+from segtrust.store import StateStore
 
 BAND = "chance of error above 1 in 3"
 
 
 @pytest.fixture
-def watching(datastore):
+def watching(datastore, store):
     """The same folder, opened a second time and watched."""
     folder = Path(datastore.get_image_uri("a")).parent
-    options = {"structures": {}, "on_served": print, "extensions": ["*.nii.gz"]}
+    options = {
+        "structures": {},
+        "store": StateStore(store.path),
+        "on_served": print,
+        "extensions": ["*.nii.gz"],
+    }
     opened = type(datastore)(str(folder), auto_reload=True, **options)
     yield opened
     opened._observer.stop()
@@ -123,12 +129,36 @@ def test_whom_a_scan_was_served_goes_to_the_state_file(datastore, handed_out):
     assert info["note"] == "x"
 
 
-def test_an_index_that_another_process_wrote_is_read(datastore, watching, tmp_path):
-    datastore.save_label("a", label_file(tmp_path, [0, 1]), "other", {"by": "somebody else"})
-    deadline = time.monotonic() + 20
-    while watching.get_label_info("a", "other").get("by") != "somebody else":
+def eventually(told):
+    """Wait until ``told()`` is true; the folder's watcher comes when it comes."""
+    deadline = time.monotonic() + 60
+    while not told():
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def test_what_another_process_saved_is_known_at_once(datastore, watching, tmp_path):
+    datastore.save_label("a", label_file(tmp_path, [0, 1]), "other", {"by": "somebody else"})
+    assert watching.get_label_info("a", "other")["by"] == "somebody else"
+    assert values_of(watching, "a", "other") == [0, 1]
+
+
+def test_files_that_come_and_go_by_hand_are_noticed(datastore, watching, tmp_path):
+    folder = Path(datastore.get_image_uri("a")).parent
+    shutil.copyfile(label_file(tmp_path, [0, 1]), folder / "labels" / "final" / "a.nii.gz")
+    eventually(lambda: watching.get_labeled_images() == ["a"])
+    (folder / "labels" / "final" / "a.nii.gz").rename(folder / "labels" / "final" / "b.nii.gz")
+    eventually(lambda: watching.get_labeled_images() == ["b"])
+    shutil.copyfile(folder / "a.nii.gz", folder / "d.nii.gz")
+    (folder / "a.nii.gz").unlink()
+    eventually(lambda: sorted(watching.list_images()) == ["b", "c", "d"])
+
+
+def test_an_extension_inside_a_name_belongs_to_the_name(datastore):
+    folder = Path(datastore.get_image_uri("a")).parent
+    (folder / "scan.niixyz.nii").touch()
+    datastore.refresh()
+    assert datastore.get_image_uri("scan.niixyz") == str(folder / "scan.niixyz.nii")
 
 
 def test_the_index_is_never_half_written(datastore):
@@ -146,6 +176,7 @@ def test_the_index_is_never_half_written(datastore):
     reader.start()
     for number in range(40):
         datastore.update_image_info("a", {"note": "x" * 100_000, "number": number})
+        datastore.write_snapshot()
     stop.set()
     reader.join()
     assert not broken
@@ -156,27 +187,29 @@ def test_a_label_saved_while_the_folder_is_read_again_is_kept(datastore, tmp_pat
     file = label_file(tmp_path, [0, 1])
     datastore.save_label("a", file, "original", {})
     saver = threading.Thread(target=datastore.save_label, args=("a", file, "other", {"by": "me"}))
-    exists = os.path.exists
+    scandir = os.scandir
 
-    def exists_and_somebody_saves(path):
-        if "labels" in str(path) and saver.ident is None:
+    def scandir_and_somebody_saves(path):
+        listed = scandir(path)
+        if "final" in str(path) and saver.ident is None:  # listed already, without what is saved now
             saver.start()
             saver.join(0.5)
-        return exists(path)
+        return listed
 
-    monkeypatch.setattr(os.path, "exists", exists_and_somebody_saves)
+    monkeypatch.setattr(os, "scandir", scandir_and_somebody_saves)
     datastore.refresh()
     saver.join()
-    assert datastore.get_label_info("a", "other").get("by") == "me"
+    assert datastore.get_labels_by_image_id("a") == {"original": "a", "other": "a"}
 
 
 def test_a_folder_opens_again_with_what_was_stored(datastore, tmp_path):
     datastore.save_label("a", label_file(tmp_path, [0, 2]), "final", named("front", "back"))
     folder = Path(datastore.get_image_uri("a")).parent
     copy = tmp_path / "copy"
+    datastore.write_snapshot()
     shutil.copytree(folder, copy)
-    again = type(datastore)(
-        str(copy), structures={}, on_served=print, extensions=["*.nii.gz"], read_only=True
-    )
+    elsewhere = StateStore(tmp_path / "elsewhere.sqlite")
+    options = {"structures": {}, "store": elsewhere, "on_served": print, "extensions": ["*.nii.gz"]}
+    again = type(datastore)(str(copy), read_only=True, **options)
     assert again.get_labeled_images() == ["a"]
     assert again.get_label_info("a", "final")["segtrust"]["model"] == "tiny"

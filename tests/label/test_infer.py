@@ -10,7 +10,7 @@ import torch
 from segtrust.errors import DeviceError, ScanError, SettingError
 from segtrust.inference import Predictor
 from segtrust.label.infer import CombinedTask, MaskTask, UncertaintyTask
-from segtrust.label.names import band_labels
+from segtrust.label.names import band_labels, is_band
 from segtrust.metrics import ObservedErrors
 from segtrust.models import publish_version
 from segtrust.quality import Quality, UsualError
@@ -82,6 +82,8 @@ def test_options_that_a_viewer_did_not_touch_come_as_lists(run):
     [
         ({"device": "cuda:77"}, DeviceError),
         ({"map": "x"}, SettingError),
+        ({"flag": "x"}, SettingError),
+        ({"flag": "budget:2"}, SettingError),
         ({"map": "excess", "result_dtype": "float32"}, SettingError),  # this version does not know it
         ({"result_dtype": "float128"}, SettingError),
         ({"result_extension": ".png"}, SettingError),
@@ -117,6 +119,32 @@ def test_bands_say_how_often_they_were_wrong_if_the_version_knows(served, run):
         assert bands[0]["observed"] == {"rate": 0.25, "scans": 1}
         assert "observed" not in bands[1]  # no voxel was in it
         assert bands[2]["observed"] == {"rate": 1.0, "scans": 1}
+
+
+def test_flags_are_the_voxels_above_the_threshold(run):
+    _, margin, _ = run("uncertainty", result_dtype="float32", map="margin")
+    _, values, params = run("uncertainty", flag="fixed:0.9", map="margin")
+    assert np.array_equal(values, margin > np.float32(0.9))
+    assert params["label_names"] == {"chance of error flagged": 1}
+    assert is_band(*params["label_names"])  # so it is taken out of a label that comes back
+    assert (params["segtrust"]["shows"], params["segtrust"]["ignored"]) == ("flags", [])
+    about = {"map": "margin", "rule": "fixed:0.9", "threshold": 0.9, "voxels": int(values.sum())}
+    assert params["segtrust"]["flagged"] == about
+    assert isinstance(params["segtrust"]["flags"], list)  # the reasons to look at the scan are still there
+
+
+def test_calibrated_flags_find_the_share_of_wrong_voxels_that_the_version_knows(served, run):
+    with pytest.raises(SettingError, match="needs the map `chance_of_error` and a version that knows"):
+        run("uncertainty", flag="calibrated:0.75", map="chance_of_error")
+    version = served.version()
+    # one wrong voxel at a chance of .1, three at .5: above .5 less a hair lie three of four
+    counts = ObservedErrors.of(torch.tensor([0.1, 0.5, 0.5, 0.5]), torch.ones(4))
+    calibration = {**version.calibration, "observed": counts.to_json()}
+    publish_version(served.folder, version.spec, version.members, calibration, {"note": "known"})
+    about = run("uncertainty", flag="calibrated:0.75", map="chance_of_error")[2]["segtrust"]["flagged"]
+    assert about["threshold"] == 0.5
+    with pytest.raises(SettingError, match="got the map 'entropy'"):
+        run("uncertainty", flag="calibrated:0.75")
 
 
 def test_the_excess_is_a_float_map_once_the_version_knows_what_is_usual(served, run):

@@ -65,11 +65,18 @@ def test_params_must_be_an_object(text):
 class _Host:
     """As much of an app as the route of the next scan asks for."""
 
-    def __init__(self, store):
-        self._store = store
+    def __init__(self, store, sample):
+        self._store, self._sample = store, sample
 
     def datastore(self):
         return self._store
+
+    def next_sample(self, request):
+        assert request == {"strategy": "entropy", "client_id": "ann", "seed": 3}
+        return self._sample
+
+
+ASKED = {"client_id": "ann", "seed": 3}
 
 
 RANKED = {"id": "b", "rank": 1, "of": 3, "score": 0.5, "strategy": "entropy"}
@@ -78,17 +85,15 @@ IDENTITY = {"PatientID": "P1", "StudyInstanceUID": "1.2", "SeriesInstanceUID": "
 
 @pytest.mark.parametrize("local", [True, False], ids=["folder", "DICOMweb"])
 def test_the_name_of_the_next_scan_is_all_that_a_rank_changes(monkeypatch, datastore, local):
-    served = {**RANKED, **IDENTITY, "name": "b.nii.gz"}
-    store = datastore if local else object.__new__(DicomwebDatastore)  # only its class is looked at
-    monkeypatch.setattr(routes, "app_instance", lambda: _Host(store))
-    monkeypatch.setattr(routes.activelearning, "sample", lambda *_: dict(served))
-    found = next_scan("entropy", DEFAULT_USER)
-    changed = {key for key in served if found[key] != served[key]}
-    assert changed == ({"name"} if local else set())
-    assert found.keys() == served.keys()
+    info = {**IDENTITY, "name": "b.nii.gz", "strategy": "what the datastore noted"}
+    store = datastore if local else object.__new__(DicomwebDatastore)
+    monkeypatch.setattr(store, "get_image_info", lambda scan: dict(info) if scan == "b" else None)
+    monkeypatch.setattr(routes, "app_instance", lambda: _Host(store, dict(RANKED)))
+    found = next_scan("entropy", DEFAULT_USER, ASKED)
+    assert found.pop("name") == ("b (rank 1 of 3, entropy 0.500).nii.gz" if local else "b.nii.gz")
+    assert found == {**IDENTITY, **RANKED}
 
 
 def test_without_a_scan_left_the_answer_is_empty(monkeypatch, datastore):
-    monkeypatch.setattr(routes, "app_instance", lambda: _Host(datastore))
-    monkeypatch.setattr(routes.activelearning, "sample", lambda *_: {})
-    assert next_scan("entropy", DEFAULT_USER) == {}
+    monkeypatch.setattr(routes, "app_instance", lambda: _Host(datastore, {}))
+    assert next_scan("entropy", DEFAULT_USER, ASKED) == {}

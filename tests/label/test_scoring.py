@@ -22,12 +22,14 @@ def test_every_unlabelled_scan_gets_the_score_of_the_library(scoring, store, ser
     assert found["scores"] == dict.fromkeys("abc", expected)
     kept = store.scores(served.version().digest, served.settings_digest())
     assert {scan: row.score for scan, row in kept.items()} == found["scores"]
-    assert kept["a"].details["scores"]["entropy"] == pytest.approx(expected)
+    details = kept["a"].details
+    assert details["scores"]["entropy"] == pytest.approx(expected)
+    assert {"structures", "slices", "class_scores", "foreground", "features"} <= set(details)
 
 
 def test_what_has_a_score_is_not_predicted_again(scoring, datastore, monkeypatch):
     scoring({}, datastore)
-    monkeypatch.setattr(Predictor, "predict", lambda *_: pytest.fail("predicted again"))
+    monkeypatch.setattr(Predictor, "predict", lambda *_, **__: pytest.fail("predicted again"))
     assert scoring({}, datastore)["skipped"] == 3
 
 
@@ -48,7 +50,7 @@ def test_a_scan_that_fails_is_named_once_and_stops_nothing(scoring, datastore):
 
 
 def test_an_error_nobody_foresaw_stops_nothing_either(scoring, datastore, monkeypatch):
-    def fail(self, path):
+    def fail(*_, **__):
         raise RuntimeError("odd")
 
     monkeypatch.setattr(Predictor, "predict", fail)

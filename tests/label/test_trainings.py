@@ -64,6 +64,18 @@ def test_ohif_s_button_trains_one_after_the_other_only_what_has_new_labels(site,
     assert background.ran == [{"model": "tiny"}, {"model": "other", "epochs": 3}]
 
 
+def test_the_end_of_all_trainings_is_told(two_models, store, tmp_path, datastore, background, labelled):
+    told = threading.Event()
+    rounds = {name: RoundTask(model, store, tmp_path) for name, model in two_models.items()}
+    site = Trainings(rounds, two_models, datastore, on_end=told.set)
+    labelled["tiny"] = labelled["other"] = {"a": "1"}
+    site.start_all({})
+    background.finish()
+    assert not told.is_set()
+    background.finish()
+    assert told.wait(60)
+
+
 def test_a_model_without_a_new_label_is_left_alone(site, background, labelled):
     labelled["other"] = {"a": "1"}
     answer = site.start_all({})

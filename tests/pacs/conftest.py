@@ -14,11 +14,13 @@ from pydicom.uid import generate_uid
 
 from dicom_phantoms import make_series, marked_prediction
 from dicom_readers import errors_of, read_by_dcmqi, run_tool
+from labelled_site import give_roles
 from orthanc import pacs_with_server
 from phantoms import publish_random_version, spec_of
 from segtrust.dicom import read_series, write_label, write_parametric_map, write_segmentation
 from segtrust.inference import Predictor
 from segtrust.models import Label, find_models, open_version, shipped_models_dir
+from segtrust.store import StateStore
 
 __all__ = ["errors_of", "read_by_dcmqi", "run_tool"]
 
@@ -111,7 +113,8 @@ def quick_model(tmp_path_factory):
     """Random weights on a coarse grid: seconds on a CT."""
     model = tmp_path_factory.mktemp("models") / "quick"
     labels = (Label("front", 1, 1), Label("back", 2, 2))
-    publish_random_version(model, spec_of(name="quick", labels=labels, spacing=(4.0, 4.0, 4.0), members=1))
+    fields = {"name": "quick", "labels": labels, "spacing": (4.0, 4.0, 4.0), "members": 1}
+    publish_random_version(model, spec_of(**fields, extent_mm=None))  # no scan is unlike training
     return model
 
 
@@ -124,6 +127,8 @@ def running(tmp_path_factory, series, bystanders, quick_model):
     others.mkdir()
     for file in bystanders.values():
         shutil.copy(file, others)
+    store = StateStore(folder / "server" / "state" / "state.sqlite")
+    give_roles(store, {source.uid: (source.uid, "train") for source in series.values()})
     with pacs_with_server(
         folder,
         [*(source.folder for source in series.values()), others],

@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import shutil
 import zipfile
 
 import nibabel as nib
@@ -16,9 +17,11 @@ from segtrust.inference import read_scan
 from segtrust.label.connection import connect, image_filters
 from segtrust.label.dicomweb import DicomwebDatastore
 from segtrust.label.pacs import Pacs
+from segtrust.store import StateStore
 
 BAND = "chance of error above 1 in 3"
 FRONT, BACK = "anterior hippocampus", "posterior hippocampus"
+BEN = {"client_id": "ben"}
 
 
 @pytest.fixture
@@ -66,7 +69,7 @@ def drawn():
 def test_ct_and_mr_series_are_offered_and_no_results_of_others(server, series):
     """D6: by default MONAI Label offers CT only, and with MR also maps that have the modality MR."""
     assert server.get("/datastore/").json()["total"] == len(series)
-    served = {server.post("/activelearning/uniform", json={"seed": seed}).json()["id"] for seed in range(30)}
+    served = {server.post("/activelearning/uniform", json=BEN).json()["id"] for _ in series}
     assert served == {source.uid for source in series.values()}
 
 
@@ -114,8 +117,8 @@ def test_a_saved_label_counts_at_once_and_its_scan_is_not_served_again(server, s
     assert answer.json()["label"] == uid("labelled")
     assert answer.json()["segtrust"]["model"] == "hippocampus"
     assert server.get("/datastore/").json()["completed"] == 1
-    for seed in range(12):
-        answer = server.post("/activelearning/uniform", json={"seed": seed}).json()
+    for _ in range(12):  # he skips them one after the other, and they come again
+        answer = server.post("/activelearning/uniform", json=BEN).json()
         assert answer["id"] != uid("labelled")
         assert answer["of"] == len(series) - 1
 
@@ -230,16 +233,45 @@ def test_ids_that_are_no_series_of_the_pacs_lead_nowhere(server, series):
         assert answer.status_code == 404, strange
 
 
-def test_a_new_server_gets_the_same_labels_from_the_pacs_for_training(
-    server, pacs, uid, drawn, version, tmp_path
-):
+@pytest.fixture
+def open_cache(pacs, version, tmp_path):
+    """``open_cache()``: the datastore of a server that was just started, on a cache of its own."""
     names = frozenset(label.name for label in version.spec.labels)
-    with pacs.network.entered():
-        archive = Pacs(connect(pacs.dicomweb), image_filters(), names, 60)
-        fresh = DicomwebDatastore(
-            tmp_path / "cache", archive, specs={"hippocampus": version.spec}, on_served=print
+
+    def opened():
+        return DicomwebDatastore(
+            tmp_path / "cache",
+            Pacs(connect(pacs.dicomweb), image_filters(), names, 60),
+            specs={"hippocampus": version.spec},
+            store=StateStore(tmp_path / "state.sqlite"),
+            on_served=print,
         )
-        pairs = fresh.datalist()
+
+    return opened
+
+
+def test_what_is_known_of_series_and_labels_survives_an_emptied_cache(pacs, open_cache, uid, tmp_path):
+    scan, other = uid("labelled"), uid("MR head")
+    with pacs.network.entered():
+        first = open_cache()
+        first.update_image_info(other, {"note": "x"})
+        assert first.image_path(other) is None, "a note needs no images"
+        first.update_label_info(scan, "final", {"by": "ann"})
+        before = first.get_label_info(scan, "final")
+        assert str(first.image_path(scan)) == first.get_image_uri(scan)
+        shutil.rmtree(tmp_path / "cache")
+        again = open_cache()
+        assert again.get_image_info(other)["note"] == "x"
+        assert again.get_label_info(scan, "final") | {"ts": before["ts"]} == before
+        assert (before["by"], before["segtrust"]["model"]) == ("ann", "hippocampus")
+        again.write_snapshot()
+    index = json.loads((tmp_path / "cache" / "datastore_v2.json").read_text(encoding="utf-8"))
+    assert index["objects"][scan]["labels"]["final"]["info"]["by"] == "ann"
+
+
+def test_a_new_server_gets_the_same_labels_from_the_pacs_for_training(server, pacs, open_cache, uid, drawn):
+    with pacs.network.entered():
+        pairs = open_cache().datalist()
     assert len(pairs) == 3
     assert pairs == sorted(pairs, key=lambda pair: pair["image"])
     for pair in server.get("/datastore/?output=train").json():

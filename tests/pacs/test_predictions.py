@@ -8,10 +8,12 @@ import pytest
 from pydicom import dcmread
 
 from dicom_phantoms import seen_from
+from labelled_site import give_back
 from segtrust.dicom import map_names, read_label, read_series
 from segtrust.inference import Predictor
 from segtrust.inference.scan import read_scan
 from segtrust.models import open_version
+from segtrust.store import StateStore
 
 OBJECTS = "mask,entropy,between_member,probability"
 
@@ -261,6 +263,7 @@ def test_the_next_scan_comes_with_what_a_viewer_needs_to_open_it(server, series,
         assert answer.status_code == 200, answer.text
     scored = server.post("/scoring/entropy?run_sync=true", json={"model": "quick"}).json()
     assert scored["failed"] == {}
+    give_back(StateStore(server.log.parent / "state" / "state.sqlite"))
     first = server.post("/activelearning/entropy", json={"model": "quick"}).json()
     assert first["rank"] == 1
     assert first["id"] == first["SeriesInstanceUID"] == max(scored["scores"], key=scored["scores"].get)

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from monailabel.client import MONAILabelClient
 
+from labelled_site import give_back, give_roles
+from segtrust.store import StateStore
 from server.conftest import running_server
 
 BAND = "chance of error 1 in 20 to 1 in 5"
@@ -19,7 +21,10 @@ BAND = "chance of error 1 in 20 to 1 in 5"
 @pytest.fixture(scope="module")
 def server(tmp_path_factory, hippocampus_scans, model_folder):
     folder = tmp_path_factory.mktemp("own-server")
-    with running_server(folder, hippocampus_scans, conf={"models_dir": model_folder.parent}) as running:
+    names = [scan.name.split(".")[0] for scan in hippocampus_scans]
+    give_roles(StateStore(folder / "state" / "state.sqlite"), {name: (name, "train") for name in names})
+    conf = {"models_dir": model_folder.parent, "state_dir": folder / "state"}
+    with running_server(folder, hippocampus_scans, conf=conf) as running:
         yield running
 
 
@@ -37,8 +42,10 @@ def back(predictor):
 
 
 def next_sample(server, strategy, **params):
+    """The next scan, which is given back at once; test_queue.py has what happens to one that is kept."""
     answer = server.post(f"/activelearning/{strategy}", json=params)
     assert answer.status_code == 200, answer.text
+    give_back(StateStore(server.log.parent / "state" / "state.sqlite"))
     return answer.json()
 
 

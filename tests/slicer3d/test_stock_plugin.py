@@ -6,8 +6,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from labelled_site import give_roles
 from segtrust.inference import Predictor
 from segtrust.models import find_models, open_version, shipped_models_dir
+from segtrust.store import StateStore
 from server.conftest import running_server
 
 pytestmark = [pytest.mark.server, pytest.mark.viewers, pytest.mark.slow]
@@ -24,8 +26,12 @@ def scans(hippocampus_dir):
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory, scans, slicer_python, stock_plugin):
-    """A server whose scans are scored: the first to be served has a rank."""
-    with running_server(tmp_path_factory.mktemp("slicer-server"), scans) as running:
+    """A server whose scans are scored: the first to be served has a rank, again and again."""
+    folder = tmp_path_factory.mktemp("slicer-server")
+    names = [path.name.split(".")[0] for path in scans]
+    give_roles(StateStore(folder / "state" / "state.sqlite"), {name: (name, "train") for name in names})
+    conf = {"state_dir": folder / "state", "lease_minutes": 0.0001}
+    with running_server(folder, scans, conf=conf) as running:
         assert running.post("/scoring/entropy?run_sync=true", json={}).status_code == 200
         yield running
 

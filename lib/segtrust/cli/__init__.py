@@ -14,6 +14,7 @@ __all__ = ["main"]
 _COMMANDS: dict[str, tuple[str, str, str]] = {
     "compare": ("compare", "compare two measured sets of the same scans, without running them again", "nets"),
     "demo": ("demo", "the main job from end to end: serve, segment, rank, write a page", "demo"),
+    "score": ("score", "score the scans of a studies folder without a server, in parallel", "label"),
     "train": ("train", "train, calibrate and measure a model on labelled scans", "nets"),
     "versions": ("versions", "list the models at hand and show what a version is made of", "nets"),
 }

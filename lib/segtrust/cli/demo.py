@@ -26,6 +26,7 @@ __all__ = ["add_arguments", "run"]
 
 _MODEL = "hippocampus"
 _STRATEGY = "entropy"
+_CONF = (("lease_minutes", "0.01"),)  # one person works with it: who asks again gets the same scan
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -65,7 +66,8 @@ def run(args: argparse.Namespace) -> int:
         console.print(f"cohort: {cohort.description}")
         console.print("starting MONAI Label ...")
         log = args.out / "server.log"
-        with LabelServer(_MODEL, work / "studies", work, log=log, port=args.port, conf=args.conf) as server:
+        conf = (*_CONF, *args.conf)
+        with LabelServer(_MODEL, work / "studies", work, log=log, port=args.port, conf=conf) as server:
             console.print(f"server: {server.url} (log: {server.log})", highlight=False)
             page = _main_job(console, LabelClient(server.url), cohort, work)
             path = args.out / "report.html"

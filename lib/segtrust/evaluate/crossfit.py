@@ -1,13 +1,15 @@
 """Judging the cells of an experiment: each fold by members, and by calibrators, that have not seen it."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from segtrust.calibrators import CANDIDATES, CalibrationVoxels, Calibrator, draw_voxels
 from segtrust.ensemble import RunningTotals, SampleStatistics, unit_map
@@ -15,13 +17,15 @@ from segtrust.evaluate.cases import CaseRecord, evaluate_case
 from segtrust.evaluate.experiments import Cell, Experiment, Folds
 from segtrust.evaluate.probabilities import KeptSource
 from segtrust.inference.scan import PreparedScan, Scan, prepare
+from segtrust.inference.sources import FlipSource
 from segtrust.inference.windows import slide
 from segtrust.regions import distance_to
 from segtrust.scores import ScanScores, mean_in, score_scan
+from segtrust.training.cache import train_members
 from segtrust.training.cases import read_labelled, read_subjects
 from segtrust.uncertainty import entropy
 
-__all__ = ["CALIBRATOR", "CrossFit", "Judged", "system_name"]
+__all__ = ["CALIBRATOR", "CrossFit", "HeldOut", "Judged", "system_name"]
 
 CALIBRATOR = "distance_temperature"
 """Kind of calibrator that every system gets."""
@@ -65,6 +69,25 @@ class Judged:
 
 
 @dataclass(frozen=True)
+class HeldOut:
+    """A prediction for a scan that neither members nor calibrator have seen, on the scan's own grid.
+
+    ``labels`` ``(X, Y, Z)`` are the reference, ``probs`` ``(C, X, Y, Z)`` are calibrated; ``valid``: voxels
+    that are no padding; ``statistics``: totals of the uncalibrated members.
+    """
+
+    fold: int
+    id: str
+    subject: str
+    spacing: tuple[float, float, float] | None
+    labels: NDArray[np.integer[Any]]
+    mask: NDArray[np.uint8]
+    probs: Tensor
+    valid: NDArray[np.bool_]
+    statistics: SampleStatistics
+
+
+@dataclass(frozen=True)
 class _Case:
     id: str
     subject: str
@@ -91,6 +114,19 @@ class CrossFit:
     cache: Path
     say: Say = lambda _line: None
 
+    @classmethod
+    def of_cell(  # what is judged, and where it is kept
+        cls, experiment: Experiment, folds: Folds, cell: str, size: int, runs: Path, say: Say
+    ) -> Self:
+        """Take so many members of one cell from a folder of runs; train those that are not there."""
+        chosen = next(c for c in experiment.cells if c.name == cell)
+        members = {
+            (cell, fold): train_members(chosen.runs(folds, fold, size), runs / "members", say=say)
+            for fold in experiment.folds
+        }
+        alone = replace(experiment, cells=(chosen,), sizes=(size,), members=size, scored=None)
+        return cls(alone, folds, members, runs / "probabilities", say)
+
     def judged(self) -> Iterator[Judged]:
         """Measure every held-out scan; all systems of a scan share one band."""
         calibrators = {cell.name: self._calibrators(cell) for cell in self.experiment.cells}
@@ -98,6 +134,40 @@ class CrossFit:
             for scan_id in self.folds.held_out(fold):
                 yield self._judge(self._open(scan_id), fold, {n: by[fold] for n, by in calibrators.items()})
                 self.say(f"judged fold {fold} {scan_id}")
+
+    def predictions(self) -> Iterator[HeldOut]:
+        """Predict every held-out scan by the members of the one cell, behind :data:`CALIBRATOR`."""
+        (cell,), (size,) = self.experiment.cells, self.experiment.sizes
+        calibrators = self._calibrators(cell)
+        for fold in self.experiment.folds:
+            for scan_id in self.folds.held_out(fold):
+                case = self._open(scan_id)
+                ((_, statistics),) = self._statistics(case, cell, fold)
+                mean = statistics.mean
+                yield HeldOut(
+                    fold,
+                    case.id,
+                    case.subject,
+                    case.scan.spacing,
+                    case.labels.numpy(),
+                    mean.argmax(dim=0).numpy().astype(np.uint8),
+                    calibrators[fold][size, CALIBRATOR].apply(mean, _distance(case, mean)),
+                    case.prepared.valid,
+                    statistics,
+                )
+
+    def views(self, scan: HeldOut, axes: tuple[int, ...]) -> SampleStatistics:
+        """Totals over the mirrored views of a held-out scan by the first member of the one cell."""
+        (cell,) = self.experiment.cells
+        case = self._open(scan.id)
+        kept = KeptSource(cell.spec, self.members[cell.name, scan.fold][:1], self.cache)
+        totals = RunningTotals()
+        mirrored = FlipSource(nn.Identity(), axes)  # stands in for the member, which `kept` loads if it must
+        for view in mirrored.samples(
+            case.prepared.image, lambda _, image: next(kept.samples(image, partial(slide, spec=cell.spec)))
+        ):
+            totals.add(case.prepared.to_native(view, background=0))
+        return totals.finish()
 
     def kinds(self, cell: str, size: int) -> tuple[str, ...]:
         """Kinds of calibrators that a system gets: all for the system that is scored, else one."""

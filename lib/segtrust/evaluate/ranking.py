@@ -11,7 +11,7 @@ from segtrust.errors import SettingError
 from segtrust.evaluate.cases import CaseRecord
 from segtrust.metrics.bootstrap import cluster_bootstrap
 
-__all__ = ["SCORES", "correlation", "ranking_table"]
+__all__ = ["SCORES", "correlation", "paired", "ranking_table"]
 
 SCORES = (
     "entropy",
@@ -58,13 +58,25 @@ def correlation(
             f"kind must be one of {', '.join(_KINDS)} and target one of {', '.join(_TARGETS)}, "
             f"got {kind!r} and {of!r}."
         )
-    return _correlation(*_paired(scores, dice, of), kind)
+    return _correlation(*paired(scores, dice, of), kind)
 
 
-def _paired(
+def paired(
     scores: Sequence[float | None], dice: Sequence[NDArray[np.float64]], of: str
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Score and target of every scan, NaN where one is not defined."""
+    """Score and target of every scan.
+
+    Args:
+        scores: one per scan; ``None`` where it is not defined.
+        dice: one array over structures per scan, NaN where a structure is in neither map.
+        of: ``dice``, or ``logit_dice``.
+
+    Returns:
+        Two arrays, NaN where a score or a Dice is not defined.
+
+    Source:
+        ours.
+    """
     values = np.array([np.nan if value is None else value for value in scores], dtype=np.float64)
     target = np.array([np.nanmean(d) if np.isfinite(d).any() else np.nan for d in dice], dtype=np.float64)
     if of == "logit_dice":
@@ -117,7 +129,7 @@ def _interval(
     kind: str,
     of: str,
 ) -> dict[str, float | int | None]:
-    score, target = _paired(values, dice, of)
+    score, target = paired(values, dice, of)
 
     def drawn(rows: Sequence[int]) -> float:
         picked = np.asarray(rows)

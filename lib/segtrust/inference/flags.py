@@ -1,13 +1,13 @@
-"""Reasons to look at a scan: what is unlike training, what came out empty, which slices to open first."""
+"""Reasons to look at a scan: what is unlike training, what came out empty."""
 
 import numpy as np
 from numpy.typing import NDArray
 
-from segtrust.inference.prediction import Flag, SliceHint
+from segtrust.inference.prediction import Flag
 from segtrust.inference.scan import Scan, content_box, extent_mm
 from segtrust.models import ModelSpec
 
-__all__ = ["brightness_asymmetry", "content_flags", "input_flags", "slices_to_open"]
+__all__ = ["brightness_asymmetry", "content_flags", "input_flags"]
 
 _EXTENT_SLACK = 1.25
 
@@ -102,51 +102,3 @@ def content_flags(mask: NDArray[np.uint8], spec: ModelSpec) -> list[Flag]:
         for label, count in zip(spec.labels, found, strict=True)
         if count == 0
     ]
-
-
-def slices_to_open(
-    error: NDArray[np.float32],
-    mask: NDArray[np.uint8],
-    near: NDArray[np.bool_],
-    spec: ModelSpec,
-    *,
-    count: int = 3,
-) -> list[SliceHint]:
-    """Find the slices along the file's third axis that hold most of the expected error.
-
-    Args:
-        error: chance of a wrong label, ``(X, Y, Z)``.
-        mask: predicted labels.
-        near: voxels near the prediction; the expected error is summed there.
-        spec: the model's labels.
-        count: how many slices.
-
-    Returns:
-        Most expected error first; empty for an empty prediction.
-
-    Source:
-        ours; the expected number of wrong voxels in a slice is the sum of its chances.
-    """
-    wrong = np.where(near, error, 0).sum(axis=(0, 1), dtype=np.float64)
-    total = wrong.sum()
-    if total <= 0:
-        return []
-    hints = []
-    for index in np.argsort(-wrong, kind="stable")[:count]:
-        if wrong[index] <= 0:
-            break
-        found = [
-            np.where(mask[..., index] == label.value, error[..., index], 0).sum(dtype=np.float64)
-            for label in spec.labels
-        ]
-        name = spec.labels[int(np.argmax(found))].name if any(found) else spec.labels[0].name
-        hints.append(
-            SliceHint(
-                axis=2,
-                index=int(index),
-                share=float(wrong[index] / total),
-                structure=name,
-                reason=f"about {wrong[index]:.0f} voxels are expected to be wrong here",
-            )
-        )
-    return hints

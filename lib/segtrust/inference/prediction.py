@@ -12,12 +12,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from segtrust import uncertainty
+from segtrust.error_flags import FlagRule
 from segtrust.errors import SettingError
 from segtrust.inference.sample_masks import SampleMasks
 from segtrust.models import ModelSpec
 from segtrust.quality import COVERAGE, Assessment, StructureAssessment, UsualError, Verdict
+from segtrust.regions import BAND_MM, distance_to
 from segtrust.scores import ScanScores
 from segtrust.settings import EXCESS, MAP_NAMES
+from segtrust.slices import SliceHint
 
 __all__ = ["BLIND_SPOT", "RESEARCH_ONLY", "Flag", "Prediction", "SliceHint", "StructureSummary"]
 
@@ -76,24 +79,14 @@ class StructureSummary:
 
 
 @dataclass(frozen=True)
-class SliceHint:
-    """A slice to look at first: ``index`` counts from 0 along ``axis`` of the file's voxels."""
-
-    axis: int
-    index: int
-    share: float
-    structure: str
-    reason: str
-
-
-@dataclass(frozen=True)
 class Prediction:
     """What one prediction found out about one scan.
 
     ``mask`` ``(X, Y, Z)`` uint8 holds 0 and the label values 1..N; ``probs`` ``(C, X, Y, Z)`` float32 are
     calibrated; both are in the file's own voxel order, and ``affine`` takes voxels to RAS+ millimetres.
     Between- and within-member maps and votes come from the uncalibrated members. ``samples``: whole masks
-    that a stochastic model finds plausible; ``None`` for any other.
+    that a stochastic model finds plausible; ``None`` for any other. ``features``: what the encoder of the
+    first member saw of the scan, see :class:`segtrust.inference.features.PooledFeatures`.
     """
 
     spec: ModelSpec
@@ -117,6 +110,7 @@ class Prediction:
     assessment: Assessment | None = None
     usual_error: UsualError | None = field(default=None, repr=False)
     samples: SampleMasks | None = field(default=None, repr=False)
+    features: tuple[float, ...] = field(default=(), repr=False)
 
     @property
     def is_calibrated(self) -> bool:
@@ -193,6 +187,28 @@ class Prediction:
         bands = self.bands(edges)
         return np.where(bands > 0, bands + np.uint8(len(self.spec.labels)), self.mask)
 
+    def flagged(
+        self, name: str, rule: FlagRule, *, wrong: NDArray[np.float64] | None = None
+    ) -> tuple[NDArray[np.uint8], float]:
+        """Flag the voxels whose label may be wrong.
+
+        Args:
+            name: map whose voxels are flagged, see :meth:`map`.
+            rule: sets the threshold, from the voxels within 5 mm of the prediction.
+            wrong: for ``calibrated``: wrong voxels of labelled scans per cell of this map.
+
+        Returns:
+            ``(X, Y, Z)`` uint8, 1 where the map is above the threshold; and the threshold, infinity for an
+            empty prediction.
+
+        Raises:
+            SettingError: for an unknown map, or if ``calibrated`` has nothing to learn from.
+        """
+        values = self.map(name)
+        near = (distance_to(self.mask > 0, self.spacing) <= BAND_MM) & self.valid
+        threshold = rule.threshold(values[near], wrong=wrong)
+        return ((values > threshold) & self.valid).astype(np.uint8), threshold
+
     def params(self) -> dict[str, Any]:
         """Everything but the volumes, as JSON can hold it; what is not known is absent.
 
@@ -216,6 +232,21 @@ class Prediction:
             "limits": f"{BLIND_SPOT} {RESEARCH_ONLY}",
         })  # fmt: skip
         return document
+
+    def selection_facts(self) -> dict[str, Any]:
+        """What strategies read besides the scores, as JSON can hold it.
+
+        Returns:
+            ``class_scores`` (label value -> :func:`segtrust.scores.class_score`, absent where not predicted),
+            ``foreground`` (label value -> predicted voxels) and ``features`` (to five digits; empty where the
+            network has no encoder).
+        """
+        known = {value: scores.class_score for value, scores in self.scores.details.items()}
+        return {
+            "class_scores": {str(value): score for value, score in known.items() if score is not None},
+            "foreground": {str(structure.value): structure.voxels for structure in self.structures},
+            "features": [float(f"{value:.5g}") for value in self.features],
+        }
 
 
 def _said(assessment: Assessment) -> dict[str, Any]:

@@ -2,7 +2,10 @@
 
 import gc
 import threading
+import zlib
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -15,7 +18,8 @@ from segtrust.calibrators import Calibrator, Identity, calibrator_from_json
 from segtrust.ensemble import RunningTotals, SampleStatistics, labels_from_probs, unit_map
 from segtrust.errors import DeviceError
 from segtrust.inference.border import border_mm
-from segtrust.inference.flags import content_flags, input_flags, slices_to_open
+from segtrust.inference.features import PooledFeatures
+from segtrust.inference.flags import content_flags, input_flags
 from segtrust.inference.members import check_device, load_member
 from segtrust.inference.prediction import Flag, Prediction, StructureSummary
 from segtrust.inference.sample_masks import SampleMasks
@@ -26,6 +30,7 @@ from segtrust.models import ModelSpec, ModelVersion
 from segtrust.quality import Assessment, FineRule, Quality, scan_features
 from segtrust.regions import BAND_MM, distance_to
 from segtrust.scores import score_scan
+from segtrust.slices import review_axis, slices_to_review
 from segtrust.uncertainty import chance_of_error, entropy, summarise_channels
 
 __all__ = ["Predictor", "pooled_samples"]
@@ -180,19 +185,24 @@ class Predictor:
     def _run(
         self, prepared: PreparedScan, batch: int, on_cpu: bool, progress: Progress | None
     ) -> SampleStatistics:
+        features = PooledFeatures()
+
         def over_windows(network: nn.Module, image: Tensor) -> Tensor:
-            return slide(
-                network,
-                image,
-                self.spec,
-                batch=batch,
-                precision=self.precision,
-                totals_device=torch.device("cpu") if on_cpu else None,
-            )
+            first = not features.has_seen
+            with features.watching(network) if first else nullcontext():
+                return slide(
+                    network,
+                    image,
+                    self.spec,
+                    batch=batch,
+                    precision=self.precision,
+                    totals_device=torch.device("cpu") if on_cpu else None,
+                )
 
         image = prepared.image.to(self.device)
         samples = self.source.samples(image, over_windows)
-        return pooled_samples(samples, prepared, self.spec, total=len(self.source), progress=progress)
+        totals = pooled_samples(samples, prepared, self.spec, total=len(self.source), progress=progress)
+        return replace(totals, features=features.values())
 
     def conclude(
         self, scan: Scan, prepared: PreparedScan, statistics: SampleStatistics, steps: tuple[str, ...] = ()
@@ -264,12 +274,23 @@ class Predictor:
                 assessment,
             ),
             flags=tuple(input_flags(scan, spec) + _unlike(assessment) + content_flags(mask, spec)),
-            slices=tuple(slices_to_open(wrong, mask, near, spec)),
+            slices=tuple(
+                slices_to_review(
+                    wrong,
+                    probs.numpy(),
+                    mask,
+                    near,
+                    [label.name for label in spec.labels],
+                    axis=review_axis(scan.spacing),
+                    seed=zlib.crc32(scan.data.contiguous().numpy().data),
+                )
+            ),
             steps=steps,
             member_maps=maps,
             assessment=assessment,
             usual_error=self.quality.usual if self.quality else None,
             samples=None if statistics.masks is None else SampleMasks.of(statistics.masks.numpy()),
+            features=statistics.features,
         )
 
 

@@ -5,6 +5,7 @@
 - ``infer``: the two infer tasks of a model
 - ``strategies``, ``scoring``: which scan next
 - ``datastore``, ``cleaning``: what happens to a label that somebody submits
+- ``folder``, ``information``, ``snapshot``: which scans and labels there are, and what is known about them
 - ``pacs``, ``connection``, ``dicomweb``: a DICOMweb archive, and the datastore on it
 - ``archive``: predictions as DICOM, for the answer and for the PACS
 - ``routes``, ``datastore_routes``, ``failures``: HTTP

@@ -2,7 +2,8 @@
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -36,11 +37,13 @@ from segtrust.label.names import (
     structure_labels,
 )
 from segtrust.label.pacs import Pacs
+from segtrust.label.queue import Queue
 from segtrust.label.routes import install_routes
 from segtrust.label.samples import SamplesTask
 from segtrust.label.scoring import EntropyScoring
+from segtrust.label.scoring_worker import ScoringWorker
 from segtrust.label.served import serve_models
-from segtrust.label.strategies import EntropyStrategy, OhifStrategy, UniformStrategy
+from segtrust.label.strategies import chosen_model, queue_strategies
 from segtrust.label.trainer import RoundTask, round_settings
 from segtrust.label.trainings import Trainings
 from segtrust.label.uploads import holds_upload
@@ -83,10 +86,12 @@ class SegtrustApp(_Host):
         self, app_dir: str, studies: str, conf: Mapping[str, str] | None, *, name: str, description: str
     ) -> None:
         given = dict(conf or {})
+        self._inferences, self._counting = 0, threading.Lock()
         self.settings = AppSettings.from_conf({k: v for k, v in given.items() if k not in _PLATFORM_CONF})
         self.state_dir = state_dir_for(studies, self.settings.state_dir)
         self.served = serve_models(self.settings, self.state_dir, self.only)
         self.store = StateStore(self.state_dir / "state.sqlite")
+        self.queue = Queue(self.store, self.settings)
         self.structures = {model: structure_labels(m.spec) for model, m in self.served.items()}
         several = len(self.served) > 1
         self.bands = {m: band_labels(self.settings.band_edges, m if several else "") for m in self.served}
@@ -109,9 +114,12 @@ class SegtrustApp(_Host):
             version=__version__,
             labels=app_labels([*self.bands.values(), *levels, *views], self.structures.values()),
         )
-        self._auto_update_scoring = False
+        self._auto_update_scoring = self.settings.auto_score
         rounds = {name: task for name, task in self._trainers.items() if isinstance(task, RoundTask)}
-        self.trainings = Trainings(rounds, self.served, self.datastore())
+        self.trainings = Trainings(
+            rounds, self.served, self.datastore(), on_end=lambda: self.async_scoring(None)
+        )
+        self.scoring_worker = ScoringWorker(self.served, self.store, self.datastore(), self.viewer_busy)
 
     def init_infers(self) -> dict[str, InferTask]:
         tasks: dict[str, InferTask] = {}
@@ -125,11 +133,7 @@ class SegtrustApp(_Host):
         return tasks
 
     def init_strategies(self) -> dict[str, Strategy]:
-        own = {"entropy": EntropyStrategy(self.served, self.store), "uniform": UniformStrategy()}
-        chosen = self.settings.ohif_strategy
-        if chosen not in own:
-            raise SettingError(f"`ohif_strategy` must be one of {', '.join(own)}, got {chosen!r}.")
-        return {**own, "random": OhifStrategy(chosen, own[chosen])}
+        return queue_strategies(self.served, self.queue, self.settings.ohif_strategy)
 
     def init_scoring_methods(self) -> dict[str, ScoringMethod]:
         return {"entropy": EntropyScoring(self.served, self.store)}
@@ -154,6 +158,7 @@ class SegtrustApp(_Host):
         return SafeDatastore(
             self.studies,
             structures=self.structures,
+            store=self.store,
             on_served=self.store.mark_served,
             frozen=background_method() == "train",
             extensions=platform.MONAI_LABEL_DATASTORE_FILE_EXT,
@@ -170,6 +175,7 @@ class SegtrustApp(_Host):
             cache_dir(self.studies),
             pacs,
             specs={name: model.spec for name, model in self.served.items()},
+            store=self.store,
             on_served=self.store.mark_served,
             frozen=background_method() == "train",
         )
@@ -204,7 +210,8 @@ class SegtrustApp(_Host):
                 "another `label_tag`, or submit it."
             )
         public = {key: value for key, value in request.items() if not key.startswith("_")}
-        file, params = task({**public, "image": str(path), "description": task.description})
+        with self._viewer_waits():
+            file, params = task({**public, "image": str(path), "description": task.description})
         info = {"model": model, "params": params}
         label = store.save_label(image, file, tag, info) if keep else file
         return {"label": label, "tag": DefaultLabelTag.ORIGINAL.value, "file": file, "params": params}
@@ -247,9 +254,29 @@ class SegtrustApp(_Host):
         return sessions is not None and path.resolve().is_relative_to(Path(sessions.store_path).resolve())
 
     def async_scoring(self, method: str | None, params: dict[str, Any] | None = None) -> dict[str, Any]:
-        # MONAI Label calls it with None at start, after training and after every next sample, and each call
-        # starts a process per method; scoring runs when somebody asks for it
-        return super().async_scoring(method, params) if method else {}
+        if not self._server_mode:  # a process beside the server asks the server
+            return super().async_scoring(method, params) if method else {}
+        worker = self.scoring_worker
+        if method:
+            model = chosen_model((params or {}).get(method) or {}, self.served)
+            return worker.described(worker.request(model.name))
+        for name in self.served if self.settings.auto_score else ():  # at start, and after a next sample
+            worker.request(name)
+        return {}
+
+    @contextmanager
+    def _viewer_waits(self) -> Iterator[None]:
+        with self._counting:
+            self._inferences += 1
+        try:
+            yield
+        finally:
+            with self._counting:
+                self._inferences -= 1
+
+    def viewer_busy(self) -> bool:
+        """Whether a viewer waits for an inference."""
+        return self._inferences > 0
 
     def on_save_label(self, image_id: str, label_id: str) -> dict[str, Any]:
         super().on_save_label(image_id, label_id)
@@ -262,6 +289,7 @@ class SegtrustApp(_Host):
 
         announce_server()
         forget_defaults()
+        self.scoring_worker.resume()
         self.trainings.close_old()
         install_routes(server)
         super().on_init_complete()

@@ -11,7 +11,8 @@ from monailabel.interfaces.exception import MONAILabelException
 from segtrust.errors import SegtrustError
 from segtrust.label.datastore import SafeDatastore
 from segtrust.label.dicomweb import DicomwebDatastore
-from segtrust.roles import Role, role_used
+from segtrust.label.reviews import is_partial
+from segtrust.roles import Role, is_held_out, role_used
 from segtrust.settings import AppSettings
 from segtrust.store import StateStore
 from segtrust.training.cohort import LabelledScan, describe_subjects, subjects_of
@@ -77,7 +78,8 @@ def collect_labelled(
 
     Returns:
         Scans whose files are there. A scan counts for calibration or test only if it was drawn whatever the
-        model thinks of it; else it is volunteered.
+        model thinks of it; else it is volunteered. One that was drawn so, and of whose label the client said
+        that slices were not looked at, is left out.
     """
     subjects, roles = fix_roles(datastore, store, settings)
     scans: list[LabelledScan] = []
@@ -90,6 +92,9 @@ def collect_labelled(
             left_out[scan] = str(getattr(error, "msg", "") or error)
             continue
         role = role_used(roles[scan], (entry.strategy for entry in store.served(scan)))
+        if is_held_out(role) and is_partial(store, scan):
+            left_out[scan] = "it measures the model and must be looked at in every slice; submit it again"
+            continue
         scans.append(LabelledScan(id=scan, image=image, label=label, subject=subjects[scan], role=role))
     dicom = isinstance(datastore, DicomwebDatastore)
     way = "the setting `subjects`" if settings.subjects else "DICOM" if dicom else "nothing"

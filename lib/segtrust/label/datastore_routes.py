@@ -22,7 +22,9 @@ from monailabel.interfaces.datastore import DefaultLabelTag
 from monailabel.interfaces.utils.app import app_instance
 from monailabel.utils.others.generic import remove_file
 
+from segtrust.label.annotators import annotator
 from segtrust.label.failures import LabelError
+from segtrust.label.reviews import reviewed_slices
 
 if TYPE_CHECKING:
     from segtrust.label.app import SegtrustApp
@@ -34,17 +36,22 @@ _Annotator = Annotated[User, Depends(RBAC(platform.MONAI_LABEL_AUTH_ROLE_ANNOTAT
 
 
 def _save_label(
-    user: _Annotator,  # noqa: ARG001
+    user: _Annotator,
     image: str,
     label: Annotated[UploadFile, File()],
     params: Annotated[str, Form()] = "{}",
     tag: str = DefaultLabelTag.FINAL.value,
 ) -> dict[str, Any]:
     host: SegtrustApp = app_instance()
+    info, tag = json.loads(params or "{}"), tag or DefaultLabelTag.FINAL.value
     with _kept(label) as file:
-        label_id = host.datastore().save_label(
-            image, str(file), tag or DefaultLabelTag.FINAL.value, json.loads(params or "{}")
-        )
+        reviewed = reviewed_slices(info, file)
+        label_id = host.datastore().save_label(image, str(file), tag, info)
+    if tag == DefaultLabelTag.FINAL.value:
+        host.store.withdrawn(image)  # what was said about an earlier label of the scan
+        host.store.submitted(image, annotator(info, user))
+        if reviewed is not None:
+            host.store.keep_review(image, *reviewed)
     return {**host.on_save_label(image, label_id), "image": image, "label": label_id}
 
 

@@ -13,7 +13,6 @@ from typing import Any
 import nibabel as nib
 import requests
 from monailabel.config import settings as platform
-from monailabel.datastore.local import DataModel, ImageLabelModel
 from monailabel.datastore.utils.convert import binary_to_image, dicom_to_nifti
 from monailabel.interfaces.datastore import DefaultLabelTag
 from monailabel.interfaces.exception import ImageNotFoundException, LabelNotFoundException
@@ -29,6 +28,7 @@ from segtrust.label.datastore import FinalLabel, SafeDatastore, tag_name
 from segtrust.label.names import structure_labels
 from segtrust.label.pacs import LabelSeries, Pacs
 from segtrust.models import Label, ModelSpec
+from segtrust.store import InfoKey, StateStore
 
 __all__ = ["DicomwebDatastore", "cache_dir"]
 
@@ -44,6 +44,7 @@ class DicomwebDatastore(SafeDatastore):
         folder: cache of this archive; series, their volumes, and labels with other tags are kept there.
         pacs: the archive.
         specs: specifications of the served models.
+        store: state file of the site.
         on_served: called with scan, client and strategy when a scan was handed out.
         frozen: never write the index of the cache; for processes beside the server.
     """
@@ -54,6 +55,7 @@ class DicomwebDatastore(SafeDatastore):
         pacs: Pacs,
         *,
         specs: Mapping[str, ModelSpec],
+        store: StateStore,
         on_served: Callable[[str, str, str], None],
         frozen: bool = False,
     ) -> None:
@@ -64,6 +66,7 @@ class DicomwebDatastore(SafeDatastore):
         super().__init__(
             str(self._folder),
             structures={model: structure_labels(spec) for model, spec in specs.items()},
+            store=store,
             on_served=on_served,
             frozen=frozen,
             extensions=["*.nii.gz", "*.nii", "*.nrrd"],
@@ -83,6 +86,10 @@ class DicomwebDatastore(SafeDatastore):
         folder = image.with_name(image.name.removesuffix(".nii.gz"))
         return folder if image.parent == self._folder and folder.is_dir() else None
 
+    def image_path(self, image_id: str) -> Path | None:
+        path = self._folder / f"{image_id}.nii.gz"
+        return path if path.is_file() and self.series_dir(path) is not None else None
+
     def get_image_uri(self, image_id: str) -> str:
         if not self._pacs.has(image_id):
             return ""
@@ -90,7 +97,7 @@ class DicomwebDatastore(SafeDatastore):
         with self._guard:
             lock = self._fetching.setdefault(image_id, threading.Lock())
         with lock:
-            if not path.is_file() or self.series_dir(path) is None:
+            if self.image_path(image_id) is None:
                 self._fetch_image(image_id, path)
         return str(path)
 
@@ -107,18 +114,23 @@ class DicomwebDatastore(SafeDatastore):
                 f"the series {image_id!r} cannot be made a volume: {error}.", "scan_unreadable"
             ) from error
         part.replace(path)
-        with self._guard:
-            self._datastore.objects[image_id] = ImageLabelModel(image=DataModel(info=info, ext=".nii.gz"))
-            self._update_datastore_file()
+        self._store.update_info(InfoKey("image", image_id), info, {})
+        self._look_at(image_id)
+        self._update_datastore_file()
 
     def get_image_info(self, image_id: str) -> dict[str, Any]:
-        known: dict[str, Any] = super().get_image_info(image_id)
-        return known or self._pacs.info(image_id)
+        if told := super().get_image_info(image_id):
+            return told
+        kept = self._store.get_info(InfoKey("image", image_id))
+        return self._pacs.info(image_id) if kept is None else kept
 
     def update_image_info(self, image_id: str, info: dict[str, Any]) -> None:
-        if set(info) - {"strategy"} and not self.get_image_uri(image_id):
+        if set(info) - {"strategy"} and not self._pacs.has(image_id):
             raise ImageNotFoundException(f"no series {image_id!r} to annotate in the PACS")
         super().update_image_info(image_id, info)
+
+    def _image_default(self, image_id: str) -> dict[str, Any]:
+        return dict(self._pacs.info(image_id))
 
     def add_image(self, image_id: str, image_filename: str, image_info: dict[str, Any]) -> str:
         raise SettingError(
@@ -208,6 +220,9 @@ class DicomwebDatastore(SafeDatastore):
             info: dict[str, Any] = {"label_info": named, "SeriesInstanceUID": label.series}
             with cleaned_file(path, named, self._structures) as (file, report):
                 info["segtrust"] = report.to_json()
+                kept = self._store.get_info(InfoKey("label", label.image, _FINAL)) or {}
+                if kept.get("SeriesInstanceUID") == label.series:  # only the cache was emptied
+                    info |= kept
                 super()._keep_label(label.image, str(file), _FINAL, info)
 
     def get_label_info(self, label_id: str, label_tag: str) -> dict[str, Any]:

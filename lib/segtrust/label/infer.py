@@ -5,16 +5,19 @@ from abc import abstractmethod
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 from numpy.typing import NDArray
 
+from segtrust.error_flags import FlagRule
 from segtrust.errors import ScanError, SettingError
 from segtrust.inference import Prediction
 from segtrust.label.answer import AnswerForm
 from segtrust.label.archive import Archive, objects_of
 from segtrust.label.names import (
     BLIND_SPOT,
+    FLAGGED,
     RESEARCH_ONLY,
     band_colours,
     combined_labels,
@@ -22,6 +25,7 @@ from segtrust.label.names import (
     structure_labels,
 )
 from segtrust.label.served import ServedModel
+from segtrust.metrics.bootstrap import finite_or_none
 from segtrust.metrics.observed import ObservedErrors
 from segtrust.settings import InferRequest
 
@@ -52,6 +56,10 @@ class _ModelTask(InferTask):
     def colours(self) -> dict[str, tuple[int, int, int]]:
         """Colour of each label, for clients that ask; stock plug-ins choose colours by name."""
 
+    def label_names(self, _request: InferRequest) -> dict[str, int]:
+        """Names of the values of a label map."""
+        return dict(self.labels)
+
     def is_valid(self) -> bool:
         return True
 
@@ -69,7 +77,7 @@ class _ModelTask(InferTask):
         file = self.write(prediction, volume, form, scan)
         pacs = {"pacs": self.store(prediction, scan, objects)} if objects else {}
         return str(file), {
-            "label_names": {} if volume.dtype.kind == "f" else dict(self.labels),
+            "label_names": {} if volume.dtype.kind == "f" else self.label_names(wanted),
             "latencies": {"total": round(time.perf_counter() - started, 3)},
             "segtrust": {
                 **prediction.params(),
@@ -124,7 +132,7 @@ class MaskTask(_ModelTask):
 
 
 class UncertaintyTask(_ModelTask):
-    """``<model>_uncertainty``: bands of the chance of error, or a map for clients that ask for floats.
+    """``<model>_uncertainty``: bands of the chance of error, flags, or a map for clients that ask for floats.
 
     Args:
         model: the model.
@@ -137,10 +145,35 @@ class UncertaintyTask(_ModelTask):
         super().__init__(model, bands, f"{text} {BLIND_SPOT}", archive)
 
     def render(self, prediction: Prediction, request: InferRequest) -> tuple[NDArray[Any], dict[str, Any]]:
+        if request.flag:
+            return self._flags(prediction, request)
         if request.float_map:
             return prediction.map(request.map), {"shows": request.map, "unit": "1, from 0 to 1"}
         edges = self.model.settings.band_edges
         return prediction.bands(edges), {"shows": "bands", "bands": _band_table(self, prediction)}
+
+    def _flags(self, prediction: Prediction, request: InferRequest) -> tuple[NDArray[Any], dict[str, Any]]:
+        rule = FlagRule.parse(request.flag)
+        observed = _observed(self, prediction) if request.map == "chance_of_error" else None
+        if rule.name == "calibrated" and observed is None:
+            raise SettingError(
+                "the flag rule 'calibrated' needs the map `chance_of_error` and a version that knows where "
+                f"it was wrong on labelled scans, got the map {request.map!r} of version "
+                f"{prediction.version_id}. Ask for map=chance_of_error, or for a rule such as otsu."
+            )
+        flags, threshold = prediction.flagged(
+            request.map, rule, wrong=None if observed is None else observed.errors
+        )
+        about = {
+            "map": request.map,
+            "rule": str(rule),
+            "threshold": finite_or_none(threshold),
+            "voxels": int(np.count_nonzero(flags)),
+        }
+        return flags, {"shows": "flags", "flagged": about}
+
+    def label_names(self, request: InferRequest) -> dict[str, int]:
+        return {FLAGGED: 1} if request.flag else super().label_names(request)
 
     def colours(self) -> dict[str, tuple[int, int, int]]:
         return band_colours(self.labels)
@@ -172,9 +205,7 @@ class CombinedTask(_ModelTask):
 
 def _band_table(task: _ModelTask, prediction: Prediction) -> list[dict[str, Any]]:
     """Name, value and edges of each band, and how often it was wrong on the calibration scans, if known."""
-    version, edges = task.model.version(), task.model.settings.band_edges
-    known = version.calibration.get("observed") if version.digest == prediction.digest else None
-    observed = ObservedErrors.from_json(known) if known else None
+    edges, observed = task.model.settings.band_edges, _observed(task, prediction)
     table = []
     names = [name for name in task.labels if is_band(name)]
     for name, low, high in zip(names, edges, (*edges[1:], 1.0), strict=True):
@@ -184,6 +215,13 @@ def _band_table(task: _ModelTask, prediction: Prediction) -> list[dict[str, Any]
             band["observed"] = {"rate": rate, "scans": observed.scans}
         table.append(band)
     return table
+
+
+def _observed(task: _ModelTask, prediction: Prediction) -> ObservedErrors | None:
+    """How often the chance of error was wrong on labelled scans, if the version that answered knows."""
+    version = task.model.version()
+    known = version.calibration.get("observed") if version.digest == prediction.digest else None
+    return ObservedErrors.from_json(known) if known else None
 
 
 def _scan_of(request: dict[str, Any]) -> Path:

@@ -12,6 +12,7 @@ from segtrust.models import ModelSpec
 __all__ = [
     "BAND_PREFIX",
     "BLIND_SPOT",
+    "FLAGGED",
     "PARTIAL_SUFFIX",
     "RESEARCH_ONLY",
     "SAMPLES_PREFIX",
@@ -29,6 +30,9 @@ __all__ = [
 
 BAND_PREFIX = "chance of error"
 """Every band's name begins with it, so that bands can be told from structures in a label that comes back."""
+
+FLAGGED = f"{BAND_PREFIX} flagged"
+"""Name of the voxels of a flag map; a band's name, so that it is taken out of a label that comes back."""
 
 SAMPLES_PREFIX = "share of samples"
 """Begins the name of every level of agreement of samples; such names are taken out like bands."""

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 from fastapi import BackgroundTasks, Depends, FastAPI, File, Form, HTTPException, UploadFile
 from monailabel.config import settings as platform
 from monailabel.datastore.utils.convert import binary_to_image
-from monailabel.endpoints import activelearning, scoring
 from monailabel.endpoints.infer import ResultType, send_response
 from monailabel.endpoints.user.auth import RBAC, User
-from monailabel.interfaces.exception import MONAILabelError, MONAILabelException
 from monailabel.interfaces.utils.app import app_instance
 
 from segtrust.errors import ScanError, SettingError
+from segtrust.label.annotators import annotator
 from segtrust.label.datastore_routes import DATASTORE_ROUTES
 from segtrust.label.dicomweb import DicomwebDatastore
 from segtrust.label.failures import HANDLERS, answer_failure
 from segtrust.label.ohif import routers_for
+from segtrust.label.score_routes import SCORE_ROUTES
 from segtrust.label.strategies import telling_name
 from segtrust.label.train_routes import TRAIN_ROUTES
 from segtrust.label.uploads import receive
@@ -26,7 +26,7 @@ from segtrust.label.uploads import receive
 if TYPE_CHECKING:
     from segtrust.label.app import SegtrustApp
 
-__all__ = ["install_routes", "next_scan", "run_inference", "run_scoring"]
+__all__ = ["install_routes", "next_scan", "run_inference"]
 
 _SESSION = re.compile(r"[\w-]{1,64}")
 
@@ -43,10 +43,9 @@ def install_routes(server: FastAPI) -> None:
     # the documentation keeps showing MONAI Label's own entries for the same paths
     tasks = (
         ("POST", "infer/{model}", run_inference),
-        ("POST", "scoring/{method}", run_scoring),
         ("POST", "activelearning/{strategy}", next_scan),
     )
-    for method, path, route in (*tasks, *DATASTORE_ROUTES, *TRAIN_ROUTES):
+    for method, path, route in (*tasks, *DATASTORE_ROUTES, *SCORE_ROUTES, *TRAIN_ROUTES):
         server.add_api_route(
             f"{prefix}/{path}", route, methods=[method], include_in_schema=False, response_model=None
         )
@@ -141,22 +140,12 @@ def next_scan(
 ) -> object:
     """The scan that a strategy picks; in a local folder its `name`, which 3D Slicer shows, tells why."""
     # not `async`: a strategy reads the datastore, and other requests are answered meanwhile
-    found = activelearning.sample(strategy, params, user.username)
-    if found and not isinstance(app_instance().datastore(), DicomwebDatastore):
-        found["name"] = telling_name(found)
-    return found
-
-
-def run_scoring(
-    method: str,
-    user: Annotated[User, Depends(RBAC(platform.MONAI_LABEL_AUTH_ROLE_ANNOTATOR))],  # noqa: ARG001
-    params: dict[str, Any] | None = None,
-    run_sync: bool = False,
-) -> object:
-    """Score the unlabelled scans, in a process of its own or, with ``run_sync``, before answering."""
-    known = app_instance().info()["scoring"]
-    if method not in known:
-        raise MONAILabelException(
-            MONAILabelError.APP_INIT_ERROR, f"no scoring method {method!r}. Known: {', '.join(known)}."
-        )
-    return scoring.run_method(method, params, run_sync)
+    host: SegtrustApp = app_instance()
+    request = {**(params or {}), "strategy": strategy, "client_id": annotator(params or {}, user)}
+    found = host.next_sample(request)
+    if not found:
+        return {}
+    sample = {**host.datastore().get_image_info(found["id"]), **found}
+    if not isinstance(host.datastore(), DicomwebDatastore):
+        sample["name"] = telling_name(sample)
+    return sample

@@ -2,26 +2,24 @@
 
 import logging
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.tasks.scoring import ScoringMethod
 
-from segtrust.errors import DeviceError, ScanError, SegtrustError
+from segtrust.errors import DeviceError, ScanError
+from segtrust.label.scan_scores import Fingerprints, keep_score, locate, missing_scores, score_scan
 from segtrust.label.served import ServedModel
 from segtrust.label.strategies import chosen_model
-from segtrust.store import ScoreKey, StateStore
+from segtrust.store import StateStore
 
 __all__ = ["EntropyScoring"]
 
 logger = logging.getLogger(__name__)
 
-_KEPT = ("scores", "structures", "slices")
-
 
 class EntropyScoring(ScoringMethod):
-    """Score what has no score yet under the version and settings of now; a scan that fails stops nothing.
+    """Score what has no score yet, in the calling process; a server has a worker for it instead.
 
     Args:
         models: models of the app.
@@ -40,21 +38,20 @@ class EntropyScoring(ScoringMethod):
         model = chosen_model(request, self._models)
         scores: dict[str, float | None] = {}
         failed: dict[str, str] = {}
-        waiting = sorted(datastore.get_unlabeled_images())
-        for scan_id in waiting:
-            path = Path(datastore.get_image_uri(scan_id))
+        waiting, fingerprints = len(datastore.get_unlabeled_images()), Fingerprints()
+        for scan_id in missing_scores(model, datastore, self._store, fingerprints):
             try:
-                key = model.score_key(scan_id, path)
-            except ScanError as error:  # gone since it was listed
+                path = locate(datastore, scan_id)
+                row = score_scan(model, model.score_key(scan_id, fingerprints.of(path)), path)
+            except (ScanError, DeviceError) as error:  # gone since it was listed; another device may do
                 failed[scan_id] = str(error)
                 continue
-            if self._store.get_score(key) is not None:
-                continue
-            try:
-                scores[scan_id] = self._score(model, key, path)
-            except Exception as error:  # noqa: BLE001 -- one bad scan must not stop the others
-                failed[scan_id] = self._fail(key, error)
-        skipped = len(waiting) - len(scores) - len(failed)
+            keep_score(self._store, row)
+            if row.error is None:
+                scores[scan_id] = row.score
+            else:
+                failed[scan_id] = row.error
+        skipped = waiting - len(scores) - len(failed)
         logger.info("Scored %d scans, %d had a score, %d failed", len(scores), skipped, len(failed))
         return {
             "model": model.name,
@@ -63,17 +60,3 @@ class EntropyScoring(ScoringMethod):
             "skipped": skipped,
             "failed": failed,
         }
-
-    def _score(self, model: ServedModel, key: ScoreKey, path: Path) -> float | None:
-        params = (prediction := model.predict_apart(path)).params()
-        details: dict[str, Any] = {name: params[name] for name in _KEPT if name in params}
-        self._store.put_score(key, prediction.scores.entropy, details=details, flags=params.get("flags", ()))
-        return prediction.scores.entropy
-
-    def _fail(self, key: ScoreKey, error: Exception) -> str:
-        known = isinstance(error, SegtrustError)
-        reason = str(error) if known else f"{type(error).__name__}: {error}"
-        logger.warning("Scoring %s failed: %s", key.scan_id, reason, exc_info=None if known else error)
-        if not isinstance(error, DeviceError):  # another device or an idle one may do: try again next time
-            self._store.mark_failed(key, reason)
-        return reason

@@ -5,7 +5,7 @@ import hashlib
 import json
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -20,6 +20,8 @@ from segtrust.store import ScoreKey
 __all__ = ["ServedModel", "serve_models"]
 
 logger = logging.getLogger(__name__)
+
+Progress = Callable[[int, int], None]
 
 
 class ServedModel:
@@ -94,15 +96,28 @@ class ServedModel:
         key = (version.digest, self.settings_digest(), where, str(scan), fingerprint(scan))
         return self._cache.get_or_compute(key, lambda: self._predictor(version, where).predict(scan))
 
-    def predict_apart(self, scan: Path) -> Prediction:
-        """Predict a scan without touching the results that viewers share; for warming up and scoring."""
-        return self._predictor(self.version(), str(check_device(self.settings.device))).predict(scan)
+    def predict_apart(self, scan: Path, progress: Progress | None = None) -> Prediction:
+        """Predict a scan without touching the results that viewers share; for warming up and scoring.
 
-    def score_key(self, scan_id: str, scan: Path) -> ScoreKey:
-        """What the score of a scan depends on under the version and settings of now."""
+        Args:
+            scan: file, or folder with one DICOM series.
+            progress: called with (samples done, samples in all); what it raises ends the prediction.
+
+        Returns:
+            The prediction.
+
+        Raises:
+            ScanError: if the scan cannot be used.
+            DeviceError: if the device is not there or its memory does not suffice.
+        """
+        predictor = self._predictor(self.version(), str(check_device(self.settings.device)))
+        return predictor.predict(scan, progress=progress)
+
+    def score_key(self, scan_id: str, fingerprint: str) -> ScoreKey:
+        """What the score of a scan depends on, with its file's fingerprint, version and settings of now."""
         return ScoreKey(
             scan_id=scan_id,
-            fingerprint=fingerprint(scan),
+            fingerprint=fingerprint,
             version_digest=self.version().digest,
             settings_digest=self.settings_digest(),
         )
@@ -123,6 +138,11 @@ class ServedModel:
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+    @property
+    def is_lent(self) -> bool:
+        """Whether a training has the device that the app's setting names."""
+        return bool(self._lent) and str(check_device(self.settings.device)) in self._lent
 
     def take_back(self) -> None:
         """End what :meth:`lend` began; members are kept again from the next request on."""

@@ -1,87 +1,89 @@
-"""Which scan next: thin adapters between MONAI Label's strategies, stored scores and pure ranking."""
+"""Which scan next: MONAI Label's strategies, all of them doors to one queue."""
 
-import secrets
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.tasks.strategy import Strategy
 
-from segtrust.errors import ModelNotFoundError, ScanError, SettingError
-from segtrust.inference import fingerprint
+from segtrust.errors import ModelNotFoundError, SettingError
+from segtrust.label.queue import CHECK, Queue
 from segtrust.label.served import ServedModel
-from segtrust.selection import rank_scans, uniform_order
-from segtrust.store import StateStore, StoredScore
+from segtrust.selection import STRATEGIES
 
-__all__ = ["EntropyStrategy", "OhifStrategy", "UniformStrategy", "chosen_model", "telling_name"]
+__all__ = ["OHIF_KEY", "QueueStrategy", "chosen_model", "queue_strategies", "telling_name"]
 
+OHIF_KEY = "random"
+"""The only strategy that OHIF's button can call."""
 
-class EntropyStrategy(Strategy):
-    """The unlabelled scan with the highest stored score; scans without one come after those with one."""
-
-    def __init__(self, models: Mapping[str, ServedModel], store: StateStore) -> None:
-        super().__init__("The scan the model is least sure about: highest mean entropy at its structures.")
-        self._models = models
-        self._store = store
-
-    def info(self) -> dict[str, Any]:
-        return {**super().info(), "config": {"model": list(self._models)}}
-
-    def __call__(self, request: dict[str, Any], datastore: Datastore) -> dict[str, Any] | None:
-        model = chosen_model(request, self._models)
-        waiting = sorted(datastore.get_unlabeled_images())
-        stored = self._store.scores(model.version().digest, model.settings_digest())
-        scored = {i: stored[i].score for i in waiting if i in stored and stored[i].error is None}
-        for place in rank_scans(scored):
-            found = stored[place.scan_id]
-            if _is_current(found, datastore):
-                return _answer(place.scan_id, "entropy", place.rank, len(waiting), _reason(found), found)
-        failed = [i for i in waiting if i in stored and stored[i].error is not None]
-        unscored = uniform_order([i for i in waiting if i not in failed], 0)
-        for scan_id in (*unscored, *failed):
-            error = stored[scan_id].error if scan_id in failed else None
-            reason = f"Scoring failed: {error}" if error else "Not scored yet: run scoring `entropy`."
-            return _answer(scan_id, "entropy", None, len(waiting), reason, None)
-        return None
+_DESCRIPTIONS = {
+    "entropy": "The scan the model is least sure about: highest mean entropy at its structures.",
+    "uniform": "Any scan with the same chance.",
+    "foreground_random": "Any scan in which the model finds a structure, with the same chance.",
+    "power": "Unsure scans first, with noise, so that a batch is not twenty times the same difficulty.",
+    "clasp": "Unsure scans of each structure in turn, with noise that gets less from round to round.",
+    "diverse": "Unsure scans that look different from one another and from those that have labels.",
+    "cold_start": "Typical scans of every kind first; for a model that has learned little yet.",
+    CHECK: "Scans that look unlike training or cannot be scored: look at them before they are labelled.",
+}
 
 
-class UniformStrategy(Strategy):
-    """Any unlabelled scan with the same chance; the fair comparison for every other strategy."""
-
-    def __init__(self) -> None:
-        super().__init__("Any unlabelled scan with the same chance; option `seed` makes it repeatable.")
-
-    def info(self) -> dict[str, Any]:
-        return {**super().info(), "config": {"seed": ""}}
-
-    def __call__(self, request: dict[str, Any], datastore: Datastore) -> dict[str, Any] | None:
-        waiting = sorted(datastore.get_unlabeled_images())
-        seed = _seed(request.get("seed"))
-        if not waiting:
-            return None
-        reason = f"Drawn at random, seed {seed}."
-        return _answer(uniform_order(waiting, seed)[0], "uniform", None, len(waiting), reason, None)
-
-
-class OhifStrategy(Strategy):
-    """What the key `random` serves: OHIF's button can call no other key.
+class QueueStrategy(Strategy):
+    """One strategy of the queue.
 
     Args:
-        name: key of the strategy behind it.
-        strategy: that strategy.
+        name: a key of :data:`segtrust.selection.STRATEGIES`, or ``check``.
+        description: shown in viewers.
+        models: models of the app.
+        queue: hands out the scans.
     """
 
-    def __init__(self, name: str, strategy: Strategy) -> None:
-        super().__init__(
-            f"Not random: serves strategy `{name}` (setting `ohif_strategy`), since OHIF's button can call "
-            "only this key. True random is `uniform`."
-        )
-        self._strategy = strategy
+    def __init__(self, name: str, description: str, models: Mapping[str, ServedModel], queue: Queue) -> None:
+        super().__init__(description)
+        self._name = name
+        self._models = models
+        self._queue = queue
+
+    def info(self) -> dict[str, Any]:
+        return {**super().info(), "config": {"model": list(self._models), "seed": ""}}
 
     def __call__(self, request: dict[str, Any], datastore: Datastore) -> dict[str, Any] | None:
-        answer: dict[str, Any] | None = self._strategy(request, datastore)
-        return answer
+        return self._queue.next_scan(
+            self._name,
+            chosen_model(request, self._models),
+            datastore,
+            seed=_seed(request.get("seed")),
+            client_id=str(request.get("client_id") or ""),
+        )
+
+
+def queue_strategies(
+    models: Mapping[str, ServedModel], queue: Queue, ohif_strategy: str
+) -> dict[str, Strategy]:
+    """All strategies of an app, and the key that OHIF's button calls.
+
+    Args:
+        models: models of the app.
+        queue: hands out the scans.
+        ohif_strategy: the strategy behind :data:`OHIF_KEY`.
+
+    Returns:
+        Key -> strategy.
+
+    Raises:
+        SettingError: if there is no such strategy.
+    """
+    names = (*STRATEGIES, CHECK)
+    if ohif_strategy not in names:
+        raise SettingError(f"`ohif_strategy` must be one of {', '.join(names)}, got {ohif_strategy!r}.")
+    own: dict[str, Strategy] = {
+        name: QueueStrategy(name, _DESCRIPTIONS[name], models, queue) for name in names
+    }
+    alias = (
+        f"Not random: serves strategy `{ohif_strategy}` (setting `ohif_strategy`), since OHIF's button can "
+        "call only this key. True random is `uniform`."
+    )
+    return {**own, OHIF_KEY: QueueStrategy(ohif_strategy, alias, models, queue)}
 
 
 def chosen_model(request: Mapping[str, Any], models: Mapping[str, ServedModel]) -> ServedModel:
@@ -124,49 +126,22 @@ def telling_name(sample: Mapping[str, Any]) -> str:
         >>> scan = {"id": "a", "name": "a.nii.gz", "rank": 1, "of": 9, "score": 0.25, "strategy": "entropy"}
         >>> telling_name(scan)
         'a (rank 1 of 9, entropy 0.250).nii.gz'
+        >>> telling_name({**scan, "strategy": "power"})
+        'a (rank 1 of 9 by power, entropy 0.250).nii.gz'
     """
     scan_id = str(sample["id"])
     name = str(sample.get("name") or scan_id)
-    rank, score = sample.get("rank"), sample.get("score")
+    rank, score, strategy = sample.get("rank"), sample.get("score"), sample.get("strategy")
     if rank is None or score is None or not name.startswith(scan_id):
         return name
-    told = f"(rank {rank} of {sample['of']}, {sample['strategy']} {score:.3f})"
-    return f"{scan_id} {told}{name.removeprefix(scan_id)}"
+    by = "" if strategy == "entropy" else f" by {strategy}"
+    return f"{scan_id} (rank {rank} of {sample['of']}{by}, entropy {score:.3f}){name.removeprefix(scan_id)}"
 
 
 def _seed(value: object) -> int:
     if value in (None, ""):
-        return secrets.randbelow(2**31)
+        return 0
     try:
         return int(str(value))
     except ValueError as error:
         raise SettingError(f"`seed` must be a whole number, got {value!r}.") from error
-
-
-def _is_current(found: StoredScore, datastore: Datastore) -> bool:
-    """Whether the scan is still the file that was scored; looked at only for a scan about to be served."""
-    try:
-        return fingerprint(Path(datastore.get_image_uri(found.key.scan_id))) == found.key.fingerprint
-    except ScanError:
-        return False
-
-
-def _reason(found: StoredScore) -> str:
-    if found.score is None:
-        return "The model finds no structure in it."
-    return f"Mean entropy around the structures {found.score:.3f} of at most 1."
-
-
-def _answer(
-    scan_id: str, strategy: str, rank: int | None, of: int, reason: str, found: StoredScore | None
-) -> dict[str, Any]:
-    return {
-        "id": scan_id,
-        "score": found.score if found else None,
-        "rank": rank,
-        "of": of,
-        "strategy": strategy,
-        "reason": reason,
-        "slices": list(found.details.get("slices", ())) if found else [],
-        "flags": [dict(flag) for flag in found.flags] if found else [],
-    }

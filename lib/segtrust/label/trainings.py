@@ -3,7 +3,7 @@
 import contextlib
 import logging
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import psutil
@@ -35,14 +35,20 @@ class Trainings:
         rounds: trainer of each model.
         served: all models, whose members leave a GPU while a training uses it.
         datastore: the scans.
+        on_end: called when no training runs and none waits any more.
     """
 
     def __init__(
-        self, rounds: Mapping[str, RoundTask], served: Mapping[str, ServedModel], datastore: Datastore
+        self,
+        rounds: Mapping[str, RoundTask],
+        served: Mapping[str, ServedModel],
+        datastore: Datastore,
+        on_end: Callable[[], object] = lambda: None,
     ) -> None:
         self._rounds = rounds
         self._served = served
         self._datastore = datastore
+        self._on_end = on_end
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._ended = threading.Event()
@@ -210,6 +216,7 @@ class Trainings:
                 if task["status"] == "SUBMITTED":  # its process could not be started; the log says why
                     task["status"] = "ERROR"
             self._ended.set()
+            self._on_end()
 
     @contextlib.contextmanager
     def _room(self, request: Mapping[str, Any]) -> Iterator[None]:

@@ -1,0 +1,98 @@
+"""How well flags find wrong voxels, by score and by rule for the threshold, inside the split train.
+
+    python benchmarks/run_error_flags.py --runs runs
+
+Members of experiments.json judge scans that they have not seen; they are trained if <runs> has none. Writes
+<out>/hippocampus-error-flags.json.
+"""
+
+import argparse
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+from segtrust.error_flags import FlagRule, probability_scores, sample_scores
+from segtrust.errors import SegtrustError
+from segtrust.evaluate.crossfit import CrossFit
+from segtrust.evaluate.error_detection import count_errors, detection_figures, flag_figures
+from segtrust.evaluate.experiments import Folds, read_experiments
+from segtrust.evaluate.protocol import Protocol, check_data
+from segtrust.evaluate.records import software_versions
+
+HERE = Path(__file__).parent
+SYSTEMS = (("facts", "dice_ce, instance", 5), ("long", "base", 1))
+"""Experiment, cell, members: an ensemble of five small members on three of the five folds, with scores of
+samples and of mirrored views of its first member; and one member on all scans, of which only its
+probabilities are used."""
+VIEW_AXES = (0, 1)
+RULES = (
+    "fixed:0.5", "mean", "mean_sd:1", "quantile:0.95", "otsu", "budget:0.05", "budget:0.1", "calibrated:0.8",
+    "calibrated:0.9", "calibrated:0.95",
+)  # fmt: skip
+
+
+def main() -> int:
+    """Judge and write."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, default=HERE / ".." / ".." / "shared" / "data" / "hippocampus")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="default: runs")
+    parser.add_argument("--out", type=Path, default=HERE / "results", help="default: benchmarks/results")
+    args = parser.parse_args()
+    try:
+        protocol = Protocol.read(HERE / "protocol.json")
+        check_data(protocol, args.data)
+        folds = Folds.read(args.data, protocol)
+        document = {
+            "protocol": protocol.hash,
+            "command": shlex.join(["python", *sys.argv]),
+            "software": software_versions(),
+            "systems": {
+                f"{e}: {cell}; {size}": judge(args, folds, e, cell, size) for e, cell, size in SYSTEMS
+            },
+        }
+    except SegtrustError as error:
+        print(f"run_error_flags: {error}", file=sys.stderr)
+        return 1
+    args.out.mkdir(parents=True, exist_ok=True)
+    path = args.out / "hippocampus-error-flags.json"
+    path.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    print(f"wrote {path}")
+    return 0
+
+
+def judge(args: argparse.Namespace, folds: Folds, name: str, cell: str, size: int) -> dict[str, Any]:
+    """Measure every score and rule on the held-out scans of one experiment."""
+    experiment = read_experiments(HERE / "experiments.json")[name]
+    fit = CrossFit.of_cell(experiment, folds, cell, size, args.runs, lambda line: print(line, flush=True))
+    scans = []
+    for scan in fit.predictions():
+        scores = probability_scores(scan.probs)
+        if size > 1:
+            views = sample_scores(fit.views(scan, VIEW_AXES))
+            scores |= sample_scores(scan.statistics) | {f"view_{n}": score for n, score in views.items()}
+        scans.append(
+            count_errors(
+                scan.id, scan.subject, scores, scan.mask, scan.labels, scan.spacing,
+                valid=scan.valid, fold=scan.fold,
+            )
+        )  # fmt: skip
+        print(f"measured {scan.id}", flush=True)
+    missed, wrong = (sum(s.missed[i] for s in scans) for i in (0, 1))
+    return {
+        "scans": len(scans),
+        "subjects": len({s.subject for s in scans}),
+        "wrong_outside_band": {"voxels": missed, "share": missed / wrong},
+        "detection": detection_figures(scans),
+        "flags": {
+            score: {rule: flag_figures(scans, score, FlagRule.parse(rule)) for rule in RULES}
+            for score in scans[0].scores
+        },
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

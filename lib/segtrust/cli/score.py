@@ -1,0 +1,59 @@
+"""`segtrust score`: score a studies folder without a server, in several processes or on a Ray cluster."""
+
+import argparse
+from pathlib import Path
+
+from segtrust.label.studies_scores import score_folder
+from segtrust.settings import AppSettings
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `segtrust score`."""
+    parser.add_argument("model", help="name of the model")
+    parser.add_argument(
+        "--studies", type=Path, required=True, metavar="DIR", help="folder of scans that a server labels"
+    )
+    parser.add_argument(
+        "--conf",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("KEY", "VALUE"),
+        help="a setting as the server has it, such as models_dir, state_dir, device or precision",
+    )
+    parser.add_argument("--workers", type=int, default=1, help="scans scored at the same time (default: 1)")
+    parser.add_argument(
+        "--ray", metavar="ADDRESS", help="score on a Ray cluster, or 'local'; needs segtrust[ray]"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Score what has no score yet.
+
+    Args:
+        args: options of :func:`add_arguments`.
+
+    Returns:
+        The exit status: 1 if a scan must be tried again because the device failed or the file was gone.
+    """
+    found = score_folder(
+        args.model,
+        args.studies,
+        AppSettings.from_conf(dict(args.conf)),
+        workers=args.workers,
+        ray=args.ray,
+        say=_say,
+    )
+    _say(
+        f"{found.model} {found.version}: scored {len(found.scores)}, {found.skipped} had a score, "
+        f"{len(found.failed)} failed, {len(found.again)} to try again"
+    )
+    for scan_id, reason in found.again.items():
+        _say(f"try again: {scan_id}: {reason}")
+    return 1 if found.again else 0
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)

@@ -1,0 +1,254 @@
+"""Do flags find the wrong voxels? Counts of one scan first, figures over scans and subjects second."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from segtrust.error_flags import FAILURES, FlagRule, failure_map
+from segtrust.metrics.bootstrap import cluster_bootstrap, finite_or_none
+from segtrust.metrics.detection import ErrorHistogram, error_aupr, error_auroc
+from segtrust.regions import make_regions
+
+__all__ = [
+    "REGIONS",
+    "WORST",
+    "FlagCounts",
+    "ScanErrors",
+    "count_errors",
+    "detection_figures",
+    "flag_figures",
+]
+
+REGIONS = ("band", "outside", "volume")
+WORST = 0.1
+"""Share of the scans, those with the worst figures, that is reported beside all."""
+
+Scores = Mapping[str, NDArray[np.floating[Any]]]
+
+
+@dataclass(frozen=True)
+class FlagCounts:
+    """Voxels of a region, how many of them were ``flagged``, and per kind of error (all, flagged)."""
+
+    voxels: int
+    flagged: int
+    kinds: Mapping[str, tuple[int, int]]
+
+    @property
+    def wrong(self) -> int:
+        """Wrong voxels."""
+        return sum(total for total, _ in self.kinds.values())
+
+    @property
+    def found(self) -> int:
+        """Wrong voxels that were flagged."""
+        return sum(flagged for _, flagged in self.kinds.values())
+
+    def __add__(self, other: "FlagCounts") -> "FlagCounts":
+        kinds = {k: (n + other.kinds[k][0], f + other.kinds[k][1]) for k, (n, f) in self.kinds.items()}
+        return FlagCounts(self.voxels + other.voxels, self.flagged + other.flagged, kinds)
+
+    def figures(self) -> dict[str, float]:
+        """``recall``, ``precision``, ``flagged`` (share of the voxels); NaN where there is no such voxel."""
+        return {
+            "recall": _share(self.found, self.wrong),
+            "precision": _share(self.found, self.flagged),
+            "flagged": _share(self.flagged, self.voxels),
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class ScanErrors:
+    """One scan: scores and kinds of error in its band, and histograms per score and region.
+
+    ``kinds`` are indices into :data:`segtrust.error_flags.FAILURES`; ``missed``: wrong voxels outside the
+    band, where no flag near the prediction can be, and all wrong voxels.
+    """
+
+    id: str
+    subject: str
+    fold: int
+    scores: Mapping[str, NDArray[np.float32]]
+    kinds: NDArray[np.uint8]
+    histograms: Mapping[str, Mapping[str, ErrorHistogram]]
+    missed: tuple[int, int]
+
+    def flags(self, score: str, rule: FlagRule, wrong: NDArray[np.int64] | None = None) -> FlagCounts:
+        """Flag the band by one score and rule.
+
+        Args:
+            score: name of the score.
+            rule: sets the threshold from the scores of the band.
+            wrong: for ``calibrated``: wrong voxels per cell of other scans.
+
+        Returns:
+            Counts in the band.
+        """
+        values = self.scores[score]
+        flagged = values > rule.threshold(values, wrong=wrong)
+        return FlagCounts(
+            values.size,
+            int(np.count_nonzero(flagged)),
+            {
+                name: (int(np.count_nonzero(here)), int(np.count_nonzero(here & flagged)))
+                for kind, name in enumerate(FAILURES)
+                if name != "right"
+                for here in [self.kinds == kind]
+            },
+        )
+
+
+def count_errors(  # what there is to know about one scan
+    scan_id: str,
+    subject: str,
+    scores: Scores,
+    predicted: NDArray[np.integer[Any]],
+    reference: NDArray[np.integer[Any]],
+    spacing: Sequence[float] | None,
+    *,
+    valid: NDArray[np.bool_] | None = None,
+    fold: int = 0,
+) -> ScanErrors:
+    """Measure scores of error on one scan.
+
+    Args:
+        scan_id: the scan.
+        subject: whose scan it is.
+        scores: name -> ``(X, Y, Z)`` in [0, 1], high means likely wrong, such as
+            :func:`segtrust.error_flags.probability_scores` of anybody's probabilities.
+        predicted: labels that the scores are about.
+        reference: labels.
+        spacing: millimetres per voxel; ``None`` if unknown.
+        valid: voxels that are no padding; all unless given.
+        fold: which scans a threshold must not be learnt from together with this one.
+
+    Returns:
+        The counts. The band is that of the prediction.
+
+    Source:
+        ours.
+    """
+    regions = make_regions(predicted, spacing, valid=valid)
+    masks = {"band": regions.masks[regions.band_name], **{r: regions.masks[r] for r in REGIONS[1:]}}
+    wrong = predicted != reference
+    return ScanErrors(
+        scan_id,
+        subject,
+        fold,
+        {name: score[masks["band"]].astype(np.float32) for name, score in scores.items()},
+        failure_map(predicted, reference)[masks["band"]],
+        {
+            name: {
+                region: ErrorHistogram.of(torch.from_numpy(score[mask]), torch.from_numpy(wrong[mask]))
+                for region, mask in masks.items()
+            }
+            for name, score in scores.items()
+        },
+        (int(np.count_nonzero(wrong & masks["outside"])), int(np.count_nonzero(wrong & masks["volume"]))),
+    )
+
+
+def detection_figures(scans: Sequence[ScanErrors]) -> dict[str, Any]:
+    """AUROC and AUPR of every score in every region, without any threshold.
+
+    Args:
+        scans: measured scans.
+
+    Returns:
+        Per score and region: both figures over the voxels of all scans (with a 95 % bootstrap over
+        subjects), their mean over scans, their mean over the worst tenth of scans, and the share of wrong
+        voxels, which is the AUPR of a score that knows nothing.
+
+    Source:
+        ours.
+    """
+    return {
+        name: {
+            region: _detection([scan.histograms[name][region] for scan in scans], scans) for region in REGIONS
+        }
+        for name in scans[0].scores
+    }
+
+
+def _detection(histograms: Sequence[ErrorHistogram], scans: Sequence[ScanErrors]) -> dict[str, Any]:
+    wrong, right = (np.stack([getattr(h, part) for h in histograms]) for part in ("wrong", "right"))
+    voxels = int(wrong.sum() + right.sum())
+    found: dict[str, Any] = {"wrong": finite_or_none(_share(int(wrong.sum()), voxels))}
+    figures: dict[str, Callable[[ErrorHistogram], float]] = {"auroc": error_auroc, "aupr": error_aupr}
+    for figure, measure in figures.items():
+
+        def pooled(rows: Sequence[int], measure: Callable[[ErrorHistogram], float] = measure) -> float:
+            times = np.bincount(np.asarray(rows), minlength=len(wrong))
+            return measure(ErrorHistogram(times @ wrong, times @ right))
+
+        found[figure] = {
+            "pooled": cluster_bootstrap([s.subject for s in scans], pooled, draws=300).to_json(),
+            **_over_scans([measure(h) for h in histograms]),
+        }
+    return found
+
+
+def flag_figures(scans: Sequence[ScanErrors], score: str, rule: FlagRule) -> dict[str, Any]:
+    """Recall, precision and flagged share in the band by one score and rule, and recall per kind of error.
+
+    Args:
+        scans: measured scans; the threshold of ``calibrated`` is learnt from those of other folds.
+        score: name of the score.
+        rule: sets the threshold.
+
+    Returns:
+        ``pooled`` over the voxels of all scans with a 95 % bootstrap over subjects, ``scans`` and ``worst``:
+        mean over scans and over the worst tenth of them; ``kinds``: voxels and recall of each kind.
+
+    Source:
+        ours.
+    """
+    wrong: dict[int, NDArray[np.int64] | None] = dict.fromkeys({scan.fold for scan in scans})
+    if rule.name == "calibrated":
+        wrong = {
+            fold: np.sum([s.histograms[score]["band"].wrong for s in scans if s.fold != fold], axis=0)
+            for fold in wrong
+        }
+    counts = [scan.flags(score, rule, wrong[scan.fold]) for scan in scans]
+    table = np.array([(c.voxels, c.flagged, c.wrong, c.found) for c in counts], np.int64)
+    subjects = [scan.subject for scan in scans]
+
+    def pooled(figure: str) -> dict[str, Any]:
+        over, under = {"recall": (3, 2), "precision": (3, 1), "flagged": (1, 0)}[figure]
+
+        def statistic(rows: Sequence[int]) -> float:
+            totals = table[list(rows)].sum(axis=0)
+            return _share(int(totals[over]), int(totals[under]))
+
+        return cluster_bootstrap(subjects, statistic, draws=300).to_json()
+
+    total = sum(counts[1:], counts[0])
+    return {
+        **{
+            figure: {
+                "pooled": pooled(figure),
+                **_over_scans([c.figures()[figure] for c in counts], high_is_good=figure != "flagged"),
+            }
+            for figure in total.figures()
+        },
+        "kinds": {
+            kind: {"voxels": voxels, "recall": _share(found, voxels) if voxels else None}
+            for kind, (voxels, found) in total.kinds.items()
+        },
+    }
+
+
+def _over_scans(values: Sequence[float], *, high_is_good: bool = True) -> dict[str, float | None]:
+    known = np.sort([value for value in values if np.isfinite(value)])
+    if not known.size:
+        return {"scans": None, "worst": None}
+    worst = (known if high_is_good else known[::-1])[: max(1, round(WORST * known.size))]
+    return {"scans": float(known.mean()), "worst": float(worst.mean())}
+
+
+def _share(part: int, whole: int) -> float:
+    return part / whole if whole else float("nan")

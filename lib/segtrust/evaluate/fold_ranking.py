@@ -1,0 +1,243 @@
+"""Does a score order scans by Dice under each shift? Measured inside ``train``, by members of other folds."""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+from segtrust._files import replace_text
+from segtrust.calibrators import CANDIDATES, CalibrationVoxels, Calibrator, Identity
+from segtrust.evaluate.cases import draw_scan
+from segtrust.evaluate.crossfit import CALIBRATOR
+from segtrust.evaluate.experiments import Cell, Folds
+from segtrust.evaluate.ranking import SCORES, paired
+from segtrust.evaluate.shifts import corrupt, shift_seed
+from segtrust.evaluate.trust import Condition
+from segtrust.inference.predictor import Predictor
+from segtrust.inference.scan import Scan, fingerprint
+from segtrust.metrics.bootstrap import Interval
+from segtrust.metrics.overlap import dice_per_structure
+from segtrust.models import ModelVersion
+from segtrust.scores import ScanScores
+from segtrust.training.cases import read_labelled, read_subjects
+
+__all__ = ["FoldRanking", "ScoredScan", "within_folds"]
+
+Say = Callable[[str], None]
+Floats = NDArray[np.float64]
+_SCHEMA = 1
+_DRAWS = 1000
+
+
+@dataclass(frozen=True)
+class ScoredScan:
+    """One held-out scan under one condition: Dice of each structure, and the scores of its prediction."""
+
+    scan_id: str
+    subject: str
+    fold: int
+    dice: NDArray[np.float64]
+    scores: ScanScores
+
+
+class FoldRanking:
+    """Predicts one scan of every held-out subject; stopped at any time, it goes on where it was.
+
+    Args:
+        cell: what the members are.
+        folds: which scans are held out when.
+        members: fold -> weights that never saw it; calibrators of a fold are fitted to the other folds.
+        seed: of the shifts.
+        cache: folder for what was measured of each scan.
+        say: called with one plain line per scan.
+    """
+
+    def __init__(
+        self,
+        cell: Cell,
+        folds: Folds,
+        members: Mapping[int, Sequence[Path]],
+        *,
+        seed: int,
+        cache: Path,
+        say: Say = lambda _line: None,
+    ) -> None:
+        self.spec, self.folds, self.seed, self.cache, self.say = cell.spec, folds, seed, cache, say
+        self._subjects = read_subjects(folds.data)
+        self._predictors = {fold: self._predictor(weights) for fold, weights in members.items()}
+        cache.mkdir(parents=True, exist_ok=True)
+
+    def scans(self, condition: Condition) -> list[ScoredScan]:
+        """Measure one scan of every held-out subject.
+
+        Args:
+            condition: clean, or a shift.
+
+        Returns:
+            Scans in order of fold and id; of a subject the first by id.
+        """
+        found = []
+        for fold in self._predictors:
+            for scan_id in self._one_per_subject(fold):
+                path = self._path(fold, scan_id, str(condition))
+                if not path.is_file():
+                    scan = self._measure(fold, scan_id, condition)
+                    replace_text(path, json.dumps(_to_json(scan), allow_nan=False))
+                    self.say(f"{condition} fold {fold} {scan_id} Dice {np.nanmean(scan.dice):.3f}")
+                found.append(_from_json(json.loads(path.read_text(encoding="utf-8"))))
+        return found
+
+    @cached_property
+    def calibrators(self) -> dict[int, Calibrator]:
+        """Fold -> calibrator fitted to the held-out scans of the other folds."""
+        drawn: dict[int, list[CalibrationVoxels]] = {}
+        for fold, predictor in self._predictors.items():
+            for index, scan_id in enumerate(self._one_per_subject(fold)):
+                scan, labels = read_labelled(self.folds.data, scan_id, self.spec)
+                subject = self._subject(scan_id)
+                drawn.setdefault(fold, []).append(
+                    draw_scan(predictor, scan, labels, subject=subject, seed=index)
+                )
+            self.say(f"drew voxels of fold {fold}")
+        return {
+            fold: CANDIDATES[CALIBRATOR]([voxels for f in drawn if f != fold for voxels in drawn[f]])
+            for fold in drawn
+        }
+
+    def _predictor(self, weights: Sequence[Path]) -> Predictor:
+        digest = hashlib.sha256(b"".join(path.read_bytes() for path in weights)).hexdigest()
+        version = ModelVersion(Path(), "fold", self.spec, tuple(weights), {}, {}, digest)
+        return Predictor(version, calibrator=Identity())
+
+    def _subject(self, scan_id: str) -> str:
+        return self._subjects.get(scan_id, scan_id)
+
+    def _one_per_subject(self, fold: int) -> list[str]:
+        first: dict[str, str] = {}
+        for scan_id in self.folds.held_out(fold):
+            first.setdefault(self._subject(scan_id), scan_id)
+        return sorted(first.values())
+
+    def _path(self, fold: int, scan_id: str, condition: str) -> Path:
+        digests = [predictor.version.digest for predictor in self._predictors.values()]
+        stamp = fingerprint(self.folds.data / "images" / f"{scan_id}.nii.gz")
+        parts = [_SCHEMA, self.spec.to_json(), digests, fold, stamp, condition, self.seed]
+        digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]
+        return self.cache / f"{condition}-{scan_id}-{digest}.json"
+
+    def _measure(self, fold: int, scan_id: str, condition: Condition) -> ScoredScan:
+        scan, labels = read_labelled(self.folds.data, scan_id, self.spec)
+        if condition.shift:
+            seed = shift_seed(self.seed, scan_id, condition.shift)
+            values = corrupt(scan.data.numpy(), condition.shift, condition.strength, seed)
+            scan = Scan(torch.from_numpy(values), scan.affine, scan.spacing)
+        judge = self._predictors[fold]
+        judge.calibrator = self.calibrators[fold]
+        prediction = judge.predict_scan(scan)
+        dice = dice_per_structure(prediction.mask, labels.numpy(), len(self.spec.labels))
+        return ScoredScan(scan_id, self._subject(scan_id), fold, dice, prediction.scores)
+
+
+def within_folds(conditions: Mapping[str, Sequence[ScoredScan]]) -> dict[str, Any]:
+    """Spearman correlation of every score with Dice inside each fold, mean over folds.
+
+    Scores of one ensemble are compared with each other only, as a server would do it.
+
+    Args:
+        conditions: name -> scans, one per subject, the same ones in the same order for every condition.
+
+    Returns:
+        ``{"conditions": {name: {"dice", "scans": {score: n}, "spearman": {score: {value, low, high,
+        subjects}}}}, "mean": {score: ...}}``: ``scans`` have the score, ``mean`` is the mean over the
+        conditions, of which each counts the same. 95 % percentile bootstrap that draws subjects inside each
+        fold, 1000 draws, seed 0.
+
+    Source:
+        ours.
+    """
+    first = next(iter(conditions.values()))
+    drawn = _draws(np.array([scan.fold for scan in first]))
+    figures = {
+        name: {score: _spearman(scans, score, drawn) for score in SCORES}
+        for name, scans in conditions.items()
+    }
+
+    def interval(figure: Floats) -> dict[str, float | int | None]:
+        known = figure[1:][np.isfinite(figure[1:])]
+        low, high = np.quantile(known, [0.025, 0.975]) if len(known) else (np.nan, np.nan)
+        return Interval(float(figure[0]), float(low), float(high), len(first)).to_json()
+
+    return {
+        "conditions": {
+            name: {
+                "dice": float(np.nanmean([np.nanmean(scan.dice) for scan in scans])),
+                "scans": {s: sum(getattr(scan.scores, s) is not None for scan in scans) for s in SCORES},
+                "spearman": {score: interval(figures[name][score]) for score in SCORES},
+            }
+            for name, scans in conditions.items()
+        },
+        "mean": {
+            score: interval(_mean(np.array([figure[score] for figure in figures.values()])))
+            for score in SCORES
+        },
+    }
+
+
+def _draws(folds: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """For each fold rows of scans, ``(1 + draws, scans of the fold)``; the first row has every scan once."""
+    rng = np.random.default_rng(0)
+    inside = [np.flatnonzero(folds == fold) for fold in np.unique(folds)]
+    return [np.vstack([rows, rng.choice(rows, (_DRAWS, len(rows)))]) for rows in inside]
+
+
+def _spearman(scans: Sequence[ScoredScan], score: str, drawn: Sequence[NDArray[np.int64]]) -> Floats:
+    """Mean over folds, one number per draw; folds where the correlation is not defined are left out."""
+    values, dice = paired([getattr(s.scores, score) for s in scans], [s.dice for s in scans], "dice")
+    known = np.isfinite(values) & np.isfinite(dice)
+    values, dice = np.where(known, values, np.inf), np.where(known, dice, np.inf)  # ranked behind all others
+    return _mean(np.array([_row_correlation(values[rows], dice[rows], known[rows]) for rows in drawn]))
+
+
+def _row_correlation(a: Floats, b: Floats, known: NDArray[np.bool_]) -> Floats:
+    """Spearman correlation of each row over its known entries; NaN with fewer than three or no spread."""
+    count = known.sum(axis=1)
+
+    def centred(values: Floats) -> Floats:
+        ranks = np.where(known, rankdata(values, axis=1), 0)
+        mean = ranks.sum(axis=1) / np.maximum(count, 1)
+        return np.where(known, ranks - mean[:, None], 0)
+
+    one, two = centred(a), centred(b)
+    spread = np.sqrt((one**2).sum(axis=1) * (two**2).sum(axis=1))
+    defined = (count >= 3) & (spread > 0)
+    return np.divide((one * two).sum(axis=1), spread, out=np.full(len(a), np.nan), where=defined)
+
+
+def _mean(figures: Floats) -> Floats:
+    """Mean over the first axis of what is defined."""
+    known = np.isfinite(figures)
+    total, count = np.where(known, figures, 0).sum(axis=0), known.sum(axis=0)
+    return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+
+
+def _to_json(scan: ScoredScan) -> dict[str, Any]:
+    dice = [value if np.isfinite(value) else None for value in scan.dice.tolist()]
+    structures = {str(value): score for value, score in scan.scores.structures.items()}
+    return {**vars(scan), "dice": dice, "scores": {**scan.scores.to_json(), "structures": structures}}
+
+
+def _from_json(document: Mapping[str, Any]) -> ScoredScan:
+    scores = document["scores"]
+    structures = {int(value): score for value, score in scores["structures"].items()}
+    dice = np.array(document["dice"], dtype=np.float64)
+    return ScoredScan(
+        **{**document, "dice": dice, "scores": ScanScores(**{**scores, "structures": structures})}
+    )

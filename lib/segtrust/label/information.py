@@ -1,0 +1,168 @@
+"""What is known about scans and labels: kept in the state file, with MONAI Label's own file as a snapshot."""
+
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+from monailabel.datastore.local import DataModel, ImageLabelModel, LocalDatastoreModel
+from monailabel.interfaces.exception import ImageNotFoundException, LabelNotFoundException
+
+from segtrust._files import replace_text
+from segtrust.label.folder import ScanFolder
+from segtrust.label.snapshot import Snapshot
+from segtrust.store import InfoKey, StateStore
+
+__all__ = ["InformedFolder", "tag_name"]
+
+logger = logging.getLogger(__name__)
+
+
+class InformedFolder(ScanFolder):
+    """A folder of scans and labels whose information several processes may change at once.
+
+    ``datastore_v2.json`` is a snapshot for plain MONAI Label: written some seconds after a change and at the
+    end of the process, and merged when the folder is opened or another program writes it.
+
+    Args:
+        folder: the studies.
+        store: state file of the site.
+        frozen: never write the snapshot; for processes beside the server.
+        options: what ``LocalDatastore`` takes.
+    """
+
+    _config_ts: float  # when the snapshot was written that was read or written last
+
+    def __init__(
+        self,
+        folder: str,
+        *,
+        store: StateStore,
+        frozen: bool,
+        **options: Any,  # noqa: ANN401 -- handed through
+    ) -> None:
+        self._store = store
+        self._frozen = frozen
+        self._snapshot = Snapshot(self.write_snapshot)
+        super().__init__(folder, **options)
+        if not Path(self._datastore_config_path).exists():
+            self._snapshot.now()
+
+    def get_image_info(self, image_id: str) -> dict[str, Any]:
+        told: dict[str, Any] = super().get_image_info(image_id)
+        kept = self._store.get_info(InfoKey("image", image_id)) if told else None
+        return told if kept is None else {**kept, "path": told["path"]}
+
+    def update_image_info(self, image_id: str, info: dict[str, Any]) -> None:
+        self._update_info(InfoKey("image", image_id), info, self._image_default(image_id))
+
+    def _image_default(self, image_id: str) -> dict[str, Any]:
+        if (obj := self._datastore.objects.get(image_id)) is None:
+            raise ImageNotFoundException(f"no scan {image_id!r} in the datastore")
+        return dict(obj.image.info)
+
+    def get_label_info(self, label_id: str, label_tag: str) -> dict[str, Any]:
+        tag = tag_name(label_tag)
+        if (label := self._known_label(label_id, tag)) is None:
+            return {}
+        kept = self._store.get_info(InfoKey("label", label_id, tag))
+        return dict(label.info) if kept is None else kept
+
+    def get_label_uri(self, label_id: str, label_tag: str) -> str:
+        tag = tag_name(label_tag)
+        if (label := self._known_label(label_id, tag)) is None:
+            return ""
+        return os.path.realpath(Path(self._datastore.label_path(tag)) / f"{label_id}{label.ext}")
+
+    def update_label_info(self, label_id: str, label_tag: str, info: dict[str, Any]) -> None:
+        tag = tag_name(label_tag)
+        if (label := self._known_label(label_id, tag)) is None:
+            raise LabelNotFoundException(f"no label {tag!r} of {label_id!r} in the datastore")
+        self._update_info(InfoKey("label", label_id, tag), info, label.info)
+
+    def _update_info(self, key: InfoKey, changes: Mapping[str, Any], default: Mapping[str, Any]) -> None:
+        self._store.update_info(key, changes, default)
+        self._update_datastore_file()
+
+    def _known_label(self, label_id: str, tag: str) -> DataModel | None:
+        """A label of the list; one that another process saved a moment ago is looked for in the folder."""
+        if self._datastore.label(label_id, tag) is None and label_id in self._datastore.objects:
+            self._look_at(label_id)
+        label: DataModel | None = self._datastore.label(label_id, tag)
+        return label
+
+    def json(self) -> dict[str, Any]:
+        with self._guard:
+            self._tell_infos()
+            return dict(super().json())
+
+    def get_dataset_archive(self, limit_cases: int | None) -> str:
+        with self._guard:
+            self._tell_infos()
+        return str(super().get_dataset_archive(limit_cases))
+
+    def _tell_infos(self) -> None:
+        """Bring the list's own copy of the information up to the state file."""
+        for (kind, scan, tag), info in self._store.all_info().items():
+            obj: ImageLabelModel | None = self._datastore.objects.get(scan)
+            part = obj and (obj.image if kind == "image" else obj.labels.get(tag))
+            if part:
+                part.info = info
+
+    def _on_modify_event(self, event: Any) -> None:  # noqa: ANN401 -- watchdog's own type
+        if self._datastore_config_path in (event.src_path, getattr(event, "dest_path", "")):
+            self._init_from_datastore_file()
+            self._reconcile_datastore()
+
+    def _init_from_datastore_file(self, throw_exception: bool = False) -> None:
+        """Take over what plain MONAI Label wrote; at the start also which scans there are."""
+        path = Path(self._datastore_config_path)
+        with FileLock(self._lock_file):
+            if not path.is_file() or (written := path.stat().st_mtime) == self._config_ts:
+                return
+            try:
+                index = LocalDatastoreModel.model_validate_json(path.read_bytes())
+            except ValueError as error:
+                logger.warning("%s is not whole, and put aside: %s", path, error)
+                if not self._frozen:
+                    path.replace(path.with_name(f"{path.name}.damaged"))
+                return
+            self._store.merge(_infos(index), written)
+            self._config_ts = written
+            if throw_exception:  # as MONAI Label asks for at the start, and only there
+                index.base_path = self._datastore_path
+                self._datastore = index
+
+    def _update_datastore_file(self, lock: bool = True) -> None:
+        if not self._frozen:
+            self._snapshot.changed()
+
+    def write_snapshot(self) -> None:
+        """Write ``datastore_v2.json`` now, as a whole; a frozen datastore writes nothing."""
+        if self._frozen:
+            return
+        self._init_from_datastore_file()
+        self._reconcile_datastore()
+        path = Path(self._datastore_config_path)
+        with FileLock(self._lock_file):
+            with self._guard:
+                self._tell_infos()
+                infos = _infos(self._datastore)
+                text = self._datastore.model_dump_json(exclude={"base_path"}, indent=2)
+            replace_text(path, text)
+            self._config_ts = path.stat().st_mtime
+            self._store.mark_written(infos)
+
+
+def _infos(index: LocalDatastoreModel) -> dict[InfoKey, dict[str, Any]]:
+    found = {InfoKey("image", scan): obj.image.info for scan, obj in index.objects.items()}
+    for scan, obj in index.objects.items():
+        found |= {InfoKey("label", scan, tag): label.info for tag, label in obj.labels.items()}
+    return found
+
+
+def tag_name(tag: object) -> str:
+    """A label's tag as text; MONAI Label hands over text or a member of its enumeration."""
+    return str(getattr(tag, "value", tag))

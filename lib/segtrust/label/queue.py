@@ -1,0 +1,139 @@
+"""The queue: hands out one scan at a time, to several annotators, under leases."""
+
+import threading
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from monailabel.interfaces.datastore import Datastore
+
+from segtrust.errors import ScanError
+from segtrust.inference import fingerprint
+from segtrust.label.collect import fix_roles
+from segtrust.label.datastore import SafeDatastore
+from segtrust.label.ranking import Ranking, Rankings, Waiting
+from segtrust.label.served import ServedModel
+from segtrust.roles import HELD_OUT, Role, is_held_out
+from segtrust.settings import AppSettings
+from segtrust.store import StateStore
+
+__all__ = ["CHECK", "Queue"]
+
+CHECK = "check"
+"""Strategy that hands out the scans that somebody should look at before they are labelled."""
+
+_LOT = "lot"  # what an answer says instead of calibration or test
+_DRAWN = "Drawn by lot for checking the model. Please go through the whole scan."
+_CHANGED = "The file changed since it was scored: run scoring again."
+
+
+class Queue:
+    """Which scan next; safe to use from several threads.
+
+    Scans of the role `train` come as a strategy ranks them. In every so many turns a scan that calibrates or
+    tests comes first, in the order of its patient's keyed hash, whatever a model thinks of it. Scans to be
+    checked come last, and first under the strategy :data:`CHECK`.
+
+    Args:
+        store: scores, rankings, leases and roles.
+        settings: settings of the app.
+    """
+
+    def __init__(self, store: StateStore, settings: AppSettings) -> None:
+        self._store = store
+        self._settings = settings
+        self._rankings = Rankings(store, settings.rounds_planned)
+        self._lock = threading.Lock()
+        self._patients: Mapping[str, str] = {}
+        self._held_out: Mapping[str, None] = {}  # in the order in which they come
+
+    def next_scan(
+        self, strategy: str, model: ServedModel, datastore: Datastore, *, seed: int = 0, client_id: str = ""
+    ) -> dict[str, Any] | None:
+        """Hand out a scan that nobody has labelled and no live lease holds.
+
+        Args:
+            strategy: one of :data:`segtrust.selection.STRATEGIES`, or :data:`CHECK`.
+            model: whose scores count.
+            datastore: the scans.
+            seed: of what the strategy draws.
+            client_id: who asks; empty for somebody without a name. What a named client holds unsubmitted
+                counts as skipped.
+
+        Returns:
+            The scan with score, rank, reason, slices to look at first and the end of its lease, in seconds
+            since 1970; ``None`` if no scan is left.
+        """
+        scans = frozenset(datastore.get_unlabeled_images())
+        with self._lock:
+            self._learn_patients(scans, datastore)
+            waiting = Waiting(scans, self._held_out, self._patients)
+            ranking = self._rankings.get(strategy, model, seed, waiting)
+            drawn = [scan for scan in self._held_out if scan in scans and scan not in ranking.check]
+        active = [scan for scan in ranking.active if scan in scans]
+        check = [scan for scan in ranking.check if scan in scans]
+        by_lot = frozenset(drawn)
+
+        def recorded(scan: str) -> str:
+            return HELD_OUT if scan in by_lot else CHECK if scan in ranking.check else strategy
+
+        scan = self._store.lease(
+            check if strategy == CHECK else [*self._in_turn(active, drawn), *check],
+            client_id,
+            strategy=recorded,
+            minutes=self._settings.lease_minutes,
+        )
+        if scan is None:
+            return None
+        answer = {"id": scan, "of": len(check if strategy == CHECK else active), "rank": None}
+        held = (lease for lease in self._store.leases() if lease.state == "held")
+        answer["lease_ends"] = next((lease.ends for lease in held if lease.scan_id == scan), None)
+        if scan in by_lot:
+            return {**answer, "score": None, "strategy": _LOT, "reason": _DRAWN, "slices": [], "flags": []}
+        if scan in ranking.active and ranking.active[scan].score is not None:
+            answer["rank"] = active.index(scan) + 1
+        return {**answer, "strategy": recorded(scan), **self._told(scan, ranking, model, datastore)}
+
+    def _in_turn(self, active: list[str], drawn: list[str]) -> list[str]:
+        turn = self._store.advance("turns")
+        return [*drawn, *active] if turn % self._settings.held_out_every == 0 else [*active, *drawn]
+
+    def _told(self, scan: str, ranking: Ranking, model: ServedModel, datastore: Datastore) -> dict[str, Any]:
+        """What is known about the one scan that is handed out: the only one whose file is looked at."""
+        pick = ranking.check.get(scan) or ranking.active[scan]
+        try:
+            key = model.score_key(scan, fingerprint(Path(datastore.get_image_uri(scan))))
+            found = self._store.get_score(key)
+        except ScanError:  # it cannot be read, which is why it is to be checked, or is gone since
+            found = None
+        if found is None:
+            reason = pick.reason if pick.score is None else _CHANGED
+            return {"score": None, "reason": reason, "slices": [], "flags": []}
+        return {
+            "score": pick.score,
+            "reason": pick.reason,
+            "slices": list(found.details.get("slices", ())),
+            "flags": [dict(flag) for flag in found.flags],
+        }
+
+    def _learn_patients(self, scans: frozenset[str], datastore: Datastore) -> None:
+        """Look up roles when a scan is there that was not before; it gets its role now."""
+        if not isinstance(datastore, SafeDatastore) or not scans.difference(self._patients):
+            return
+        if scans.difference(found := self._store.roles()):
+            fix_roles(datastore, self._store, self._settings)
+            found = self._store.roles()
+        self._patients = {scan: patient for scan, (patient, _) in found.items()}
+        self._held_out = dict.fromkeys(_by_lot(found))
+
+
+def _by_lot(roles: Mapping[str, tuple[str, Role]]) -> list[str]:
+    """Scans that calibrate or test, by the hash of their patient; no patient twice before all have come."""
+    held_out = [(patient, scan) for scan, (patient, role) in roles.items() if is_held_out(role)]
+    turns: Counter[str] = Counter()
+    numbered = []
+    for patient, scan in sorted(held_out):
+        numbered.append((turns[patient], patient, scan))
+        turns[patient] += 1
+    return [scan for _, _, scan in sorted(numbered)]

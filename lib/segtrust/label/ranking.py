@@ -1,0 +1,164 @@
+"""Rankings of the waiting scans: made once per strategy and version, kept in memory and in the state file."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cachetools import LRUCache
+
+from segtrust.label.served import ServedModel
+from segtrust.selection import STRATEGIES, Candidate, Pick, check_queue, order
+from segtrust.store import BriefScore, StateStore, StoredScore
+from segtrust.versions import published_versions
+
+__all__ = ["Ranking", "Rankings", "Waiting"]
+
+_UNLIKE = {
+    "field_of_view": "its field of view is unlike training",
+    "intensity": "its brightness is unlike training",
+    "unlike_calibration": "it is unlike the calibration scans",
+}
+_BY_DETAILS = ("foreground_random", "clasp", "diverse", "cold_start")
+_KEPT = 8
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """Scans without a label, those of them and of others that calibrate or test, and whose a scan is.
+
+    Patients are named by a hash; a scan that is not among them is a patient of its own.
+    """
+
+    scans: frozenset[str]
+    held_out: Collection[str]
+    patients: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Scans to label, in order, and scans that somebody should check, by id; ``stamp`` names their scores."""
+
+    stamp: str
+    active: Mapping[str, Pick]
+    check: Mapping[str, Pick]
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """Picks as the state file keeps them."""
+        return [
+            vars(p) | {"check": p.scan_id in self.check}
+            for p in (*self.active.values(), *self.check.values())
+        ]
+
+    @classmethod
+    def from_json(cls, stamp: str, document: list[dict[str, Any]]) -> "Ranking":
+        """Read what :meth:`to_json` wrote."""
+        parts: dict[bool, dict[str, Pick]] = {False: {}, True: {}}
+        for entry in document:
+            part = parts[entry.pop("check")]
+            part[entry["scan_id"]] = Pick(**entry)
+        return cls(stamp, parts[False], parts[True])
+
+
+class Rankings:
+    """Rankings of a site. One is made anew when the version, one of its scores, or the list of scans changed.
+
+    Whether a score changed is one number of the state file; whether a scan came, a comparison of two sets.
+
+    Args:
+        store: scores and rankings.
+        rounds: rounds of training that the site plans.
+    """
+
+    def __init__(self, store: StateStore, rounds: int) -> None:
+        self._store = store
+        self._rounds = rounds
+        self._made: LRUCache[tuple[str, str, int], Ranking] = LRUCache(_KEPT)
+
+    def get(self, strategy: str, model: ServedModel, seed: int, waiting: Waiting) -> Ranking:
+        """The ranking of now.
+
+        Args:
+            strategy: one of :data:`segtrust.selection.STRATEGIES`; any other name ranks nothing and lists the
+                scans to check.
+            model: whose scores count.
+            seed: of what the strategy draws.
+            waiting: the scans. Those that calibrate or test are not ranked, and are to be checked only if
+                they cannot be scored.
+
+        Returns:
+            The ranking; it may hold scans that wait no more.
+        """
+        version = model.version().digest
+        stamp = f"{version}-{self._store.scores_stamp(version, model.settings_digest())}"
+        known = self._made.get((model.name, strategy, seed))
+        if known is None or known.stamp != stamp:
+            kept = self._store.batch(model.name, version, strategy, seed, stamp=stamp)
+            known = None if kept is None else Ranking.from_json(stamp, kept)
+        if known is None or self._came(strategy, known, waiting):
+            active, check = self._rank(strategy, model, seed, waiting)
+            known = Ranking(stamp, {p.scan_id: p for p in active}, {p.scan_id: p for p in check})
+            self._store.put_batch(model.name, version, strategy, seed, known.to_json(), stamp=stamp)
+        self._made[model.name, strategy, seed] = known
+        return known
+
+    @staticmethod
+    def _came(strategy: str, known: Ranking, waiting: Waiting) -> bool:
+        """Whether a scan waits that is not in a ranking; sets alone, as it is asked at every call."""
+        return strategy in STRATEGIES and bool(
+            waiting.scans.difference(known.active, known.check, waiting.held_out)
+        )
+
+    def _rank(
+        self, strategy: str, model: ServedModel, seed: int, waiting: Waiting
+    ) -> tuple[list[Pick], list[Pick]]:
+        version, settings = model.version(), model.settings_digest()
+        scores = self._store.scores if strategy in _BY_DETAILS else self._store.scores_brief
+        found: Mapping[str, StoredScore | BriefScore] = scores(version.digest, settings)
+        candidates = [
+            _candidate(scan, waiting.patients.get(scan, scan), found.get(scan))
+            for scan in waiting.scans
+            if scan not in waiting.held_out or (scan in found and found[scan].error is not None)
+        ]
+        check = check_queue(candidates)
+        if strategy not in STRATEGIES:
+            return [], check
+        done = published_versions(model.folder).index(version.id)
+        picks = order(
+            strategy,
+            candidates,
+            seed=seed,
+            round=min(done, self._rounds - 1),
+            rounds=self._rounds,
+            labelled_features=[
+                _features(x) for scan, x in found.items() if scan not in waiting.scans and _features(x)
+            ],
+        )
+        return picks, check
+
+
+def _candidate(scan: str, subject: str, found: StoredScore | BriefScore | None) -> Candidate:
+    if found is None:
+        return Candidate(scan_id=scan, subject=subject, score=None, scored=False)
+    details = found.details if isinstance(found, StoredScore) else {}
+    return Candidate(
+        scan_id=scan,
+        subject=subject,
+        score=found.score,
+        class_scores={int(value): score for value, score in details.get("class_scores", {}).items()},
+        foreground={int(value): voxels for value, voxels in details.get("foreground", {}).items()},
+        features=_features(found),
+        check=_check(found),
+    )
+
+
+def _features(found: StoredScore | BriefScore) -> tuple[float, ...]:
+    return tuple(found.details.get("features", ())) if isinstance(found, StoredScore) else ()
+
+
+def _check(found: StoredScore | BriefScore) -> str | None:
+    """Why somebody should look at a scan before it is labelled; ``None`` if there is no reason."""
+    if found.error is not None:
+        return f"Scoring failed: {found.error}"
+    codes = [flag["code"] for flag in found.flags] if isinstance(found, StoredScore) else found.flags
+    reasons = [_UNLIKE[code] for code in codes if code in _UNLIKE]
+    return f"Please check this scan: {', and '.join(reasons)}." if reasons else None

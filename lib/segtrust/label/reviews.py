@@ -1,0 +1,49 @@
+"""Which slices of a submitted label somebody looked at, where the client says it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from segtrust.errors import SettingError
+from segtrust.inference.scan import read_labels
+from segtrust.slices import review_axis
+from segtrust.store import StateStore
+
+__all__ = ["is_partial", "reviewed_slices"]
+
+
+def reviewed_slices(params: Mapping[str, Any], label: Path) -> tuple[list[int], int] | None:
+    """Read what a client sent with a label.
+
+    Args:
+        params: its ``reviewed_slices`` is ``"all"``, or a list of numbers from 0 along the axis of the hints.
+        label: the file that it sent.
+
+    Returns:
+        The slices, and how many the scan has; ``None`` if the client did not say.
+
+    Raises:
+        SettingError: if they are not slices of the label.
+        ScanError: if the label cannot be read.
+    """
+    told = params.get("reviewed_slices")
+    if told is None:
+        return None
+    values, affine = read_labels(label)
+    slices = int(values.shape[review_axis(np.linalg.norm(affine[:3, :3], axis=0).tolist())])
+    if told == "all":
+        return list(range(slices)), slices
+    if not isinstance(told, list) or not all(type(n) is int and 0 <= n < slices for n in told):
+        raise SettingError(
+            f"`reviewed_slices` must be 'all' or a list of whole numbers from 0 to {slices - 1}, "
+            f"got {told!r}."
+        )
+    return told, slices
+
+
+def is_partial(store: StateStore, scan: str) -> bool:
+    """Whether a client said that some slices of a scan's label were not looked at."""
+    review = store.review(scan)
+    return review is not None and len(review.reviewed) < review.slices

@@ -1,0 +1,48 @@
+"""Scoring one scan in whatever process; nothing here needs MONAI Label."""
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+
+from segtrust.errors import DeviceError
+from segtrust.inference import PredictionCache
+from segtrust.label.scan_scores import score_scan
+from segtrust.label.served import ServedModel
+from segtrust.settings import AppSettings
+from segtrust.store import ScoreKey, StoredScore
+
+__all__ = ["ScoreJob", "run_score_job"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreJob:
+    """One scan for one model: the model's folder, the settings, and which file under which key."""
+
+    model: Path
+    settings: AppSettings
+    key: ScoreKey
+    path: Path
+
+
+def run_score_job(job: ScoreJob) -> StoredScore | DeviceError:
+    """Score a scan; a process opens a model once for all its jobs.
+
+    Args:
+        job: what to do.
+
+    Returns:
+        Score or reason, as :func:`segtrust.label.scan_scores.score_scan`; an error of the device instead of
+        raising it, so that other jobs go on.
+
+    Raises:
+        ModelError: if the model's files are wrong.
+    """
+    try:
+        return score_scan(_model(job.model, job.settings), job.key, job.path)
+    except DeviceError as error:
+        return error
+
+
+@functools.cache
+def _model(folder: Path, settings: AppSettings) -> ServedModel:
+    return ServedModel(folder, settings, PredictionCache(1))

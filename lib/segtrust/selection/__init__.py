@@ -1,0 +1,20 @@
+"""Which scans come next: what is known about them in, an ordered list with a reason for each out.
+
+Pure functions: the same candidates, seed and round give the same order, in whatever order they come in.
+"""
+
+from segtrust.selection.candidate import Candidate, Pick, Plan
+from segtrust.selection.ordering import STRATEGIES, check_queue, order
+from segtrust.selection.ranking import Ranked, rank_scans, uniform_order
+
+__all__ = [
+    "STRATEGIES",
+    "Candidate",
+    "Pick",
+    "Plan",
+    "Ranked",
+    "check_queue",
+    "order",
+    "rank_scans",
+    "uniform_order",
+]

@@ -1,0 +1,24 @@
+"""Who asks for a scan."""
+
+import pytest
+from monailabel.config import settings as platform
+from monailabel.endpoints.user.auth import User
+
+from segtrust.label.annotators import annotator
+
+LOGGED_IN = User(username="ann@site", email="", name="", roles=[])
+
+
+@pytest.mark.parametrize(
+    ("params", "name"),
+    [({"client_id": " ann "}, "ann"), ({"client_id": "user-xyz"}, ""), ({}, ""), ({"client_id": None}, "")],
+    ids=["a name", "the name in Slicer's settings", "OHIF", "nothing"],
+)
+def test_without_logins_the_client_says_its_name(monkeypatch, params, name):
+    monkeypatch.setattr(platform, "MONAI_LABEL_AUTH_ENABLE", False)
+    assert annotator(params, User(username="admin", email="", name="", roles=[])) == name
+
+
+def test_a_login_is_believed_and_not_the_client(monkeypatch):
+    monkeypatch.setattr(platform, "MONAI_LABEL_AUTH_ENABLE", True)
+    assert annotator({"client_id": "somebody else"}, LOGGED_IN) == "ann@site"

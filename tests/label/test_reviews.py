@@ -1,0 +1,39 @@
+"""Which slices of a label were looked at."""
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from segtrust.errors import SettingError
+from segtrust.label.reviews import is_partial, reviewed_slices
+
+
+@pytest.fixture
+def label(tmp_path):
+    """Four sagittal slices, 5 mm thick, of a label of 4 x 6 x 7 voxels."""
+    path = tmp_path / "label.nii.gz"
+    nib.save(nib.Nifti1Image(np.zeros((4, 6, 7), np.uint8), np.diag([5.0, 1, 1, 1])), path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("told", "found"),
+    [("all", ([0, 1, 2, 3], 4)), ([0, 3], ([0, 3], 4)), ([], ([], 4)), (None, None)],
+    ids=["all", "some", "none", "not said"],
+)
+def test_slices_are_counted_along_the_thick_axis(label, told, found):
+    assert reviewed_slices({"reviewed_slices": told}, label) == found
+
+
+@pytest.mark.parametrize("told", [[4], [-1], [1.5], ["1"], [True], "some", 3])
+def test_what_is_no_slice_is_refused(label, told):
+    with pytest.raises(SettingError, match="must be 'all' or a list of whole numbers from 0 to 3"):
+        reviewed_slices({"reviewed_slices": told}, label)
+
+
+def test_a_label_is_partial_only_if_somebody_said_so(store):
+    assert not is_partial(store, "a")
+    store.keep_review("a", [0, 2], 3)
+    assert is_partial(store, "a")
+    store.keep_review("a", "all", 3)
+    assert not is_partial(store, "a")
