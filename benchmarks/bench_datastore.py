@@ -81,7 +81,7 @@ def measure(root: Path, size: int) -> dict[str, Any]:
     def open_theirs(_: int) -> None:
         opened["theirs"] = LocalDatastore(str(root / "theirs"), extensions=PATTERNS)
 
-    times = {"open a new folder": taking_turns({"ours": open_ours, "theirs": open_theirs}, 1)}
+    times = {"open the folder": taking_turns({"ours": open_ours, "theirs": open_theirs}, 3)}
     label, few = str(root / "label.nii.gz"), 20
     both: dict[str, Callable[[Any], Step]] = {
         "update the information of a scan": lambda d: lambda n: d.update_image_info(ids[n], {"note": n}),
@@ -93,8 +93,7 @@ def measure(root: Path, size: int) -> dict[str, Any]:
     }
     for name, step in both.items():
         times[name] = taking_turns({who: step(datastore) for who, datastore in opened.items()}, few)
-    own: dict[str, Step] = {"snapshot": lambda _: opened["ours"].write_snapshot()}
-    times |= {name: taking_turns({"ours": step}, 3) for name, step in own.items()}
+    times["snapshot"] = taking_turns({"ours": lambda _: opened["ours"].write_snapshot()}, 3)
     return times | of_the_store(state, ids)
 
 
@@ -104,12 +103,14 @@ def of_the_store(state: StateStore, ids: list[str]) -> dict[str, Any]:
     details = {"features": [0.5] * 64, "slices": [{"index": 1, "reason": "x" * 80}] * 5}
     for number, scan in enumerate(ids):
         state.put_score(ScoreKey(scan_id=scan, **key), number / len(ids), details=details)
+    for scan in ids[::2]:
+        state.submitted(scan)
     picks = [{"scan_id": scan, "rank": n, "score": 0.5, "reason": "x" * 60} for n, scan in enumerate(ids)]
     state.put_batch("m", "v", "entropy", 0, picks, stamp="s")
     steps: dict[str, Step] = {
         "scores in brief": lambda _: state.scores_brief("v", "s"),
         "stamp of the scores": lambda _: state.scores_stamp("v", "s"),
-        "lease": lambda n: state.lease(ids, f"client {n}", strategy="entropy"),
+        "lease, half of the scans submitted": lambda n: state.lease(ids, f"client {n}", strategy="entropy"),
         "read a ranked batch": lambda _: state.batch("m", "v", "entropy", 0, stamp="s"),
         "put a score": lambda n: state.put_score(ScoreKey(scan_id=ids[n], **key), 0.5, details=details),
         "roles of all scans": lambda _: state.fix_roles(dict(zip(ids, ids, strict=True))),

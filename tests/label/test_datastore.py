@@ -154,6 +154,29 @@ def test_files_that_come_and_go_by_hand_are_noticed(datastore, watching, tmp_pat
     eventually(lambda: sorted(watching.list_images()) == ["b", "c", "d"])
 
 
+def test_a_label_with_an_extension_of_its_own_stays_until_its_file_is_gone(datastore, tmp_path):
+    (tmp_path / "drawing.json").write_text("{}")
+    datastore.save_label("a", str(tmp_path / "drawing.json"), "notes", {})
+    datastore.refresh()
+    stored = Path(datastore.get_label_uri("a", "notes"))
+    assert stored.name == "a.json"
+    stored.unlink()
+    datastore.refresh()
+    assert datastore.get_labels_by_image_id("a") == {}
+
+
+def test_counts_follow_every_change(datastore, tmp_path):
+    file = label_file(tmp_path, [0, 1])
+    for tag in ("final", "other"):
+        datastore.save_label("a", file, tag, {})
+    assert datastore.status() == {"total": 3, "completed": 1, "label_tags": {"final": 1, "other": 1}}
+    assert sorted(datastore.unlabeled_ids()) == ["b", "c"]
+    datastore.remove_label("a", "final")
+    datastore.remove_image("b")
+    assert datastore.status() == {"total": 2, "completed": 0, "label_tags": {"other": 1}}
+    assert sorted(datastore.get_unlabeled_images()) == ["a", "c"]
+
+
 def test_an_extension_inside_a_name_belongs_to_the_name(datastore):
     folder = Path(datastore.get_image_uri("a")).parent
     (folder / "scan.niixyz.nii").touch()

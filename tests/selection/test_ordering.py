@@ -3,7 +3,7 @@
 import dataclasses
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segtrust.errors import SettingError
@@ -11,6 +11,7 @@ from segtrust.selection import STRATEGIES, Candidate, check_queue, order
 from strategies import candidate_pools
 
 every_strategy = pytest.mark.parametrize("strategy", STRATEGIES)
+few = settings(max_examples=12)  # of each strategy
 
 
 def scan(scan_id, score=0.5, **known):
@@ -22,6 +23,7 @@ def ids(picks):
 
 
 @every_strategy
+@few
 @given(pool=candidate_pools(), seed=st.integers(0, 3), shuffled=st.randoms())
 def test_the_order_of_the_candidates_changes_nothing(strategy, pool, seed, shuffled):
     labelled = [(0.3, 0.3)] if any(c.features for c in pool) else []
@@ -31,6 +33,7 @@ def test_the_order_of_the_candidates_changes_nothing(strategy, pool, seed, shuff
 
 
 @every_strategy
+@few
 @given(pool=candidate_pools(), seed=st.integers(0, 3))
 def test_every_candidate_is_in_the_order_or_in_the_check_queue_once(strategy, pool, seed):
     picks = order(strategy, pool, seed=seed)
@@ -40,6 +43,7 @@ def test_every_candidate_is_in_the_order_or_in_the_check_queue_once(strategy, po
 
 
 @every_strategy
+@few
 @given(pool=candidate_pools(), batch=st.integers(1, 5))
 def test_no_subject_comes_twice_while_another_waits(strategy, pool, batch):
     subject_of = {c.scan_id: c.subject for c in pool}
@@ -49,6 +53,7 @@ def test_no_subject_comes_twice_while_another_waits(strategy, pool, batch):
 
 
 @every_strategy
+@few
 @given(pool=candidate_pools())
 def test_every_pick_says_why_in_one_sentence_and_no_score_is_made_up(strategy, pool):
     known = {c.scan_id: c.score if c.scored else None for c in pool}

@@ -57,7 +57,7 @@ def test_1_without_scores_the_answer_says_so(server, expected):
     assert found["path"].endswith(".nii.gz")
 
 
-def test_2_scoring_runs_in_a_process_of_its_own_and_its_scores_arrive(server, expected):
+def test_2_scoring_runs_in_the_background_and_its_scores_arrive(server, expected):
     started = server.post("/scoring/entropy", json={})
     assert started.status_code == 200, started.text
     deadline = time.monotonic() + 300
@@ -203,5 +203,5 @@ def test_9_monai_labels_own_client_does_it_all(server, expected, tmp_path):
     gc.collect()  # the client leaves its sockets to the collector: let their warnings fall into this test
 
 
-def test_9_nothing_left_the_machine_meanwhile_not_from_the_scoring_process_either(server):
+def test_9_nothing_left_the_machine_meanwhile(server):
     assert server.connections.read_text() == ""

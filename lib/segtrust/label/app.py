@@ -25,7 +25,7 @@ from segtrust.label.collect import fix_roles
 from segtrust.label.connection import connect, forget_defaults, image_filters, listing_seconds
 from segtrust.label.datastore import SafeDatastore, tag_name
 from segtrust.label.dicomweb import DicomwebDatastore, cache_dir
-from segtrust.label.environment import announce_server, background_method
+from segtrust.label.environment import announce_server, background_method, before_end
 from segtrust.label.failures import LabelError
 from segtrust.label.infer import CombinedTask, MaskTask, UncertaintyTask
 from segtrust.label.names import (
@@ -288,6 +288,8 @@ class SegtrustApp(_Host):
         from monailabel.app import app as server  # noqa: PLC0415
 
         announce_server()
+        if isinstance(datastore := self.datastore(), SafeDatastore):
+            before_end(datastore.close)
         forget_defaults()
         self.scoring_worker.resume()
         self.trainings.close_old()

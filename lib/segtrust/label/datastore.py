@@ -123,10 +123,11 @@ class SafeDatastore(InformedFolder):
         folder.mkdir(parents=True, exist_ok=True)
         with _beside(Path(file), folder / info["name"]):
             self._store.put_info(InfoKey("label", image_id, tag), info)
-        if image_id not in self._datastore.objects:
-            self._look_at(image_id)
         with self._guard:
+            if image_id not in self._datastore.objects:
+                self._look_at(image_id)
             self._datastore.objects[image_id].labels[tag] = DataModel(info=info, ext=extension)
+            self._summary = None
         self._update_datastore_file()
         return image_id
 

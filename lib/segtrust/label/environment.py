@@ -1,11 +1,15 @@
 """Process-wide switches that must be set before, or as soon as, monailabel is imported."""
 
 import os
+import signal
 import sys
 import tarfile
+import threading
+from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 
-__all__ = ["announce_server", "background_method", "prepare_environment", "server_pid"]
+__all__ = ["announce_server", "background_method", "before_end", "prepare_environment", "server_pid"]
 
 _SERVER = "SEGTRUST_SERVER_PID"
 
@@ -41,3 +45,27 @@ def server_pid() -> int | None:
     """The server that started this process; ``None`` in the server itself and without one."""
     pid = int(os.environ.get(_SERVER, "0"))
     return pid if pid not in (0, os.getpid()) else None
+
+
+def before_end(act: Callable[[], None]) -> None:
+    """Have something done when the server is asked to end (SIGTERM), before it ends.
+
+    Functions of ``atexit`` do not run then: uvicorn closes its connections and dies of the signal.
+
+    Args:
+        act: called in a thread of its own, since the signal may come in the middle of what it needs.
+    """
+    end = signal.getsignal(signal.SIGTERM)
+    if not callable(end) or threading.current_thread() is not threading.main_thread():
+        return  # no server that could be asked
+
+    def act_and_end(number: int, frame: FrameType | None) -> None:
+        def run() -> None:
+            try:
+                act()
+            finally:
+                end(number, frame)
+
+        threading.Thread(target=run, name="before end", daemon=True).start()
+
+    signal.signal(signal.SIGTERM, act_and_end)

@@ -6,13 +6,21 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from monailabel.datastore.local import DataModel, ImageLabelModel, LocalDatastore
+from monailabel.interfaces.datastore import DefaultLabelTag
 
 __all__ = ["ScanFolder"]
 
+_FINAL = DefaultLabelTag.FINAL.value
 _Listing = dict[str, list[str]]
+
+
+class _Summary(NamedTuple):
+    labelled: list[str]
+    unlabelled: list[str]
+    tags: Counter[str]
 
 
 class ScanFolder(LocalDatastore):
@@ -32,6 +40,7 @@ class ScanFolder(LocalDatastore):
         **options: Any,  # noqa: ANN401 -- handed through
     ) -> None:
         self._guard = threading.RLock()  # the folder's watcher and requests change the same list
+        self._summary: _Summary | None = None
         self._suffixes = tuple(extension.lstrip("*") for extension in extensions)
         super().__init__(folder, extensions=extensions, **options)
         if (handler := getattr(self, "_handler", None)) is not None:
@@ -43,27 +52,39 @@ class ScanFolder(LocalDatastore):
 
     def list_images(self) -> list[str]:
         with self._guard:
-            return list(super().list_images())
+            return list(self._datastore.objects)
 
     def get_labeled_images(self, label_tag: str | None = None, labels: list[str] | None = None) -> list[str]:
-        with self._guard:
-            return list(super().get_labeled_images(label_tag, labels))
+        return list(self._summed_up().labelled)
 
     def get_unlabeled_images(
         self, label_tag: str | None = None, labels: list[str] | None = None
     ) -> list[str]:
-        with self._guard:
-            return list(super().get_unlabeled_images(label_tag, labels))
+        return list(self._summed_up().unlabelled)
 
     def datalist(self, full_path: bool = True) -> list[dict[str, Any]]:
         with self._guard:
             return list(super().datalist(full_path))
 
     def status(self) -> dict[str, Any]:
-        with self._guard:
-            tags = Counter(tag for obj in self._datastore.objects.values() for tag in obj.labels)
         completed = len(self.get_labeled_images())
-        return {"total": len(self.list_images()), "completed": completed, "label_tags": dict(tags)}
+        return {
+            "total": len(self.list_images()),
+            "completed": completed,
+            "label_tags": dict(self._summed_up().tags),
+        }
+
+    def _summed_up(self) -> _Summary:
+        """What the list of files says, counted anew only after a change of it."""
+        with self._guard:
+            if self._summary is None:
+                objects = self._datastore.objects
+                self._summary = _Summary(
+                    [scan for scan, obj in objects.items() if _FINAL in obj.labels],
+                    [scan for scan, obj in objects.items() if _FINAL not in obj.labels],
+                    Counter(tag for obj in objects.values() for tag in obj.labels),
+                )
+            return self._summary
 
     def refresh(self) -> None:
         self._reconcile_datastore()
@@ -85,20 +106,29 @@ class ScanFolder(LocalDatastore):
         with self._guard:  # also while listing: what is saved meanwhile would not be on the list
             images = self._listing(Path(self._datastore.image_path()))
             labels = {folder.name: self._listing(folder) for folder in self._tag_folders()}
-            for image in [image for image in self._datastore.objects if image not in images]:
-                del self._datastore.objects[image]
+            for image, obj in list(self._datastore.objects.items()):
+                if image not in images or any(image not in labels.get(tag, {}) for tag in obj.labels):
+                    self._look_at(image)
             for image, extensions in images.items():
                 self._set(image, extensions, {tag: found.get(image, []) for tag, found in labels.items()})
+            self._summary = None
 
     def _look_at(self, image: str) -> None:
         """Bring one scan of the list up to what lies in the folder."""
         with self._guard:
-            extensions = self._extensions_of(image, Path(self._datastore.image_path()))
-            labels = {folder.name: self._extensions_of(image, folder) for folder in self._tag_folders()}
+            known = self._datastore.objects.get(image)
+            extensions = self._extensions_of(image, Path(self._datastore.image_path()), known and known.image)
+            labels = {
+                folder.name: self._extensions_of(image, folder, known and known.labels.get(folder.name))
+                for folder in self._tag_folders()
+            }
             if extensions:
                 self._set(image, extensions, labels)
+                for tag in [tag for tag in self._datastore.objects[image].labels if not labels.get(tag)]:
+                    del self._datastore.objects[image].labels[tag]
             else:
                 self._datastore.objects.pop(image, None)
+            self._summary = None
 
     def _set(self, image: str, extensions: list[str], labels: Mapping[str, list[str]]) -> None:
         known = self._datastore.objects.get(image)
@@ -106,8 +136,6 @@ class ScanFolder(LocalDatastore):
             known = self._datastore.objects[image] = ImageLabelModel(image=_new(image, extensions[0]))
         elif known.image.ext not in extensions:
             known.image.ext = extensions[0]
-        for tag in [tag for tag in known.labels if not labels.get(tag)]:
-            del known.labels[tag]
         for tag, found in labels.items():
             if found and tag not in known.labels:
                 known.labels[tag] = _new(image, found[0])
@@ -130,8 +158,10 @@ class ScanFolder(LocalDatastore):
             several.sort(key=self._suffixes.index)
         return found
 
-    def _extensions_of(self, image: str, folder: Path) -> list[str]:
-        return [suffix for suffix in self._suffixes if (folder / f"{image}{suffix}").exists()]
+    def _extensions_of(self, image: str, folder: Path, known: DataModel | None) -> list[str]:
+        """Of a scan or label; one may be listed whose extension is not among those of the folder."""
+        suffixes = dict.fromkeys((*self._suffixes, *([known.ext] if known else [])))
+        return [suffix for suffix in suffixes if (folder / f"{image}{suffix}").exists()]
 
 
 def _new(image: str, extension: str) -> DataModel:

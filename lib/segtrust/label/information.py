@@ -139,6 +139,10 @@ class InformedFolder(ScanFolder):
         if not self._frozen:
             self._snapshot.changed()
 
+    def close(self) -> None:
+        """Write the snapshot now if a change waits for it."""
+        self._snapshot.close()
+
     def write_snapshot(self) -> None:
         """Write ``datastore_v2.json`` now, as a whole; a frozen datastore writes nothing."""
         if self._frozen:
