@@ -11,7 +11,6 @@ import argparse
 import json
 import platform
 import sqlite3
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -57,7 +56,7 @@ def main() -> None:
             "sqlite": sqlite3.sqlite_version,
             "machine": platform.machine(),
         },
-        "command": f"python benchmarks/bench_datastore.py {' '.join(sys.argv[1:])}",
+        "command": f"python benchmarks/bench_datastore.py --out benchmarks/results/{args.out.name}",
     }
     replace_text(args.out, json.dumps(facts, indent=2) + "\n")
 

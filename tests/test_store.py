@@ -115,6 +115,17 @@ def test_processes_that_write_together_lose_nothing(store):
     assert len(store.scores("v1", "s1")) == 100
 
 
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="needs fork")
+def test_a_forked_process_opens_the_file_itself(store):
+    store.put_score(key(), 0.25)
+    child = multiprocessing.get_context("fork").Process(target=store.put_score, args=(key("b"), 0.5))
+    child.start()
+    child.join()
+    assert child.exitcode == 0
+    store.put_score(key("c"), 0.75)
+    assert sorted(store.scores("v1", "s1")) == ["a", "b", "c"]
+
+
 def test_a_local_folder_keeps_its_state_inside(tmp_path):
     assert state_dir_for(str(tmp_path)) == tmp_path.resolve() / ".segtrust"
 

@@ -119,7 +119,7 @@ OPERATIONS = st.lists(
 )
 
 
-@settings(max_examples=20)
+@settings(max_examples=8)
 @given(operations=OPERATIONS)
 def test_whatever_people_do_no_scan_is_in_two_hands(tmp_path_factory, operations):
     store = StateStore(tmp_path_factory.mktemp("leases") / "state.sqlite")
