@@ -8,7 +8,6 @@ Writes <out>/<model>-ranking.json. What is measured of a scan is kept in <runs>/
 
 import argparse
 import json
-import shlex
 import sys
 from pathlib import Path
 
@@ -72,7 +71,7 @@ def run(args: argparse.Namespace) -> None:
         "folds": list(experiment.folds),
         "subjects": len(clean),
         "software": software_versions(),
-        "command": shlex.join(["python", *sys.argv]),
+        "command": f"python benchmarks/run_ranking.py --strengths {' '.join(map(str, args.strengths))}",
         "clean": within_folds({str(CLEAN): clean})["conditions"][str(CLEAN)],
         "shifts": within_folds(shifted),
     }

@@ -15,7 +15,8 @@ class PooledFeatures:
     The deepest stage is what any part of the network gives out on the coarsest grid: among outputs of shape
     ``(B, C, *grid)`` whose grid is coarser than the window and has more than one point (one point is what
     channel attention looks at), that with the fewest points; of several that with the most channels; of
-    several the last. A network that keeps the grid of its window has none.
+    several the last. A network that keeps the grid of its window has none. Kept is one number per channel and
+    window.
 
     Source:
         nnActive (TMLR 2026) pools the deepest stage of its encoder; the rule that finds it is ours.
