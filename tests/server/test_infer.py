@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from requests_toolbelt.multipart import decoder
 
+from segtrust.error_flags import FlagRule
 from segtrust.settings import MAP_NAMES
 
 
@@ -99,6 +100,21 @@ def test_a_float_map_equals_that_of_the_library(server, scan_id, direct, tmp_pat
     assert values.dtype == np.float32
     assert 0 <= values.min() <= values.max() <= 1
     assert np.allclose(values, direct.map(name), atol=1e-6)
+
+
+@pytest.mark.parametrize("rule", ["otsu", "calibrated:0.9"])
+def test_a_flag_map_equals_that_of_the_library(server, scan_id, direct, predictor, tmp_path, rule):
+    asked = {"flag": rule, "map": "chance_of_error", "result_extension": ".nrrd"}
+    answer = server.infer("hippocampus_uncertainty", scan_id, output="image", **asked)
+    values, _ = volume_of(answer, ".nrrd", tmp_path)
+    wrong = np.array(predictor.version.calibration["observed"]["errors"])
+    flags, threshold = direct.flagged("chance_of_error", FlagRule.parse(rule), wrong=wrong)
+    assert 0 < flags.sum() < flags.size / 2
+    assert np.array_equal(values, flags)
+    params = server.infer("hippocampus_uncertainty", scan_id, output="json", **asked).json()
+    about = {"map": "chance_of_error", "rule": rule, "threshold": threshold, "voxels": int(flags.sum())}
+    assert params["segtrust"]["flagged"] == about
+    assert params["label_names"] == {"chance of error flagged": 1}
 
 
 def test_the_map_is_entropy_unless_named(server, scan_id, direct, tmp_path):
