@@ -4,7 +4,7 @@
 
 OTHER is the environment of `oracles/run_other_libraries.py`; without it netcal and torch-uncertainty are left
 out. Every contender runs once, in a process and on a thread of its own, from the same two arrays:
-probabilities `(4, 512, 512, 300)` float32 and labels uint8. What a library needs them turned into counts as its.
+probabilities `(4, 512, 512, 300)` float32 and labels uint8. What else a library needs counts as its.
 Time is processor time; memory is the peak above the two arrays. A contender that needs more than the limit of
 address space is ended and counted as such.
 """
@@ -177,7 +177,7 @@ def torch_uncertainty(name: str, options: dict[str, Any]) -> Task:
     """Task for one metric of torch-uncertainty."""
 
     def measure(probs: torch.Tensor, labels: torch.Tensor) -> float:
-        from torch_uncertainty.metrics import classification
+        from oracles.torch_uncertainty_metrics import classification
 
         metric = getattr(classification, name)(**options)
         metric.update(*rows(probs, labels))
@@ -187,9 +187,9 @@ def torch_uncertainty(name: str, options: dict[str, Any]) -> Task:
 
 
 def _torch_uncertainty_fpr(uncertainty: torch.Tensor, wrong: torch.Tensor) -> float:
-    from torch_uncertainty.metrics.classification import FPR95
+    from oracles.torch_uncertainty_metrics import classification
 
-    metric = FPR95(pos_label=1)
+    metric = classification.FPR95(pos_label=1)
     metric.update(uncertainty.reshape(-1), wrong.reshape(-1).long())
     return float(metric.compute())
 
@@ -250,6 +250,7 @@ def run_one(folder: Path, title: str, name: str, limit: int) -> dict[str, Any]:
     torch.set_num_threads(1)
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     one, two = given(folder, title)
+    TASKS[title][name](one[..., :2].contiguous(), two[..., :2].contiguous())  # imports are no part of it
     Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # the peak begins anew
     before, begun = resident("VmRSS"), time.process_time()
     try:

@@ -2,7 +2,7 @@
 
 Both need packages that MONAI Label cannot have beside it (NumPy 2), so they get an environment of their own:
 
-    python -m venv other && other/bin/pip install netcal==1.4.0 torch-uncertainty==0.13.0
+    python -m venv other && other/bin/pip install netcal==1.4.0 torch-uncertainty==0.13.0 torchmetrics
     other/bin/python benchmarks/oracles/run_other_libraries.py
 
 Confidences lie in the middle of distinct cells of 1/6000, so that no library has a tie or an edge to decide.
@@ -18,7 +18,7 @@ import netcal.metrics
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch_uncertainty.metrics import classification as tu
+from torch_uncertainty_metrics import classification as tu
 
 TARGET = Path(__file__).parents[2] / "tests" / "data" / "other_libraries.json"
 VOXELS, CLASSES, BINS, CELLS = 300, 3, 15, 6000
