@@ -29,7 +29,7 @@ def both_ways(one, two, spacing):
     return apart.min(axis=1), apart.min(axis=0)
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(st.data(), shapes, spacings())
 def test_both_measures_agree_with_every_pair_of_surface_voxels(data, shape, spacing):
     spacing = spacing[: len(shape)]

@@ -155,7 +155,7 @@ def test_average_error_by_hand():
 
 def test_three_errors_agree_with_monai_class_by_class():
     p, labels = some_voxels(3000)
-    one_hot = torch.nn.functional.one_hot(labels, 3).T[None].float()
+    one_hot = torch.nn.functional.one_hot(labels, 3).T[None].float().contiguous()
     classes = bin_classes(p, labels, cells=20)
     for reduction, measure in (
         ("expected", expected_calibration_error),
@@ -163,7 +163,7 @@ def test_three_errors_agree_with_monai_class_by_class():
         ("maximum", lambda bins: maximum_calibration_error(bins, least=1)),
     ):
         metric = CalibrationErrorMetric(num_bins=20, calibration_reduction=reduction, metric_reduction="none")
-        metric(p.T[None], one_hot)
+        metric(p.T[None].contiguous(), one_hot)
         # MONAI sums in float32
         np.testing.assert_allclose([measure(bins) for bins in classes], metric.aggregate()[0], atol=1e-6)
 
@@ -191,12 +191,15 @@ def test_torchmetrics_gives_certainty_a_bin_of_its_own():
     )
 
 
-def test_a_value_on_an_edge_is_in_the_bin_below_for_us_and_in_the_bin_above_for_torchmetrics():
+def test_a_value_on_an_edge_is_in_the_bin_below_for_us_and_monai_and_above_for_torchmetrics():
     # .5 (right) and .4 (wrong) with two bins: ours share one, |1 - .9| / 2; theirs are apart, (.5 + .4) / 2
     confidence, correct = torch.tensor([0.5, 0.4]), torch.tensor([1, 0])
     ours = expected_calibration_error(bin_voxels(confidence, correct, cells=2))
     assert ours == pytest.approx(0.05, abs=1e-6)
     assert tm.binary_calibration_error(confidence, correct, n_bins=2).item() == pytest.approx(0.45, abs=1e-6)
+    metric = CalibrationErrorMetric(num_bins=2, metric_reduction="none")
+    metric(confidence[None, None], correct[None, None].float())
+    assert metric.aggregate().item() == pytest.approx(0.05, abs=1e-6)  # MONAI's edges are ours
 
 
 def test_bins_of_equal_mass_by_hand():
