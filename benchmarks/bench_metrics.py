@@ -149,14 +149,16 @@ def _torchmetrics_ncc(uncertainty: torch.Tensor, wrong: torch.Tensor) -> float:
 def _sklearn_nll(probs: torch.Tensor, labels: torch.Tensor) -> float:
     from sklearn.metrics import log_loss
 
-    return float(log_loss(labels.reshape(-1).numpy(), probs.reshape(CLASSES, -1).T.numpy()))
+    return float(
+        log_loss(labels.reshape(-1).numpy(), probs.reshape(CLASSES, -1).T.numpy(), labels=range(CLASSES))
+    )
 
 
 def _sklearn_brier(probs: torch.Tensor, labels: torch.Tensor) -> float:
     from sklearn.metrics import brier_score_loss
 
     p = probs.reshape(CLASSES, -1).T.numpy()
-    return float(brier_score_loss(labels.reshape(-1).numpy(), p, scale_by_half=False))
+    return float(brier_score_loss(labels.reshape(-1).numpy(), p, labels=range(CLASSES), scale_by_half=False))
 
 
 def _sklearn_detection(uncertainty: torch.Tensor, wrong: torch.Tensor) -> dict[str, float]:
