@@ -56,3 +56,18 @@ def test_draws_without_a_figure_are_left_out():
 def test_an_interval_is_plain_numbers():
     got = cluster_bootstrap(["a"], lambda rows: 1.0, draws=3).to_json()
     assert got == {"value": 1.0, "low": 1.0, "high": 1.0, "subjects": 1}
+
+
+def test_a_difference_is_paired_if_one_statistic_holds_both_systems():
+    # two systems with the same hard and easy subjects, the second better by about .1 everywhere
+    rng = np.random.default_rng(2)
+    first = rng.normal(0, 1, 40)
+    second = first + 0.1 + rng.normal(0, 0.01, 40)
+    subjects = [str(i) for i in range(40)]
+    paired = cluster_bootstrap(subjects, lambda rows: mean_of(second)(rows) - mean_of(first)(rows), draws=500)
+    # every draw takes the same subjects from both: the spread of subjects cancels, .01 / sqrt(40) is left
+    assert 0.09 < paired.low < paired.high < 0.11
+    apart = [
+        cluster_bootstrap(subjects, mean_of(v), draws=500, seed=s) for s, v in enumerate((first, second))
+    ]
+    assert apart[0].low < apart[1].value < apart[0].high  # intervals of each alone say nothing

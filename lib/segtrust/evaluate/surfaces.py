@@ -21,7 +21,7 @@ Labels = NDArray[np.integer[Any]]
 def hausdorff_95(
     predicted: Labels, reference: Labels, n_structures: int, spacing: Sequence[float]
 ) -> NDArray[np.float64]:
-    """95th percentile of the distances between the surfaces of every structure, the larger of both ways; low is good.
+    """95th percentile of the distances between surfaces, the larger of both ways; low is good.
 
     Args:
         predicted: labels 0..N, ``(X, Y)`` or ``(X, Y, Z)``.

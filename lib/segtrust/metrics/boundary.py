@@ -1,4 +1,4 @@
-"""Calibration by distance to the predicted boundary, so that easy voxels far away cannot hide the hard ones."""
+"""Calibration by distance to the predicted boundary: easy voxels far away cannot hide the hard ones."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -171,9 +171,9 @@ def detection_limits(histogram: ErrorHistogram) -> DetectionLimits:
         ours.
 
     Example:
-        >>> limits = detection_limits(ErrorHistogram.of(torch.tensor([0.9, 0.9]), torch.tensor([True, False])))
-        >>> limits.auroc, limits.aupr, limits.fpr95
-        ((0.0, 1.0), (0.5, 1.0), (0.0, 1.0))
+        >>> tied = ErrorHistogram.of(torch.tensor([0.9, 0.9]), torch.tensor([True, False]))
+        >>> detection_limits(tied)
+        DetectionLimits(auroc=(0.0, 1.0), aupr=(0.5, 1.0), fpr95=(0.0, 1.0))
     """
     wrong, right = (part[::-1].astype(np.float64) for part in (histogram.wrong, histogram.right))
     n_wrong, n_right = wrong.sum(), right.sum()

@@ -1,4 +1,4 @@
-"""Which scans would be wrong if only the surer ones were trusted: areas under risk-coverage curves over scans."""
+"""What is lost if only the surer scans are trusted: areas under risk-coverage curves over scans."""
 
 from collections.abc import Sequence
 
