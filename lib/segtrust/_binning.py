@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -15,7 +14,7 @@ from segtrust.errors import ShapeError
 
 __all__ = ["Bins", "bin_index", "bin_voxels"]
 
-_CHUNK = 1 << 22
+_CHUNK = 1 << 15  # the tables and a chunk fit a processor's cache
 
 
 def bin_index(values: Tensor, cells: int) -> Tensor:
@@ -35,7 +34,7 @@ def bin_index(values: Tensor, cells: int) -> Tensor:
         >>> bin_index(torch.tensor([0.0, 0.5, 0.500001, 1.0]), 2)
         tensor([0, 0, 1, 1])
     """
-    return (torch.ceil(values.double() * cells) - 1).clamp_(0, cells - 1).long()
+    return (values.double() * cells).ceil_().sub_(1).clamp_(0, cells - 1).long()
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,6 +85,28 @@ class Bins:
         )
         return Bins(counts, confidence, hits)
 
+    def equal_mass(self, bins: int) -> "Bins":
+        """Join neighbouring cells to bins that hold about as many voxels each.
+
+        Args:
+            bins: number of bins wanted; cells are never split, so that ties leave fewer.
+
+        Returns:
+            Bins of the same voxels, none of them empty. The gap functions take them as they take any others.
+
+        Source:
+            Nguyen & O'Connor 2015; Nixon et al. 2019. With one voxel per cell these are the bins of
+            ``numpy.array_split`` if ``bins`` divides the number of voxels.
+        """
+        full = self.counts > 0
+        counts = self.counts[full]
+        middle = np.cumsum(counts) - (counts - 1) / 2
+        place = np.ceil(middle * bins / max(1, counts.sum())).astype(np.int64) - 1
+        first = np.flatnonzero(np.diff(place, prepend=-1))
+        return Bins(
+            *(np.add.reduceat(part[full], first) for part in (self.counts, self.confidence, self.hits))
+        )
+
     def to_json(self) -> dict[str, list[Any]]:
         """Plain lists; :meth:`from_json` reads them back exactly."""
         return {
@@ -113,7 +134,7 @@ def bin_voxels(confidence: Tensor, correct: Tensor, *, cells: int = 1500) -> Bin
         cells: number of bins; 1500 can be coarsened to 10, 15, 20, 25, 50, 100.
 
     Returns:
-        Totals, exact in the counts at any number of voxels; peak memory is that of a chunk of 4 Mi voxels.
+        Totals, exact in the counts at any number of voxels; the peak memory is that of 32 Ki voxels.
 
     Raises:
         ShapeError: if the shapes differ.
@@ -130,14 +151,14 @@ def bin_voxels(confidence: Tensor, correct: Tensor, *, cells: int = 1500) -> Bin
             f"`confidence` and `correct` must have the same shape, got {tuple(confidence.shape)} "
             f"and {tuple(correct.shape)}."
         )
-    total = Bins.empty(cells)
+    counts, sums = np.zeros(2 * cells, np.int64), np.zeros(2 * cells)
     flat, right = confidence.reshape(-1), correct.reshape(-1)
     for begin in range(0, flat.numel(), _CHUNK):
-        part, good = flat[begin : begin + _CHUNK], right[begin : begin + _CHUNK]
-        index = bin_index(part, cells)
-        total += Bins(
-            torch.bincount(index, minlength=cells).cpu().numpy(),
-            torch.bincount(index, weights=part.double(), minlength=cells).cpu().numpy(),
-            torch.bincount(index[good.bool()], minlength=cells).cpu().numpy(),
-        )
-    return total
+        part = flat[begin : begin + _CHUNK].double()
+        wrong = ~right[begin : begin + _CHUNK].bool()
+        cell = (
+            bin_index(part, cells).add_(wrong, alpha=cells).cpu().numpy()
+        )  # the wrong ones behind the right
+        counts += np.bincount(cell, minlength=2 * cells)
+        sums += np.bincount(cell, part.cpu().numpy(), 2 * cells)
+    return Bins(counts[:cells] + counts[cells:], sums[:cells] + sums[cells:], counts[:cells])

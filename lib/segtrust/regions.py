@@ -11,7 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-__all__ = ["BAND_MM", "Regions", "bounding_box", "distance_to", "make_regions", "missed_voxels"]
+__all__ = [
+    "BAND_MM",
+    "Regions",
+    "bounding_box",
+    "distance_to",
+    "distance_to_boundary",
+    "make_regions",
+    "missed_voxels",
+]
 
 BAND_MM = 5.0
 BOUNDARY_MM = 3.0
@@ -61,6 +69,27 @@ def distance_to(mask: Mask, spacing: Spacing) -> NDArray[np.float32]:
     return distance.astype(np.float32)
 
 
+def distance_to_boundary(mask: Mask, spacing: Spacing) -> NDArray[np.float32]:
+    """Distance of every voxel to the nearest voxel on the other side of the edge of a mask.
+
+    Args:
+        mask: boolean, ``(X, Y, Z)``; the *predicted* foreground wherever a figure is measured by it.
+        spacing: millimetres per voxel; ``None`` measures in voxels.
+
+    Returns:
+        ``(X, Y, Z)`` float32, millimetres (or voxels), above 0; infinity everywhere if the mask is empty or
+        full.
+
+    Source:
+        ours.
+
+    Example:
+        >>> distance_to_boundary(np.array([True, True, False, False]), (2.0,))
+        array([4., 2., 2., 4.], dtype=float32)
+    """
+    return np.where(mask, distance_to(~mask, spacing), distance_to(mask, spacing))
+
+
 def make_regions(
     predicted: NDArray[np.integer[Any]],
     spacing: Spacing,
@@ -87,9 +116,7 @@ def make_regions(
     volume = np.ones(predicted.shape, dtype=bool) if valid is None else valid
     foreground = predicted > 0
     band = (distance_to(foreground, spacing) <= (_BAND_VOXELS if spacing is None else BAND_MM)) & volume
-    near = BOUNDARY_MM
-    inner, outer = distance_to(~foreground, spacing), distance_to(foreground, spacing)
-    boundary = (np.where(foreground, inner, outer) <= near) & volume
+    boundary = (distance_to_boundary(foreground, spacing) <= BOUNDARY_MM) & volume
     masks = {
         "band" if spacing is not None else "band_5vox": band,
         "outside": volume & ~band,

@@ -8,10 +8,12 @@ from torch import Tensor
 from segtrust._binning import Bins, bin_voxels
 
 __all__ = [
+    "average_calibration_error",
     "bin_classes",
     "classwise_calibration_error",
     "debiased_calibration_error",
     "expected_calibration_error",
+    "kolmogorov_smirnov_error",
     "maximum_calibration_error",
 ]
 
@@ -39,6 +41,55 @@ def expected_calibration_error(bins: Bins) -> float:
     """
     total = int(bins.counts.sum())
     return float(np.abs(bins.hits - bins.confidence).sum() / total) if total else float("nan")
+
+
+def average_calibration_error(bins: Bins, *, least: int = 1) -> float:
+    """Mean gap between confidence and accuracy, every bin counting alike; low is good.
+
+    Args:
+        bins: totals of confidence and hits.
+        least: bins with fewer voxels are left out.
+
+    Returns:
+        Unitless, in [0, 1]; NaN if no bin holds enough.
+
+    Source:
+        Neumann et al. 2018; called ACE by netcal, MONAI and Barfoot et al. 2025. The "adaptive" ACE of Nixon
+        et al. 2019 is :func:`expected_calibration_error` of :meth:`~segtrust._binning.Bins.equal_mass`.
+
+    Example:
+        >>> import torch
+        >>> three = bin_voxels(torch.tensor([0.75, 0.75, 0.25]), torch.tensor([True, False, False]), cells=4)
+        >>> average_calibration_error(three)
+        0.25
+    """
+    full = bins.counts >= max(1, least)
+    gaps = np.abs(bins.hits[full] - bins.confidence[full]) / bins.counts[full]
+    return float(gaps.mean()) if full.any() else float("nan")
+
+
+def kolmogorov_smirnov_error(bins: Bins) -> float:
+    r"""Largest gap of the running sums of confidence and of hits; low is good, no bin width to choose.
+
+    .. math:: KS = \frac1N \max_b \Bigl| \sum_{b' \le b} (a_{b'} - c_{b'}) \Bigr|
+
+    Args:
+        bins: totals in as many cells as there are; the running sums are compared at the edges of cells.
+
+    Returns:
+        Unitless, in [0, 1]; NaN without voxels. What an exact sort could find lies above by at most the
+        larger sum of any one cell over N.
+
+    Source:
+        Gupta et al. 2021, "Calibration of neural networks using splines", eq. 7.
+
+    Example:
+        >>> import torch
+        >>> kolmogorov_smirnov_error(bin_voxels(torch.tensor([0.5, 1.0]), torch.tensor([False, True])))
+        0.25
+    """
+    total = int(bins.counts.sum())
+    return float(np.abs(np.cumsum(bins.hits - bins.confidence)).max() / total) if total else float("nan")
 
 
 def maximum_calibration_error(bins: Bins, *, least: int = 1000) -> float:

@@ -1,13 +1,124 @@
-"""Overlap of masks; high is good."""
+"""Overlap and volume of masks, from counts that can be added."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from segtrust.errors import ShapeError
+from segtrust.errors import ProbabilityError, ShapeError
 
-__all__ = ["dice_per_structure"]
+__all__ = ["Confusion", "dice_per_structure"]
+
+_CHUNK = 1 << 16
+
+Labels = NDArray[np.integer[Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class Confusion:
+    """Voxels by predicted and by reference label, ``(N + 1, N + 1)`` int64; can be added.
+
+    Added over scans it gives the pooled ("micro") Dice; the mean over scans ("macro") comes from each alone.
+    Structures that overlap (a sigmoid head) are counted one at a time, each as a mask of 0 and 1.
+    """
+
+    counts: NDArray[np.int64]
+
+    @classmethod
+    def of(
+        cls, predicted: Labels, reference: Labels, n_structures: int, *, ignore: int | None = None
+    ) -> "Confusion":
+        """Count the voxels of one scan.
+
+        Args:
+            predicted: labels 0..N, any shape.
+            reference: labels 0..N, same shape.
+            n_structures: N.
+            ignore: value of ``reference`` whose voxels take no part; none unless given.
+
+        Returns:
+            Counts; the peak memory is that of 64 Ki voxels.
+
+        Raises:
+            ShapeError: if the shapes differ.
+            ProbabilityError: if a label is outside 0..N.
+        """
+        if predicted.shape != reference.shape:
+            raise ShapeError(
+                f"`predicted` and `reference` must have the same shape, got {predicted.shape} "
+                f"and {reference.shape}."
+            )
+        size = n_structures + 1
+        counts = np.zeros(size * size, np.int64)
+        one, two = predicted.reshape(-1), reference.reshape(-1)
+        for begin in range(0, one.size, _CHUNK):
+            part = slice(begin, begin + _CHUNK)
+            p, r = one[part], two[part]
+            if ignore is not None:
+                kept = r != ignore
+                p, r = p[kept], r[kept]
+            if p.size:
+                _check_range(p, r, n_structures)
+                counts += np.bincount(p.astype(np.intp) * size + r, minlength=size * size)
+        return cls(counts.reshape(size, size))
+
+    def __add__(self, other: "Confusion") -> "Confusion":
+        if self.counts.shape != other.counts.shape:
+            raise ShapeError(
+                "counts must be of equally many structures to be added, got "
+                f"{len(self.counts) - 1} and {len(other.counts) - 1}."
+            )
+        return Confusion(self.counts + other.counts)
+
+    def dice(self) -> NDArray[np.float64]:
+        r"""Dice coefficient of every structure, ``(N,)``; high is good.
+
+        .. math:: D_k = 2 |P_k \cap R_k| / (|P_k| + |R_k|)
+
+        NaN where neither has the structure (leave it out and count it), 0 where only one has it.
+        """
+        both = np.diag(self.counts)[1:]
+        size = (self.counts.sum(axis=0) + self.counts.sum(axis=1))[1:]
+        return np.where(size > 0, 2 * both / np.maximum(size, 1), np.nan)
+
+    def volumes(self, spacing: Sequence[float] | None = None) -> tuple[NDArray[np.float64], ...]:
+        """Predicted and reference volume of every structure, ``(N,)`` each.
+
+        Args:
+            spacing: millimetres per voxel; ``None`` counts voxels.
+
+        Returns:
+            In ml (square centimetres in 2-D), or in voxels. Their difference is the volume error, above 0
+            where too much was predicted; the relative one is their difference over the reference.
+        """
+        voxel = 1.0 if spacing is None else float(np.prod([mm / 10 for mm in spacing]))
+        return self.counts.sum(axis=1)[1:] * voxel, self.counts.sum(axis=0)[1:] * voxel
+
+    def volume_error(self) -> NDArray[np.float64]:
+        r"""Relative volume error of every structure, ``(N,)``; 0 is good, the sign tells the direction.
+
+        .. math:: (|P_k| - |R_k|) / |R_k|
+
+        NaN where the reference lacks the structure.
+
+        Source:
+            Heimann et al. 2009, signed.
+        """
+        predicted, reference = self.volumes()
+        apart = predicted - reference
+        return np.divide(apart, reference, out=np.full_like(apart, np.nan), where=reference > 0)
+
+
+def _check_range(predicted: Labels, reference: Labels, n_structures: int) -> None:
+    for name, labels in (("predicted", predicted), ("reference", reference)):
+        low, high = int(labels.min()), int(labels.max())
+        if low < 0 or high > n_structures:
+            raise ProbabilityError(
+                f"`{name}` must hold labels from 0 to {n_structures}, got {low} to {high}. "
+                "Does the file use other values than the model? Map them first, or name one as `ignore`."
+            )
 
 
 def dice_per_structure(
@@ -27,6 +138,7 @@ def dice_per_structure(
 
     Raises:
         ShapeError: if the shapes differ.
+        ProbabilityError: if a label is outside 0..N.
 
     Source:
         Dice 1945.
@@ -35,14 +147,4 @@ def dice_per_structure(
         >>> dice_per_structure(np.array([1, 1, 0]), np.array([1, 0, 0]), 1).round(4)
         array([0.6667])
     """
-    if predicted.shape != reference.shape:
-        raise ShapeError(
-            f"`predicted` and `reference` must have the same shape, got {predicted.shape} "
-            f"and {reference.shape}."
-        )
-    values = np.arange(1, n_structures + 1)
-    p = np.bincount(predicted.reshape(-1), minlength=n_structures + 1)[values]
-    r = np.bincount(reference.reshape(-1), minlength=n_structures + 1)[values]
-    both = np.bincount(predicted[predicted == reference].reshape(-1), minlength=n_structures + 1)[values]
-    size = p + r
-    return np.where(size > 0, 2 * both / np.maximum(size, 1), np.nan)
+    return Confusion.of(predicted, reference, n_structures).dice()

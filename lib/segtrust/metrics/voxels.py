@@ -1,90 +1,34 @@
-"""Proper scores per voxel, and their totals per region."""
+"""Totals over the voxels of a region, in one pass: what every figure of calibration is made from."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
 from typing import Any
 
+import numpy as np
+import torch
 from torch import Tensor
 
-from segtrust._binning import Bins, bin_voxels
-from segtrust._checks import check_labels, check_probs, check_same_space
+from segtrust._binning import Bins, bin_index, bin_voxels
+from segtrust._checks import check_labels, check_probs
+from segtrust.errors import ShapeError
 from segtrust.metrics.calibration import (
-    bin_classes,
     classwise_calibration_error,
     debiased_calibration_error,
     expected_calibration_error,
 )
+from segtrust.metrics.proper import LEAST_PROBABILITY
+from segtrust.uncertainty import HeadKind
 
-__all__ = ["VoxelTotals", "brier_map", "nll_map", "voxel_totals"]
+__all__ = ["FINE_CELLS", "VoxelTotals", "voxel_totals"]
 
-_CLAMP = 1e-12
+FINE_CELLS = 6000
+"""Cells from which bins of equal mass, KS and the parts of the Brier score are made."""
+
 _CELLS = 150
-
-
-def nll_map(probs: Tensor, labels: Tensor) -> Tensor:
-    r"""Negative log-likelihood of the label in every voxel; low is good.
-
-    .. math:: -\ln \max(p_y, 10^{-12})
-
-    Args:
-        probs: ``(B, C, *spatial)``.
-        labels: integers ``(B, *spatial)``.
-
-    Returns:
-        ``(B, *spatial)`` float64, nats.
-
-    Raises:
-        ShapeError: if the axes do not fit.
-        ProbabilityError: if the values are no probabilities or labels.
-
-    Source:
-        standard; clamped so that one voxel cannot decide a scan.
-
-    Example:
-        >>> import torch
-        >>> import torch
-        >>> nll_map(torch.tensor([[0.5, 0.5]]), torch.tensor([1]))
-        tensor([0.6931], dtype=torch.float64)
-    """
-    _check(probs, labels)
-    chosen = probs.gather(1, labels.long().unsqueeze(1)).squeeze(1)
-    return -chosen.double().clamp_min(_CLAMP).log()
-
-
-def brier_map(probs: Tensor, labels: Tensor) -> Tensor:
-    r"""Brier score in every voxel, summed over all classes; low is good.
-
-    .. math:: \sum_k (p_k - [y = k])^2
-
-    Args:
-        probs: ``(B, C, *spatial)``.
-        labels: integers ``(B, *spatial)``.
-
-    Returns:
-        ``(B, *spatial)`` float64, in [0, 2]; halve it for the two-class definition.
-
-    Raises:
-        ShapeError: if the axes do not fit.
-        ProbabilityError: if the values are no probabilities or labels.
-
-    Source:
-        Brier 1950.
-
-    Example:
-        >>> import torch
-        >>> import torch
-        >>> brier_map(torch.tensor([[0.5, 0.5]]), torch.tensor([1]))
-        tensor([0.5000], dtype=torch.float64)
-    """
-    _check(probs, labels)
-    p = probs.double()
-    chosen = p.gather(1, labels.long().unsqueeze(1)).squeeze(1)
-    return p.square().sum(dim=1) - 2 * chosen + 1
-
-
-def _check(probs: Tensor, labels: Tensor) -> None:
-    check_probs(probs)
-    check_same_space("labels", labels, "probs without classes", probs[:, 0])
-    check_labels(labels, probs.shape[1])
+_CLASS_CELLS = 15
+_CHUNK = 1 << 15  # the tables and a chunk fit a processor's cache
 
 
 @dataclass(frozen=True)
@@ -121,7 +65,7 @@ class VoxelTotals:
             "brier": self.brier / n,
             "ece": expected_calibration_error(self.bins.coarsen(15)),
             "ece_squared_debiased": debiased_calibration_error(self.bins.coarsen(15)),
-            "classwise_ece": classwise_calibration_error(self.classes),
+            "classwise_ece": classwise_calibration_error([bins.coarsen(15) for bins in self.classes]),
         }
 
     def to_json(self) -> dict[str, Any]:
@@ -146,38 +90,111 @@ class VoxelTotals:
         )
 
 
-def voxel_totals(probs: Tensor, labels: Tensor, mask: Tensor) -> VoxelTotals:
-    """Totals of NLL, Brier and top-label calibration over one region.
+def voxel_totals(
+    probs: Tensor,
+    labels: Tensor,
+    mask: Tensor | None = None,
+    *,
+    head: HeadKind = "softmax",
+    ignore: int | None = None,
+    cells: int = _CELLS,
+    class_cells: int = _CLASS_CELLS,
+) -> VoxelTotals:
+    """Totals of NLL, Brier, top-label and class-wise calibration over one region, in one pass.
 
     Args:
-        probs: ``(C, *spatial)``.
-        labels: reference, ``(*spatial)`` integers.
-        mask: boolean, ``(*spatial)``.
+        probs: ``(C, *spatial)``, any number of spatial axes.
+        labels: reference, ``(*spatial)`` integers 0..C-1; for a sigmoid head 0..C with 0 for none, or
+            ``(C, *spatial)`` of 0 and 1 where structures overlap.
+        mask: boolean, ``(*spatial)``; all voxels unless given.
+        head: ``softmax``; ``sigmoid`` asks C questions of two answers each: NLL and Brier are sums over them,
+            and a question counts as answered right if p is on the right side of 0.5 (0.5 says no).
+        ignore: label whose voxels take no part; none unless given.
+        cells: bins of the top label, a multiple of 15.
+        class_cells: bins of each class, a multiple of 15; :data:`FINE_CELLS` for
+            :func:`segtrust.metrics.calibration_table`.
 
     Returns:
-        Totals; add those of other scans.
+        Totals; add those of other scans. The peak memory is that of 32 Ki voxels and of the tables.
 
     Raises:
         ShapeError: if the axes do not fit.
         ProbabilityError: if the values are no probabilities or labels.
 
     Source:
-        ours.
+        ours; for every sum see :func:`~segtrust.metrics.nll_map`,
+        :func:`~segtrust.metrics.brier_map` and :func:`~segtrust.metrics.bin_classes`.
     """
-    chosen, truth = probs[:, mask].T, labels[mask]
-    if truth.numel() == 0:
-        return VoxelTotals(0, 0.0, 0.0, Bins.empty(_CELLS))
-    confidence, label = chosen.max(dim=1)
-    return VoxelTotals(
-        n=int(truth.numel()),
-        nll=float(nll_map(chosen, truth).sum()),
-        brier=float(brier_map(chosen, truth).sum()),
-        bins=bin_voxels(confidence, label == truth, cells=_CELLS),
-        classes=bin_classes(chosen, truth),
-    )
+    one_label = labels.ndim == probs.ndim - 1
+    if labels.shape[0 if one_label else 1 :] != probs.shape[1:] or (head == "softmax" and not one_label):
+        raise ShapeError(
+            f"`labels` must have the spatial axes of `probs` ({tuple(probs.shape[1:])}), or those of `probs` "
+            f"for a sigmoid head, got {tuple(labels.shape)}."
+        )
+    tally = _Tally(len(probs), cells, class_cells, head)
+    flat, truth = probs.reshape(len(probs), -1), labels.reshape(1 if one_label else len(probs), -1)
+    inside = None if mask is None else mask.reshape(-1)
+    for begin in range(0, flat.shape[1], _CHUNK):
+        part = slice(begin, begin + _CHUNK)
+        p, y = flat[:, part], truth[:, part]
+        kept = None if inside is None else inside[part]
+        if ignore is not None:
+            known = (y != ignore).all(dim=0)
+            kept = known if kept is None else known & kept
+        if kept is not None and not kept.all():
+            p, y = p[:, kept], y[:, kept]
+        if y.shape[1]:
+            tally.take(p, y)
+    return tally.totals()
 
 
-def pooled(totals: list[VoxelTotals]) -> VoxelTotals:
+class _Tally:
+    """Sums that grow chunk by chunk."""
+
+    def __init__(self, channels: int, cells: int, class_cells: int, head: HeadKind) -> None:
+        self._head: HeadKind = head
+        self._channels = channels
+        self._cells = class_cells
+        self._n, self._nll, self._brier = 0, 0.0, 0.0
+        self._bins = Bins.empty(cells)
+        self._counts = np.zeros(channels * class_cells, np.int64)
+        self._sums = np.zeros(channels * class_cells)
+        self._hits = np.zeros(channels * class_cells, np.int64)
+        self._offset = torch.arange(channels)[:, None] * class_cells
+
+    def take(self, probs: Tensor, labels: Tensor) -> None:
+        """Add voxels: ``probs`` ``(C, n)``, ``labels`` ``(1, n)`` or ``(C, n)``."""
+        softmax = self._head == "softmax"
+        check_probs(probs, class_axis=0, head=self._head)
+        check_labels(labels, self._channels + (not softmax) if len(labels) == 1 else 2)
+        p = probs.double().cpu()
+        y = labels.long().cpu()
+        cell = bin_index(p, self._cells).add_(self._offset)
+        if softmax:
+            confidence, winner = p.max(dim=0)
+            chosen = p.gather(0, y)
+            right, hit = winner == y[0], cell.gather(0, y)
+            self._brier += float(p.square().sum() - 2 * chosen.sum()) + p.shape[1]
+        else:
+            yes = (y == torch.arange(1, self._channels + 1)[:, None]) if len(y) == 1 else y == 1
+            chosen = torch.where(yes, p, 1 - p)
+            confidence, right, hit = torch.maximum(p, 1 - p), (p > 0.5) == yes, cell[yes]
+            self._brier += float((1 - chosen).square().sum())
+        self._n += p.shape[1]
+        self._nll -= float(chosen.clamp_min(LEAST_PROBABILITY).log().sum())
+        self._bins += bin_voxels(confidence, right, cells=len(self._bins))
+        size, flat = len(self._counts), cell.reshape(-1).numpy()
+        self._counts += np.bincount(flat, minlength=size)
+        self._sums += np.bincount(flat, p.reshape(-1).numpy(), size)
+        self._hits += np.bincount(hit.reshape(-1).numpy(), minlength=size)
+
+    def totals(self) -> VoxelTotals:
+        """What was added; without voxels there are no classes."""
+        tables = (a.reshape(self._channels, -1) for a in (self._counts, self._sums, self._hits))
+        classes = tuple(Bins(*rows) for rows in zip(*tables, strict=True))
+        return VoxelTotals(self._n, self._nll, self._brier, self._bins, classes if self._n else ())
+
+
+def pooled(totals: Sequence[VoxelTotals]) -> VoxelTotals:
     """Add totals; of an empty list the totals of no voxels."""
-    empty = VoxelTotals(0, 0.0, 0.0, Bins.empty(_CELLS))
-    return sum(totals, empty) if totals else empty
+    return reduce(add, totals) if totals else VoxelTotals(0, 0.0, 0.0, Bins.empty(_CELLS))
