@@ -9,6 +9,7 @@ from segtrust.adapters.folder import (
     find_volumes,
     read_subjects,
     structure_names,
+    volume_files,
 )
 from segtrust.adapters.images import Image, ras_axes, read_image, toward_ras, voxel_size
 from segtrust.adapters.written import write_probabilities
@@ -28,6 +29,7 @@ __all__ = [
     "read_subjects",
     "structure_names",
     "toward_ras",
+    "volume_files",
     "voxel_size",
     "write_probabilities",
 ]

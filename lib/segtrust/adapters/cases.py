@@ -132,8 +132,8 @@ def _stacked(name: str, images: Sequence[Image]) -> tuple[NDArray[Any], NDArray[
     if len(images) == 1:
         if first.data.ndim != 4:
             raise ScanError(
-                f"the volume of {name!r} must hold one value per class, got shape {first.data.shape}. Is it a "
-                "mask? nnU-Net writes probabilities with --npz or --save_probabilities.",
+                f"the volume of {name!r} must hold one value per class, got shape {first.data.shape}. Is it "
+                "a mask? nnU-Net writes probabilities with --npz or --save_probabilities.",
                 "scan_dimensions",
             )
         return np.moveaxis(first.data, -1, 0), first.affine
@@ -155,7 +155,8 @@ def _read_npz(path: Path) -> NDArray[Any]:
             key = next((k for k in _KEYS if k in stored.files), None)
             if key is None:
                 raise ScanError(
-                    f"{path.name} must hold one of {', '.join(_KEYS)}, got {', '.join(stored.files) or 'nothing'}.",
+                    f"{path.name} must hold one of {', '.join(_KEYS)}, got "
+                    f"{', '.join(stored.files) or 'nothing'}.",
                     "scan_unreadable",
                 )
             data: NDArray[Any] = stored[key]
@@ -166,7 +167,5 @@ def _read_npz(path: Path) -> NDArray[Any]:
     if data.ndim == 3:
         data = data[:, None]
     if data.ndim != 4:
-        raise ScanError(
-            f"{path.name} must hold (C, Z, Y, X), got shape {data.shape}.", "scan_dimensions"
-        )
+        raise ScanError(f"{path.name} must hold (C, Z, Y, X), got shape {data.shape}.", "scan_dimensions")
     return data

@@ -11,7 +11,16 @@ from typing import Any
 from segtrust.adapters.images import SUFFIXES
 from segtrust.errors import ScanError, SettingError
 
-__all__ = ["CaseFiles", "Cohort", "find_cases", "find_pairs", "find_volumes", "read_subjects", "structure_names"]
+__all__ = [
+    "CaseFiles",
+    "Cohort",
+    "find_cases",
+    "find_pairs",
+    "find_volumes",
+    "read_subjects",
+    "structure_names",
+    "volume_files",
+]
 
 _NUMBERED = re.compile(r"(.+?)[_-](\d+)")
 _IMAGE_FOLDERS = {"labelsTr": "imagesTr", "labelsTs": "imagesTs", "labels": "images"}
@@ -42,7 +51,11 @@ class Cohort:
 
 
 def find_cases(
-    pred: Sequence[Path], labels: Path, *, images: Path | None = None, subjects: Mapping[str, str] | None = None
+    pred: Sequence[Path],
+    labels: Path,
+    *,
+    images: Path | None = None,
+    subjects: Mapping[str, str] | None = None,
 ) -> Cohort:
     """Match labels and probability volumes by name.
 
@@ -111,7 +124,9 @@ def find_pairs(images: Path, labels: Path, *, subjects: Mapping[str, str] | None
     reference, pictures, whose = _by_id(labels), _images(labels, images), subjects or {}
     known = [name for name in sorted(reference) if name in pictures]
     if not known:
-        raise ScanError(f"no label of {labels} has an image in {images}. Names must be equal.", "scan_missing")
+        raise ScanError(
+            f"no label of {labels} has an image in {images}. Names must be equal.", "scan_missing"
+        )
     cases = [CaseFiles(name, whose.get(name, name), (), reference[name], pictures[name]) for name in known]
     return Cohort(tuple(cases), tuple(sorted(reference.keys() - pictures.keys())))
 
@@ -147,13 +162,24 @@ def find_volumes(folder: Path) -> dict[str, tuple[Path, ...]]:
     return found
 
 
+def volume_files(folder: Path) -> tuple[CaseFiles, ...]:
+    """The volumes of a folder without labels, in order of their ids; see :func:`find_volumes`."""
+    masks = _by_id(folder)
+    return tuple(
+        CaseFiles(name, name, paths, mask=masks.get(name) if paths[0].suffix == ".npz" else None)
+        for name, paths in sorted(find_volumes(folder).items())
+    )
+
+
 def _numbered(files: Mapping[str, Path]) -> dict[str, tuple[Path, ...]]:
     groups: dict[str, dict[int, Path]] = {}
     for name, path in files.items():
         if match := _NUMBERED.fullmatch(name):
             groups.setdefault(match[1], {})[int(match[2])] = path
     return {
-        name: tuple(parts[k] for k in sorted(parts)) for name, parts in groups.items() if {0, 1} <= parts.keys()
+        name: tuple(parts[k] for k in sorted(parts))
+        for name, parts in groups.items()
+        if {0, 1} <= parts.keys()
     }
 
 
@@ -206,7 +232,9 @@ def structure_names(folders: Sequence[Path]) -> tuple[tuple[str, ...], int | Non
         if all(name.isdigit() for name in named):
             named = {str(v): int(k) for k, v in named.items()}
         if any(not isinstance(value, int | str) for value in named.values()):
-            raise SettingError(f"{path} must give each label one value; region-based training is not supported.")
+            raise SettingError(
+                f"{path} must give each label one value; region-based training is not supported."
+            )
         values = {name: int(value) for name, value in named.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         if isinstance(error, SettingError):
@@ -250,6 +278,6 @@ def _nothing(pred: Sequence[Path], labels: Path, reference: Mapping[str, Path]) 
         return f"{labels} must hold label maps ({', '.join(SUFFIXES)}), got none."
     return (
         f"no label of {labels} has probabilities in {', '.join(map(str, pred))}: looked for {first}.npz, a "
-        f"folder {first}, {first}_0 and so on, and {first}.nii.gz with a class axis. nnU-Net writes them with "
-        "--npz (training) or --save_probabilities (prediction)."
+        f"folder {first}, {first}_0 and so on, and {first}.nii.gz with a class axis. nnU-Net writes them "
+        "with --npz (training) or --save_probabilities (prediction)."
     )

@@ -25,7 +25,7 @@ _SHORT = {"RAS": "right-anterior-superior", "LAS": "left-anterior-superior", "LP
 
 @dataclass(frozen=True)
 class Image:
-    """``data`` ``(X, Y, Z)``, or ``(X, Y, Z, C)`` with values per voxel; ``affine`` 4x4 to RAS+ millimetres."""
+    """``data`` ``(X, Y, Z)``, or ``(X, Y, Z, C)``: C values per voxel; ``affine`` 4x4 to RAS+ millimetres."""
 
     data: NDArray[Any]
     affine: NDArray[np.float64]
@@ -49,13 +49,17 @@ def read_image(path: Path) -> Image:
     if not path.is_file():
         raise ScanError(f"there must be a file {path}, got none. Was it moved?", "scan_missing")
     if not path.name.endswith(SUFFIXES):
-        raise ScanError(f"{path.name} must end in {', '.join(SUFFIXES)}. Convert it first.", "scan_unreadable")
+        raise ScanError(
+            f"{path.name} must end in {', '.join(SUFFIXES)}. Convert it first.", "scan_unreadable"
+        )
     try:
         data, affine = _nrrd(path) if path.suffix == ".nrrd" else _nifti(path)
     except ModuleNotFoundError:
         raise
     except Exception as error:  # each reader has errors of its own
-        raise ScanError(f"{path} cannot be read: {str(error)[:200]}. Was it cut off?", "scan_unreadable") from error
+        raise ScanError(
+            f"{path} cannot be read: {str(error)[:200]}. Was it cut off?", "scan_unreadable"
+        ) from error
     if data.ndim == 2:
         data = data[..., None]
     if data.ndim not in (3, 4):

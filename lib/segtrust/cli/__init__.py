@@ -13,7 +13,11 @@ __all__ = ["main"]
 # subcommand -> module here, what it does, extra that holds what it imports
 _COMMANDS: dict[str, tuple[str, str, str]] = {
     "calibrate": ("calibrate", "fit a calibrator to probability volumes, without retraining", "readers"),
-    "compare": ("compare", "compare two measured sets of the same scans, without running them again", "readers"),
+    "compare": (
+        "compare",
+        "compare two measured sets of the same scans, without running them again",
+        "readers",
+    ),
     "demo": ("demo", "the main job from end to end: serve, segment, rank, write a page", "demo"),
     "evaluate": ("evaluate", "measure how far probabilities can be trusted, and write a page", "readers"),
     "report": ("report", "write the page of an evaluation again, from its JSON", "report"),

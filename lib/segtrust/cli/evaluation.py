@@ -53,13 +53,16 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         nargs="+",
         metavar="DIR",
-        help="folders of probability volumes: .npz of nnU-Net or TotalSegmentator, NIfTI or NRRD with a class "
-        "axis, or one file per class",
+        help="folders of probability volumes: .npz of nnU-Net or TotalSegmentator, NIfTI or NRRD with a "
+        "class axis, or one file per class",
     )
     what.add_argument("--model", metavar="NAME", help="a model of segtrust; needs --images")
     parser.add_argument("--labels", type=Path, required=True, metavar="DIR", help="one label map per scan")
     parser.add_argument(
-        "--images", type=Path, metavar="DIR", help="the images, for pictures (default: imagesTr or images there)"
+        "--images",
+        type=Path,
+        metavar="DIR",
+        help="the images, for pictures (default: imagesTr or images there)",
     )
     parser.add_argument(
         "--subjects", type=Path, metavar="CSV", help="columns case and subject (default: each scan its own)"
@@ -109,8 +112,8 @@ def gather_data(args: argparse.Namespace) -> Data:
     names = names or tuple(f"class {k + 1}" for k in range(found))
     if len(names) != found:
         raise SettingError(
-            f"there must be one name per structure, got {', '.join(names)} for volumes of {found} structures and "
-            "background. Set --names."
+            f"there must be one name per structure, got {', '.join(names)} for volumes of {found} structures "
+            "and background. Set --names."
         )
     return Data(cohort, read, names, {"name": ", ".join(path.name for path in args.pred)})
 
@@ -124,8 +127,8 @@ def _model_data(args: argparse.Namespace, subjects: Mapping[str, str]) -> Data:
     models = find_models(*filter(None, (args.models_dir, shipped_models_dir())))
     if args.model not in models or args.images is None:
         raise SettingError(
-            f"--model must be one of {', '.join(models) or 'none'} and come with --images, got {args.model!r} "
-            f"and {args.images}."
+            f"--model must be one of {', '.join(models) or 'none'} and come with --images, got "
+            f"{args.model!r} and {args.images}."
         )
     version = open_version(models[args.model])
     predictor = Predictor(version)
@@ -162,7 +165,10 @@ def leave_results(
     """
     missing = data.cohort.without
     if missing:
-        notes = [*notes, f"{len(missing)} labels have no probabilities: {', '.join(missing[:5])}{' ...' * (len(missing) > 5)}."]
+        notes = [
+            *notes,
+            f"{len(missing)} labels have no probabilities, the first being {missing[0]}.",
+        ]
     found = RecordSet(
         records=tuple(records),
         structures=data.structures,
@@ -182,7 +188,10 @@ def leave_results(
     try:
         from segtrust.report.evaluation_page import write_evaluation_page  # noqa: PLC0415
     except ModuleNotFoundError as error:
-        say(f"no page, since {error.name} is not installed: pip install 'segtrust[report]', then segtrust report")
+        say(
+            f"no page, since {error.name} is not installed: pip install 'segtrust[report]', then "
+            f"segtrust report {args.out}"
+        )
     else:
         write_evaluation_page(document, args.out / "report.html")
     return document

@@ -10,7 +10,9 @@ __all__ = ["add_arguments", "run"]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `segtrust report`."""
-    parser.add_argument("evaluation", type=Path, help="evaluation.json of `evaluate` or `calibrate`, or its folder")
+    parser.add_argument(
+        "evaluation", type=Path, help="evaluation.json of `evaluate` or `calibrate`, or its folder"
+    )
     parser.add_argument("--out", type=Path, metavar="FILE", help="the page (default: report.html beside it)")
 
 

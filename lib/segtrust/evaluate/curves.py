@@ -1,4 +1,4 @@
-"""Curves of a report with their bands: how often a stated chance came true, and what is left after looking."""
+"""Curves of a report with their intervals: stated chances that came true, risk after setting scans aside."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,10 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segtrust.metrics.bootstrap import finite_or_none
-from segtrust.metrics.voxels import VoxelTotals
+from segtrust.metrics import VoxelTotals, aurc, reliability_curve
 
-__all__ = ["BINS", "reliability_curve", "risk_coverage", "subject_draws"]
+__all__ = ["BINS", "reliability_points", "risk_coverage", "subject_draws"]
 
 BINS = 15
 _TAIL = 0.025
@@ -42,7 +41,7 @@ def subject_draws(subjects: Sequence[str], *, draws: int = 1000, seed: int = 0) 
     return counts[:, group].astype(np.float64)
 
 
-def reliability_curve(totals: Sequence[VoxelTotals], draws: Floats) -> list[dict[str, Any]]:
+def reliability_points(totals: Sequence[VoxelTotals], draws: Floats) -> list[dict[str, Any]]:
     """Stated confidence against observed accuracy in 15 bins, with 95 % intervals over subjects.
 
     Args:
@@ -50,38 +49,42 @@ def reliability_curve(totals: Sequence[VoxelTotals], draws: Floats) -> list[dict
         draws: of :func:`subject_draws`.
 
     Returns:
-        One entry per bin that holds voxels: ``low`` and ``high`` edge, ``voxels``, mean ``confidence``,
-        ``accuracy`` and its interval ``accuracy_low`` to ``accuracy_high`` (``None`` where most draws have
-        no voxel there), ``subjects_with`` = scans that have voxels in it.
+        One entry per bin that holds voxels: ``low`` and ``high`` edge, ``voxels``, ``scans`` with voxels in
+        it, mean ``confidence``, ``accuracy`` and its interval ``accuracy_low`` to ``accuracy_high`` (``None``
+        where most draws have no voxel there).
 
     Source:
         DeGroot & Fienberg 1983; intervals ours.
     """
     bins = [t.bins.coarsen(BINS) for t in totals]
-    counts, hits = (np.stack([getattr(b, name) for b in bins]).astype(np.float64) for name in ("counts", "hits"))
-    confidence = np.stack([b.confidence for b in bins])
+    counts, hits = (
+        np.stack([getattr(b, name) for b in bins]).astype(np.float64) for name in ("counts", "hits")
+    )
     with np.errstate(invalid="ignore", divide="ignore"):
         drawn = (draws @ hits) / (draws @ counts)
-    curve = []
-    for k in np.flatnonzero(counts.sum(axis=0)):
+    curve = reliability_curve(sum(bins[1:], bins[0]))
+    points = []
+    for low, high, voxels, confidence, frequency in zip(*curve, strict=True):
+        k = round(low * BINS)
         known = drawn[np.isfinite(drawn[:, k]), k]
         enough = len(known) > len(draws) / 2
-        low, high = np.quantile(known, [_TAIL, 1 - _TAIL]) if enough else (np.nan, np.nan)
-        n = float(counts[:, k].sum())
-        curve.append({
-            "low": k / BINS,
-            "high": (k + 1) / BINS,
-            "voxels": int(n),
+        ends = np.quantile(known, [_TAIL, 1 - _TAIL]).tolist() if enough else [None, None]
+        points.append({
+            "low": float(low),
+            "high": float(high),
+            "voxels": int(voxels),
             "scans": int((counts[:, k] > 0).sum()),
-            "confidence": float(confidence[:, k].sum() / n),
-            "accuracy": float(hits[:, k].sum() / n),
-            "accuracy_low": finite_or_none(float(low)),
-            "accuracy_high": finite_or_none(float(high)),
+            "confidence": float(confidence),
+            "accuracy": float(frequency),
+            "accuracy_low": ends[0],
+            "accuracy_high": ends[1],
         })  # fmt: skip
-    return curve
+    return points
 
 
-def risk_coverage(scores: Sequence[float | None], risks: Sequence[float], draws: Floats) -> dict[str, Any] | None:
+def risk_coverage(
+    scores: Sequence[float | None], risks: Sequence[float], draws: Floats
+) -> dict[str, Any] | None:
     """Mean risk of the scans that are kept when the least sure ones are set aside; low is good.
 
     Args:
@@ -91,11 +94,11 @@ def risk_coverage(scores: Sequence[float | None], risks: Sequence[float], draws:
 
     Returns:
         ``coverage`` in steps of .05 with ``risk``, ``low`` and ``high`` (95 % over subjects) and the ``best``
-        that any order could do; ``None`` with fewer than three scans that have a risk. Scans of equal score
-        keep their order.
+        that any order could do, and the area ``aurc`` (:func:`segtrust.metrics.aurc`); ``None`` with fewer
+        than three scans that have a risk. In the curve scans of equal score keep their order.
 
     Source:
-        Geifman & El-Yaniv 2017; ``aurc``, the area under the curve over all scans, as in Geifman et al. 2019.
+        Geifman & El-Yaniv 2017.
 
     Example:
         >>> found = risk_coverage([0.1, 0.2, 0.9], [0.0, 0.1, 0.5], np.ones((1, 3)))
@@ -112,14 +115,14 @@ def risk_coverage(scores: Sequence[float | None], risks: Sequence[float], draws:
     curves = _kept(risk[order], weights[:, order])
     low, high = np.nanquantile(curves, [_TAIL, 1 - _TAIL], axis=0)
     plain = np.ones((1, len(risk)))
-    running = np.cumsum(risk[order]) / np.arange(1, len(risk) + 1)
+    ranks = np.searchsorted(np.sort(unsure), unsure)  # finite also where there is no score
     return {
         "coverage": _GRID.tolist(),
         "risk": _kept(risk[order], plain)[0].tolist(),
         "low": low.tolist(),
         "high": high.tolist(),
         "best": _kept(np.sort(risk), plain)[0].tolist(),
-        "aurc": float(running.mean()),
+        "aurc": aurc(ranks.tolist(), risk.tolist()),
     }
 
 

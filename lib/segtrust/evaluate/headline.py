@@ -24,16 +24,21 @@ def headline(document: Mapping[str, Any]) -> str:
     dice = card["systems"]["dice"][main]
     structures = ", ".join(f"{name} {shown(dice[name])}" for name in document["structures"])
     rows = [
-        f"| {name} | " + " | ".join(shown(found[region][f], 4) for f in ("nll", "ece") for region in REGIONS) + " |"
+        f"| {name} | "
+        + " | ".join(shown(found[region][f], 4) for f in ("nll", "ece") for region in REGIONS)
+        + " |"
         for name, found in card["systems"]["calibration"].items()
     ]
     missed = card["missed"]
+    sentence = (
+        f"n = {card['scans']} scans of {card['subjects']} subjects; 95 % bootstrap over subjects. Mean Dice "
+        f"{shown(dice['mean'])} ({structures}). Entropy finds wrong voxels of the band with an AUROC of "
+        f"{shown(card['error_auroc_band'])}. Reference voxels outside the band: {missed['voxels']} "
+        f"({100 * missed['share']:.2f} %)."
+    )
     return "\n".join(
         [
-            f"n = {card['scans']} scans of {card['subjects']} subjects; 95 % bootstrap over subjects. Mean Dice "
-            f"{shown(dice['mean'])} ({structures}). Entropy finds wrong voxels of the band with an AUROC of "
-            f"{shown(card['error_auroc_band'])}. Reference voxels outside the band: {missed['voxels']} "
-            f"({100 * missed['share']:.2f} %).",
+            sentence,
             "",
             "| | " + " | ".join(f"{f} {region}" for f in ("NLL", "ECE") for region in REGIONS) + " |",
             "|---|" + "---|" * 6,

@@ -44,7 +44,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class ScanView:
-    """What a score sees: probabilities ``(C, X, Y, Z)``, mask, spacing in mm or ``None``, voxels that count."""
+    """What a score sees: probabilities ``(C, X, Y, Z)``, mask, spacing in mm, voxels that count."""
 
     probs: NDArray[np.float32]
     mask: NDArray[np.uint8]
@@ -185,7 +185,9 @@ def map_errors(probs: Tensor, wrong: Tensor, inside: Tensor) -> dict[str, ErrorH
     for name, method in VOXEL_MAPS.items():
         values = method(probs[None])[0]
         if values.shape != wrong.shape:
-            raise ShapeError(f"the map {name!r} must have shape {tuple(wrong.shape)}, got {tuple(values.shape)}.")
+            raise ShapeError(
+                f"the map {name!r} must have shape {tuple(wrong.shape)}, got {tuple(values.shape)}."
+            )
         found[name] = ErrorHistogram.of(values[inside].clamp(0, 1), wrong[inside])
     return found
 

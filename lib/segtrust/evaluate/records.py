@@ -54,7 +54,7 @@ class RecordSet:
 
 
 def software_versions() -> dict[str, str]:
-    """Versions of Python, of segtrust and of the packages that figures depend on, as far as they are there."""
+    """Versions of Python, of segtrust and of those packages at hand that figures depend on."""
     found = {}
     for name in _PACKAGES:
         with suppress(PackageNotFoundError):

@@ -1,17 +1,21 @@
 """Everything that a report shows, as one JSON document: figures, curves, tables, and the scans by Dice."""
 
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from segtrust.evaluate.card import make_card
 from segtrust.evaluate.cases import REGIONS, CaseRecord
-from segtrust.evaluate.curves import reliability_curve, risk_coverage, subject_draws
+from segtrust.evaluate.coverage import dice_coverage
+from segtrust.evaluate.curves import reliability_points, risk_coverage, subject_draws
 from segtrust.evaluate.pools import ErrorPool
-from segtrust.evaluate.ranking import correlation
+from segtrust.evaluate.ranking import score_interval
 from segtrust.evaluate.records import RecordSet
-from segtrust.metrics.bootstrap import cluster_bootstrap, finite_or_none
+from segtrust.metrics import cluster_bootstrap, error_aupr, error_fpr, finite_or_none
 
 __all__ = ["SCHEMA", "mean_dice_of", "summarise"]
 
@@ -30,8 +34,8 @@ def summarise(records: RecordSet, *, title: str, notes: Sequence[str] = ()) -> d
     Returns:
         JSON: ``origin`` (protocol hash, model, software, command), ``card`` (see
         :func:`segtrust.evaluate.card.make_card`), ``reliability[system][region]``, ``detection[map]`` and
-        ``ranking[score]`` of all registered methods, ``risk_coverage[score]``, ``cases`` from the worst to
-        the best.
+        ``ranking[score]`` of all registered methods, ``risk_coverage[score]``, ``coverage`` of intervals of
+        the Dice (see :func:`segtrust.evaluate.coverage.dice_coverage`), ``cases`` from the worst to the best.
 
     Raises:
         ShapeError: without records.
@@ -46,21 +50,25 @@ def summarise(records: RecordSet, *, title: str, notes: Sequence[str] = ()) -> d
         "title": title,
         "notes": list(notes),
         "origin": {
-            name: getattr(records, name) for name in ("protocol", "role", "condition", "model", "software", "command")
+            name: getattr(records, name)
+            for name in ("protocol", "role", "condition", "model", "software", "command")
         },
         "structures": list(records.structures),
         "main": main,
-        "card": make_card(cases, records.structures, main=main),
+        # the scores of the registry are in `ranking`
+        "card": make_card([replace(r, scores=None) for r in cases], records.structures, main=main),
         "reliability": {
             system: {
-                region: reliability_curve([r.totals[system][region] for r in cases], draws) for region in REGIONS
+                region: reliability_points([r.totals[system][region] for r in cases], draws)
+                for region in REGIONS
             }
             for system in cases[0].totals
         },
         "detection": _detection(cases),
         "ranking": _ranking(cases, main),
         "risk_coverage": _risk_coverage(cases, main, draws),
-        "cases": sorted((_case(r, main) for r in cases), key=lambda c: (c["mean_dice"] is None, c["mean_dice"])),
+        "coverage": dice_coverage(cases, records.structures, main=main),
+        "cases": sorted((_case(r, main) for r in cases), key=lambda case: _worst_first(case["mean_dice"])),
     }  # fmt: skip
 
 
@@ -72,35 +80,42 @@ def mean_dice_of(record: CaseRecord, system: str) -> float:
 
 def _detection(cases: Sequence[CaseRecord]) -> dict[str, Any]:
     subjects = [r.subject for r in cases]
-    return {
-        name: {"auroc": cluster_bootstrap(subjects, ErrorPool([r.maps[name] for r in cases]).auroc).to_json()}
-        for name in cases[0].maps
-    }
+    table = {}
+    for name in cases[0].maps:
+        pool = ErrorPool([r.maps[name] for r in cases])
+        table[name] = {
+            "auroc": cluster_bootstrap(subjects, pool.auroc).to_json(),
+            "aupr": finite_or_none(error_aupr(pool.whole())),
+            "fpr95": finite_or_none(error_fpr(pool.whole())),
+        }
+    return table
 
 
 def _ranking(cases: Sequence[CaseRecord], main: str) -> dict[str, Any]:
     subjects, dice = [r.subject for r in cases], [r.dice[main] for r in cases]
-
-    def interval(values: Sequence[float | None], kind: str) -> dict[str, Any]:
-        def drawn(rows: Sequence[int]) -> float:
-            return correlation([values[i] for i in rows], [dice[i] for i in rows], kind=kind, of="logit_dice")
-
-        return cluster_bootstrap(subjects, drawn).to_json()
-
     table = {}
     for name in cases[0].methods:
         values = [r.methods[name] for r in cases]
         table[name] = {
-            **{kind: interval(values, kind) for kind in ("pearson", "spearman")},
+            **{
+                kind: score_interval(subjects, values, dice, kind=kind, of="logit_dice")
+                for kind in ("pearson", "spearman")
+            },
             "scans": sum(value is not None for value in values),
         }
     return table
 
 
-def _risk_coverage(cases: Sequence[CaseRecord], main: str, draws: Any) -> dict[str, Any]:  # noqa: ANN401
+def _risk_coverage(cases: Sequence[CaseRecord], main: str, draws: NDArray[np.float64]) -> dict[str, Any]:
     risks = [1 - mean_dice_of(r, main) for r in cases]
-    curves = {name: risk_coverage([r.methods[name] for r in cases], risks, draws) for name in cases[0].methods}
+    curves = {
+        name: risk_coverage([r.methods[name] for r in cases], risks, draws) for name in cases[0].methods
+    }
     return {name: curve for name, curve in curves.items() if curve is not None}
+
+
+def _worst_first(dice: float | None) -> float:
+    return math.inf if dice is None else dice
 
 
 def _case(record: CaseRecord, main: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import torch
 
 from segtrust.adapters import CaseFiles, ProbabilityCase
 from segtrust.calibrators import CalibrationVoxels, Calibrator, Identity, draw_voxels
-from segtrust.evaluate.cases import CaseRecord, evaluate_case
+from segtrust.evaluate.cases import REGIONS, CaseRecord, evaluate_case
 from segtrust.evaluate.methods import ScanView, map_errors, score_methods
 from segtrust.evaluate.protocol import Protocol
 from segtrust.regions import BAND_MM, distance_to
@@ -41,7 +41,7 @@ def folder_protocol(cases: Sequence[CaseFiles], structures: Sequence[str]) -> Pr
             "subjects": {case.id: case.subject for case in cases},
         },
         "structures": list(structures),
-        "regions": {"band_mm": BAND_MM, "chosen_by": "the prediction", "measured": ["band", "outside", "volume"]},
+        "regions": {"band_mm": BAND_MM, "chosen_by": "the prediction", "measured": list(REGIONS)},
         "calibration": {"ece_bins": 15, "ece": "top label, equal width, right-closed, voxels pooled"},
         "bootstrap": {"unit": "subject", "level": 0.95, "kind": "percentile", "draws": 1000, "seed": 0},
     })  # fmt: skip
