@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from segtrust.evaluate.cases import REGIONS
+from segtrust.evaluate.table import number
 
 __all__ = ["headline", "shown"]
 
@@ -64,5 +65,6 @@ def shown(found: Mapping[str, Any], digits: int = 3) -> str:
     if found["value"] is None:
         return "not defined"
     if found["low"] is None or found["high"] is None:
-        return f"{found['value']:.{digits}f}"
-    return f"{found['value']:.{digits}f} ({found['low']:.{digits}f} to {found['high']:.{digits}f})"
+        return number(found["value"], digits)
+    low, high = number(found["low"], digits), number(found["high"], digits)
+    return f"{number(found['value'], digits)} ({low} to {high})"

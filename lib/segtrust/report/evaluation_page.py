@@ -54,12 +54,8 @@ def render_evaluation(document: Mapping[str, Any]) -> str:
         ours.
     """
     structures, main = document["structures"], document["main"]
-    curves, scores = document["risk_coverage"], list(document["ranking"])
-    best_score = max(
-        (s for s in scores if document["ranking"][s]["spearman"]["value"] is not None),
-        key=lambda s: abs(document["ranking"][s]["spearman"]["value"]),
-        default=None,
-    )
+    curves = document["risk_coverage"]
+    first = next(iter(document["ranking"]), None)
     low, high = CHANCE_RANGE
     return fill_template(
         "evaluation.html.jinja",
@@ -74,18 +70,18 @@ def render_evaluation(document: Mapping[str, Any]) -> str:
             )
             for region in REGIONS
         },
-        risk=draw_risk_coverage(curves, band_of=next(iter(curves))) if curves else None,
+        risk=draw_risk_coverage(curves, band_of=first or "") if curves else None,
         coverage={name: draw_coverage(found["points"]) for name, found in document["coverage"].items()},
-        best_score=best_score,
+        score=first,
         scatter=None
-        if best_score is None
+        if first is None
         else draw_score(
             [
-                (case["methods"][best_score], case["mean_dice"])
+                (case["methods"][first], case["mean_dice"])
                 for case in document["cases"]
-                if case["methods"][best_score] is not None and case["mean_dice"] is not None
+                if case["methods"][first] is not None and case["mean_dice"] is not None
             ],
-            name=best_score,
+            name=first,
         ),
         bar=colour_bar(),
         ticks=[low + (high - low) * k / 5 for k in range(6)],

@@ -41,7 +41,7 @@ def draw_reliability(curves: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(4.1, 4.6), layout="constrained")
         top, below = figure.subplots(2, 1, sharex=True, height_ratios=(3.4, 1))
-        low = min((p["low"] for points in curves.values() for p in points), default=0.0)
+        low = min([0.5, *(p["low"] for points in curves.values() for p in points)])
         top.plot([low, 1], [low, 1], color="#666", linewidth=1, linestyle="--")
         for k, (name, points) in enumerate(curves.items()):
             x, y = [p["confidence"] for p in points], [p["accuracy"] for p in points]
