@@ -3,6 +3,7 @@
 import argparse
 import json
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from segtrust.inference.stored import STORED
 from segtrust.models import ModelSpec, open_version, publish_version, shipped_models_dir
 
 EXPORTED = {"_target_": "segtrust.adapters.networks.ExportedNetwork"}
+UNCALIBRATED = {"calibrator": {"name": "identity"}}
 HERE = Path(__file__).parent
 
 
@@ -21,7 +23,9 @@ def main() -> None:
     """Adopt what the command line names."""
     parser = argparse.ArgumentParser(description=__doc__)
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--networks", type=Path, nargs="+", help=".pt2 or .onnx files, the members of one model")
+    what.add_argument(
+        "--networks", type=Path, nargs="+", help=".pt2 or .onnx files, the members of one model"
+    )
     what.add_argument("--bundle", type=Path, help="folder of a MONAI bundle")
     what.add_argument("--volumes", type=Path, help="folder of probability volumes, one per scan")
     what.add_argument("--example", action="store_true", help="export a member of the model that ships")
@@ -31,7 +35,7 @@ def main() -> None:
     parser.add_argument("--calibration", type=Path, help="calibration.json of `segtrust calibrate`")
     parser.add_argument("--models-dir", type=Path, default=HERE / "models", help="default: beside this file")
     args = parser.parse_args()
-    calibration = json.loads(args.calibration.read_text("utf-8")) if args.calibration else {}
+    calibration = json.loads(args.calibration.read_text("utf-8")) if args.calibration else UNCALIBRATED
     if args.example:
         spec, files = example(args.models_dir)
     elif args.bundle:
@@ -48,7 +52,7 @@ def main() -> None:
     version = publish_version(folder, spec, files, calibration, {"made_by": "adopt.py"})
     if args.volumes:
         shutil.copytree(args.volumes, folder / "volumes", dirs_exist_ok=True)
-    print(f"{spec.name}: version {version.id} in {folder}")
+    sys.stdout.write(f"{spec.name}: version {version.id} in {folder}\n")
 
 
 def example(models_dir: Path) -> tuple[ModelSpec, list[Path]]:

@@ -17,14 +17,27 @@ METADATA = {
 }
 INFERENCE = {
     "device": "$torch.device('cpu')",
-    "network_def": {"_target_": "UNet", "spatial_dims": 3, "in_channels": 1, "out_channels": 2, "norm": "batch"},
+    "network_def": {
+        "_target_": "UNet",
+        "spatial_dims": 3,
+        "in_channels": 1,
+        "out_channels": 2,
+        "norm": "batch",
+    },
     "preprocessing": {
         "_target_": "Compose",
         "transforms": [
             {"_target_": "LoadImaged", "keys": "image"},
             {"_target_": "Orientationd", "keys": "image", "axcodes": "RAS"},
             {"_target_": "Spacingd", "keys": "image", "pixdim": [1.5, 1.5, 2.0], "mode": "bilinear"},
-            {"_target_": "ScaleIntensityRanged", "a_min": -57, "a_max": 164, "b_min": 0, "b_max": 1, "clip": True},
+            {
+                "_target_": "ScaleIntensityRanged",
+                "a_min": -57,
+                "a_max": 164,
+                "b_min": 0,
+                "b_max": 1,
+                "clip": True,
+            },
         ],
     },
     "inferer": {"_target_": "SlidingWindowInferer", "roi_size": [96, 96, 96], "overlap": 0.5},
@@ -55,11 +68,13 @@ def test_a_bundle_of_plain_values_is_read(tmp_path):
     assert (spec.intensity.method, spec.intensity.low, spec.intensity.high) == ("window", -57, 164)
 
 
-@pytest.mark.parametrize("value", ["$__import__('os').system('true')", "@other_network", "%else::network_def"])
+@pytest.mark.parametrize(
+    "value", ["$__import__('os').system('true')", "@other_network", "%else::network_def"]
+)
 def test_code_in_the_network_is_refused(value, tmp_path):
     changed = copy.deepcopy(INFERENCE)
     changed["network_def"]["norm"] = value
-    with pytest.raises(ModelError, match="`network_def` of the bundle must be plain values.*which is code"):
+    with pytest.raises(ModelError, match=r"`network_def` of the bundle must be plain values.*which is code"):
         read_bundle(bundle(tmp_path / "b", changed), name="spleen")
 
 

@@ -68,7 +68,7 @@ def test_an_empty_folder_says_what_was_looked_for(tmp_path):
 def test_an_npz_that_would_be_unpickled_is_refused(tmp_path):
     pred, labels = write_cohort(tmp_path, 1)
     np.savez(pred / "scan00.npz", probabilities=np.array([{"a": 1}], dtype=object))
-    with pytest.raises(ScanError, match="cannot be read.*allow_pickle=False"):
+    with pytest.raises(ScanError, match=r"cannot be read.*allow_pickle=False"):
         read_case(find_cases([pred], labels).cases[0])
 
 
@@ -77,7 +77,9 @@ def test_another_grid_is_refused(tmp_path):
     probs, _ = made_volume(0)
     np.savez(pred / "scan00.npz", probabilities=probs.transpose(0, 3, 2, 1)[:, 1:])
     (pred / "scan00.nii.gz").unlink()
-    with pytest.raises(ScanError, match=r"must lie on the grid of the label \(12, 10, 8\), got \(12, 10, 7\)"):
+    with pytest.raises(
+        ScanError, match=r"must lie on the grid of the label \(12, 10, 8\), got \(12, 10, 7\)"
+    ):
         read_case(find_cases([pred], labels).cases[0])
 
 
@@ -94,7 +96,7 @@ def test_a_flipped_header_is_refused(tmp_path):
 def test_sigmoid_outputs_are_refused(tmp_path):
     pred, labels = write_cohort(tmp_path, 1)
     np.savez(pred / "scan00.npz", probabilities=np.full((3, 8, 10, 12), 0.9, np.float32))
-    with pytest.raises(ProbabilityError, match="'scan00' are none of a softmax.*region-based"):
+    with pytest.raises(ProbabilityError, match=r"'scan00' are none of a softmax.*region-based"):
         read_case(find_cases([pred], labels).cases[0])
 
 

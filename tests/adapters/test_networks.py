@@ -65,7 +65,7 @@ def test_what_would_be_unpickled_is_refused_before_it_is_loaded(exported, tmp_pa
             is_sample = "/sample_inputs/" in name and name.endswith(".pt")
             target.writestr(name, evil.getvalue() if is_sample else source.read(name))
         assert any("/sample_inputs/" in name for name in source.namelist())
-    with pytest.raises(ModelError, match="must be a program of torch.export"):
+    with pytest.raises(ModelError, match=r"must be a program of torch.export"):
         load_network(path)
     assert not ran.exists()
 

@@ -19,7 +19,9 @@ def folder(tmp_path_factory):
     """Twelve scans and what `segtrust evaluate` made of them."""
     root = tmp_path_factory.mktemp("nnunet")
     pred, labels = write_cohort(root, 12)
-    assert cli.main(["evaluate", "--pred", str(pred), "--labels", str(labels), "--out", str(root / "out")]) == 0
+    assert (
+        cli.main(["evaluate", "--pred", str(pred), "--labels", str(labels), "--out", str(root / "out")]) == 0
+    )
     return root
 
 
@@ -86,9 +88,9 @@ def test_a_wrong_number_of_names_is_refused(folder, capsys):
 
 def test_a_folder_needs_neither_monai_nor_monailabel(tmp_path):
     pred, labels = write_cohort(tmp_path, 3)
+    words = ["evaluate", "--pred", str(pred), "--labels", str(labels), "--out", str(tmp_path / "out")]
     code = (
-        "import sys; from segtrust.cli import main; "
-        f"main(['evaluate', '--pred', {str(pred)!r}, '--labels', {str(labels)!r}, '--out', {str(tmp_path / 'o')!r}]); "
+        f"import sys; from segtrust.cli import main; main({words!r}); "
         "print({'monai', 'monailabel', 'itk', 'nrrd', 'sklearn'} & {*sys.modules})"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

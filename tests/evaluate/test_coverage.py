@@ -1,4 +1,4 @@
-"""Intervals of the Dice: right nine times in ten where a score knows something, withheld where few are left."""
+"""Intervals of the Dice: right nine times in ten, narrow where a score knows something, withheld from few."""
 
 from dataclasses import replace
 

@@ -54,5 +54,5 @@ def test_fewer_than_five_subjects_are_refused(tmp_path):
 
 
 def test_an_unknown_kind_is_refused(tmp_path):
-    with pytest.raises(SettingError, match="a kind must be one of pooled_temperature, .*, got magic"):
+    with pytest.raises(SettingError, match=r"a kind must be one of pooled_temperature, .*, got magic"):
         calibrate_folder(cohort(tmp_path, 5), read_case, kinds=["magic"])

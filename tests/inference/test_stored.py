@@ -15,6 +15,7 @@ from segtrust.inference.stored import STORED, StoredPredictor, open_predictor
 from segtrust.models import Head, publish_version
 
 SPEC = spec_of(members=1)
+UNCALIBRATED = {"calibrator": {"name": "identity"}}
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +38,7 @@ def test_an_exported_member_answers_like_its_weights(version, scan, expected, tm
     torch.export.save(program, tmp_path / "a.pt2")
     network = {"_target_": "segtrust.adapters.networks.ExportedNetwork"}
     spec = replace(SPEC, name="exported", network=network)
-    published = publish_version(tmp_path / "exported", spec, [tmp_path / "a.pt2"], {}, {})
+    published = publish_version(tmp_path / "exported", spec, [tmp_path / "a.pt2"], UNCALIBRATED, {})
     found = open_predictor(published).predict(scan)
     assert np.allclose(found.probs, expected.probs, atol=1e-5)
     assert np.mean(found.mask != expected.mask) < 1e-3
@@ -46,7 +47,7 @@ def test_an_exported_member_answers_like_its_weights(version, scan, expected, tm
 def stored(folder, scan, probs, **changes):
     """A model folder whose only knowledge is one volume."""
     spec = replace(SPEC, name="stored", network={"_target_": STORED}, members=0, **changes)
-    version = publish_version(folder / "stored", spec, [], {}, {})
+    version = publish_version(folder / "stored", spec, [], UNCALIBRATED, {})
     (folder / "stored" / "volumes").mkdir()
     name = scan.name.split(".")[0]
     np.savez(folder / "stored" / "volumes" / f"{name}.npz", probabilities=probs.transpose(0, 3, 2, 1))

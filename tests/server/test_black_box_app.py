@@ -15,6 +15,7 @@ from segtrust.models import open_version, publish_version
 from server.conftest import ROOT, running_server
 
 APP = ROOT / "sample-apps" / "black-box"
+UNCALIBRATED = {"calibrator": {"name": "identity"}}
 EXPORTED = {"_target_": "segtrust.adapters.networks.ExportedNetwork"}
 
 
@@ -32,9 +33,15 @@ def models(tmp_path_factory, scans):
     program = torch.export.export(load_member(plain, weights), (torch.zeros(1, 1, *plain.patch),))
     torch.export.save(program, folder / "a.pt2")
     spec = spec_of(name="exported", network=EXPORTED, members=1)
-    version = publish_version(folder / "exported", spec, [folder / "a.pt2"], {}, {})
+    version = publish_version(folder / "exported", spec, [folder / "a.pt2"], UNCALIBRATED, {})
     probs = open_predictor(version).predict(scans[0]).probs
-    publish_version(folder / "stored", spec_of(name="stored", network={"_target_": STORED}, members=0), [], {}, {})
+    publish_version(
+        folder / "stored",
+        spec_of(name="stored", network={"_target_": STORED}, members=0),
+        [],
+        UNCALIBRATED,
+        {},
+    )
     (folder / "stored" / "volumes").mkdir()
     np.savez(folder / "stored" / "volumes" / "ball0.npz", probabilities=probs.transpose(0, 3, 2, 1))
     return folder
@@ -42,7 +49,9 @@ def models(tmp_path_factory, scans):
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory, scans, models):
-    with running_server(tmp_path_factory.mktemp("server"), scans, app=APP, conf={"models_dir": models}) as running:
+    with running_server(
+        tmp_path_factory.mktemp("server"), scans, app=APP, conf={"models_dir": models}
+    ) as running:
         yield running
 
 

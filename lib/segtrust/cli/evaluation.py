@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from segtrust.evaluate.volumes import folder_protocol, view_of
 __all__ = ["Data", "add_data_arguments", "gather_data", "leave_results", "say"]
 
 _PICTURES = 3
+_PAGE_NEEDS = ("contourpy", "matplotlib", "jinja2")
 
 
 @dataclass(frozen=True)
@@ -183,17 +185,15 @@ def leave_results(
     document = summarise(found, title=args.title, notes=notes)
     args.out.mkdir(parents=True, exist_ok=True)
     write_records(args.out / "records.json", found)
-    document["pictures"] = _pictures(data, records, main, calibrators)
+    lacking = next((name for name in _PAGE_NEEDS if find_spec(name) is None), None)
+    document["pictures"] = [] if lacking else _pictures(data, records, main, calibrators)
     replace_text(args.out / "evaluation.json", json.dumps(document, allow_nan=False, indent=1))
-    try:
-        from segtrust.report.evaluation_page import write_evaluation_page  # noqa: PLC0415
-    except ModuleNotFoundError as error:
-        say(
-            f"no page, since {error.name} is not installed: pip install 'segtrust[report]', then "
-            f"segtrust report {args.out}"
-        )
-    else:
-        write_evaluation_page(document, args.out / "report.html")
+    if lacking:
+        say(f"no page, since {lacking} is not installed: pip install 'segtrust[report]', and evaluate again")
+        return document
+    from segtrust.report.evaluation_page import write_evaluation_page  # noqa: PLC0415  # an extra
+
+    write_evaluation_page(document, args.out / "report.html")
     return document
 
 
@@ -201,10 +201,8 @@ def _pictures(
     data: Data, records: Sequence[CaseRecord], main: str, calibrators: Mapping[str, Calibrator | None]
 ) -> list[dict[str, Any]]:
     """Slices of the worst and the best scans; read again, so that only one volume is in memory at a time."""
-    try:
-        from segtrust.report.scan_pictures import scan_slices  # noqa: PLC0415
-    except ModuleNotFoundError:
-        return []
+    from segtrust.report.scan_pictures import scan_slices  # noqa: PLC0415  # an extra
+
     ranked = sorted((r for r in records if mean_dice_of(r, main) >= 0), key=lambda r: mean_dice_of(r, main))
     few = min(_PICTURES, len(ranked) // 2)
     chosen = [(r, "worst") for r in ranked[:few]] + [(r, "best") for r in ranked[len(ranked) - few :]]
