@@ -48,7 +48,7 @@ def read_bundle(folder: Path, *, name: str) -> tuple[ModelSpec, Path]:
     if not names:
         raise ModelError(f"{folder} must name its classes in network_data_format.outputs.pred.channel_def.")
     steps = list(_steps(inference.get("preprocessing", {})))
-    inputs = next(iter(formats.get("inputs", {}).values()), {})
+    inputs: Mapping[str, Any] = next(iter(formats.get("inputs", {}).values()), {})
     patch = tuple(_literal(inference.get("inferer", {}).get("roi_size"), "inferer.roi_size"))
     return (
         ModelSpec(

@@ -7,6 +7,7 @@ and a ``.pt2`` that would be unpickled is refused.
 import io
 import json
 import zipfile
+from importlib import import_module
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -66,11 +67,11 @@ class OnnxNetwork(nn.Module):
         super().__init__()
         self._log = _is_log(output)
         try:
-            import onnxruntime  # noqa: PLC0415  # an extra
+            runtime: Any = import_module("onnxruntime")  # an extra
         except ModuleNotFoundError as error:
             raise ModelError("an ONNX file needs ONNX Runtime: pip install 'segtrust[onnx]'") from error
         try:
-            self._session: Any = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+            self._session: Any = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime's errors have no common class
             raise ModelError(f"{path} must be an ONNX model, but {str(error)[:200]}.") from error
         self._input = self._session.get_inputs()[0].name

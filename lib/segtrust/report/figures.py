@@ -14,7 +14,7 @@ __all__ = ["draw_coverage", "draw_reliability", "draw_risk_coverage", "draw_scor
 # Okabe and Ito, without the yellow that white paper swallows
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
 _MARKS = ("o", "s", "^", "D", "v", "P")
-_STYLE = {
+_STYLE: Any = {
     "svg.hashsalt": "segtrust",  # the same picture gets the same names inside
     "svg.fonttype": "path",
     "font.size": 9.5,
