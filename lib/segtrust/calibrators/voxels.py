@@ -156,7 +156,7 @@ def leave_one_subject_out(
 ) -> Iterator[tuple[list[CalibrationVoxels], list[CalibrationVoxels]]]:
     """Each subject in turn, or each fold of subjects: the scans of all others, to fit to, and its own."""
     group = {scan.subject: scan.subject if folds is None else folds[scan.subject] for scan in scans}
-    for left in sorted(set(group.values())):  # type: ignore[type-var]  # all names or all numbers
+    for left in sorted(set(group.values())):  # all names or all numbers
         yield (
             [scan for scan in scans if group[scan.subject] != left],
             [scan for scan in scans if group[scan.subject] == left],
