@@ -8,10 +8,12 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 from monai.networks.nets import UNet
 
 from dicom_phantoms import make_series
 from phantoms import spec_of
+from segtrust.evaluate import methods
 from segtrust.models import open_version
 
 ROOT = Path(__file__).parents[1]
@@ -77,10 +79,22 @@ def test_mask_and_maps_are_written_as_dicom_as_the_how_to_says(tmp_path, monkeyp
     ]
 
 
+def test_measures_of_the_caller_s_own_are_judged_as_the_how_to_says(monkeypatch):
+    for table in ("VOXEL_MAPS", "SCAN_SCORES"):
+        monkeypatch.setattr(methods, table, dict(getattr(methods, table)))
+    (block,) = python_blocks("docs/how-to/evaluate-your-model.md")
+    run(block)
+    probs = torch.tensor([[0.5, 0.5, 0.0], [1.0, 0.0, 0.0]]).T.reshape(3, 2, 1, 1)
+    found = methods.VOXEL_MAPS["entropy of the two likeliest"](probs[None])
+    assert found.flatten().tolist() == pytest.approx([1.0, 0.0])
+    view = methods.ScanView(probs.numpy(), np.array([1, 0], np.uint8).reshape(2, 1, 1), None, None)
+    assert methods.SCAN_SCORES["predicted voxels"](view) == -1.0
+
+
 @pytest.mark.parametrize("page", sorted(p.relative_to(ROOT).as_posix() for p in ROOT.glob("docs/**/*.md")))
 def test_shell_commands_name_files_that_exist(page):
     text = (ROOT / page).read_text("utf-8")
-    for script in re.findall(r"(?<![\w-])(scripts/[\w.-]+|(?:sample-)?apps/\w+)", text):
+    for script in re.findall(r"(?<![\w-])(scripts/[\w.-]+|(?:sample-)?apps/[\w-]+)", text):
         assert (ROOT / script).exists(), script
 
 

@@ -77,13 +77,17 @@ class Choice:
 
 
 def choose_calibrator(
-    scans: Sequence[CalibrationVoxels], candidates: Mapping[str, Fit] = CANDIDATES
+    scans: Sequence[CalibrationVoxels],
+    candidates: Mapping[str, Fit] = CANDIDATES,
+    *,
+    folds: Mapping[str, int] | None = None,
 ) -> Choice:
-    """Choose by the cross-fitted NLL of the whole volume, leaving out one subject at a time.
+    """Choose by the cross-fitted NLL of the whole volume, leaving out one subject, or one fold, at a time.
 
     Args:
         scans: voxels of calibration scans of a softmax model.
         candidates: name -> fit; ``identity`` always takes part.
+        folds: subject -> fold; each subject is its own unless given.
 
     Returns:
         The candidate with the lowest volume NLL; identity unless it gains at least 0.5 % on the
@@ -100,12 +104,14 @@ def choose_calibrator(
     if (subjects := count_subjects(scans)) < MIN_SUBJECTS:
         return Choice("identity", Identity(), subjects, {})
     totals = {name: _Tally() for name in ("identity", *candidates)}
-    for inside, held_out in leave_one_subject_out(scans):
+    for inside, held_out in leave_one_subject_out(scans, folds):
         fitted = {name: fit(inside, least=MIN_SUBJECTS - 1) for name, fit in candidates.items()}
-        share = sum(float(scan.weight.sum()) for scan in held_out)
+        share: dict[str, float] = {}
+        for scan in held_out:
+            share[scan.subject] = share.get(scan.subject, 0.0) + float(scan.weight.sum())
         for name, calibrator in {"identity": Identity(), **fitted}.items():
             for scan in held_out:
-                totals[name].add(calibrator, scan, share)
+                totals[name].add(calibrator, scan, share[scan.subject])
     figures = {name: total.figures() for name, total in totals.items()}
     name = _winner({name: figures[name]["nll"]["volume"] for name in figures})
     calibrator = Identity() if name == "identity" else candidates[name](scans)

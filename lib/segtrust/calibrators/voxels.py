@@ -1,6 +1,6 @@
 """What a fit sees: voxels drawn from calibration scans, weighted so that every subject counts alike."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -152,13 +152,14 @@ def count_subjects(scans: Sequence[CalibrationVoxels]) -> int:
 
 
 def leave_one_subject_out(
-    scans: Sequence[CalibrationVoxels],
+    scans: Sequence[CalibrationVoxels], folds: Mapping[str, int] | None = None
 ) -> Iterator[tuple[list[CalibrationVoxels], list[CalibrationVoxels]]]:
-    """Each subject in turn: the scans of all others, to fit to, and its own, to judge on."""
-    for subject in sorted({scan.subject for scan in scans}):
+    """Each subject in turn, or each fold of subjects: the scans of all others, to fit to, and its own."""
+    group = {scan.subject: scan.subject if folds is None else folds[scan.subject] for scan in scans}
+    for left in sorted(set(group.values())):  # all names or all numbers
         yield (
-            [scan for scan in scans if scan.subject != subject],
-            [scan for scan in scans if scan.subject == subject],
+            [scan for scan in scans if group[scan.subject] != left],
+            [scan for scan in scans if group[scan.subject] == left],
         )
 
 

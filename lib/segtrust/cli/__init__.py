@@ -12,8 +12,15 @@ __all__ = ["main"]
 
 # subcommand -> module here, what it does, extra that holds what it imports
 _COMMANDS: dict[str, tuple[str, str, str]] = {
-    "compare": ("compare", "compare two measured sets of the same scans, without running them again", "nets"),
+    "calibrate": ("calibrate", "fit a calibrator to probability volumes, without retraining", "readers"),
+    "compare": (
+        "compare",
+        "compare two measured sets of the same scans, without running them again",
+        "readers",
+    ),
     "demo": ("demo", "the main job from end to end: serve, segment, rank, write a page", "demo"),
+    "evaluate": ("evaluate", "measure how far probabilities can be trusted, and write a page", "readers"),
+    "report": ("report", "write the page of an evaluation again, from its JSON", "report"),
     "score": ("score", "score the scans of a studies folder without a server, in parallel", "label"),
     "train": ("train", "train, calibrate and measure a model on labelled scans", "nets"),
     "versions": ("versions", "list the models at hand and show what a version is made of", "nets"),

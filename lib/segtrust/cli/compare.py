@@ -12,7 +12,7 @@ __all__ = ["add_arguments", "run"]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `segtrust compare`."""
-    parser.add_argument("first", type=Path, help="records of one set, JSON")
+    parser.add_argument("first", type=Path, help="records of one set, JSON, or the folder of an evaluation")
     parser.add_argument("second", type=Path, help="records of the other set, of the same protocol and scans")
     parser.add_argument(
         "--first-system", metavar="NAME", help="system of the first set (default: its main one)"
@@ -33,8 +33,10 @@ def run(args: argparse.Namespace) -> int:
         The exit status.
     """
     comparison = compare_records(
-        read_records(args.first),
-        read_records(args.second),
+        *(
+            read_records(path / "records.json" if path.is_dir() else path)
+            for path in (args.first, args.second)
+        ),
         systems=(args.first_system, args.second_system),
     )
     print(json.dumps(comparison.to_json(), indent=1) if args.json else comparison_table(comparison))

@@ -1,7 +1,8 @@
 """One labelled scan: totals per region for a single member, the ensemble, and the calibrated ensemble."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -10,14 +11,16 @@ from torch import Tensor
 
 from segtrust.calibrators import CalibrationVoxels, Calibrator, Identity, draw_voxels
 from segtrust.errors import ShapeError
-from segtrust.inference.predictor import Predictor
-from segtrust.inference.scan import Scan
 from segtrust.metrics.detection import ErrorHistogram
 from segtrust.metrics.overlap import dice_per_structure
 from segtrust.metrics.voxels import VoxelTotals, voxel_totals
 from segtrust.regions import distance_to, make_regions, missed_voxels
 from segtrust.scores import ScanScores
 from segtrust.uncertainty import entropy
+
+if TYPE_CHECKING:  # probabilities from elsewhere are measured without MONAI
+    from segtrust.inference.predictor import Predictor
+    from segtrust.inference.scan import Scan
 
 __all__ = ["REGIONS", "CaseRecord", "draw_scan", "evaluate_case"]
 
@@ -30,7 +33,9 @@ class CaseRecord:
 
     ``totals[system][region]`` are voxel totals; ``dice[system]`` has one value per structure;
     ``errors[system]`` counts wrong and right voxels of the band by entropy; ``changed[system]`` counts voxels
-    whose most likely class calibration changed.
+    whose most likely class calibration changed. ``maps[name]`` counts like ``errors``, for every registered
+    map of the main system, and ``methods[name]`` is a registered score of the scan
+    (:mod:`segtrust.evaluate.methods`); both are empty where nobody asked for them.
     """
 
     id: str
@@ -41,6 +46,8 @@ class CaseRecord:
     missed: tuple[int, int]
     changed: Mapping[str, int]
     scores: ScanScores | None = None
+    maps: Mapping[str, ErrorHistogram] = field(default_factory=dict)
+    methods: Mapping[str, float | None] = field(default_factory=dict)
 
 
 def evaluate_case(
@@ -112,7 +119,7 @@ def evaluate_case(
 
 
 def draw_scan(
-    predictor: Predictor, scan: Scan, labels: Tensor, *, subject: str, seed: int
+    predictor: "Predictor", scan: "Scan", labels: Tensor, *, subject: str, seed: int
 ) -> CalibrationVoxels:
     """Predict a scan and draw the voxels that a calibrator is fitted to.
 

@@ -66,6 +66,10 @@ class ErrorPool:
         self._wrong = np.stack([e.wrong for e in errors])
         self._right = np.stack([e.right for e in errors])
 
+    def whole(self) -> ErrorHistogram:
+        """Counts of all scans."""
+        return ErrorHistogram(self._wrong.sum(axis=0), self._right.sum(axis=0))
+
     def auroc(self, rows: Sequence[int]) -> float:
         """Error AUROC over the voxels of some scans, repeats allowed."""
         times = np.bincount(np.asarray(rows), minlength=len(self._wrong))

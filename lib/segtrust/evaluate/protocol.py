@@ -42,6 +42,11 @@ class Protocol:
         missing = [name for name in _FIELDS if name not in content]
         if missing:
             raise SettingError(f"the protocol {path.name} must hold {', '.join(missing)}.")
+        return cls.of(content)
+
+    @classmethod
+    def of(cls, content: Mapping[str, Any]) -> Self:
+        """A protocol of this content, with its hash; see :func:`protocol_hash`."""
         return cls(content, _digest(content))
 
     @property

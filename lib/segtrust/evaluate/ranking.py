@@ -11,7 +11,7 @@ from segtrust.errors import SettingError
 from segtrust.evaluate.cases import CaseRecord
 from segtrust.metrics.bootstrap import cluster_bootstrap
 
-__all__ = ["SCORES", "correlation", "paired", "ranking_table"]
+__all__ = ["SCORES", "correlation", "paired", "ranking_table", "score_interval"]
 
 SCORES = (
     "entropy",
@@ -116,19 +116,36 @@ def ranking_table(records: Sequence[CaseRecord], system: str) -> dict[str, Any]:
     for score in SCORES:
         values = [None if r.scores is None else getattr(r.scores, score) for r in records]
         table[score] = {
-            of: {kind: _interval(subjects, values, dice, kind, of) for kind in _KINDS} for of in _TARGETS
+            of: {kind: score_interval(subjects, values, dice, kind=kind, of=of) for kind in _KINDS}
+            for of in _TARGETS
         }
         table[score]["scans"] = sum(value is not None for value in values)
     return table
 
 
-def _interval(
+def score_interval(
     subjects: Sequence[str],
     values: Sequence[float | None],
     dice: Sequence[NDArray[np.float64]],
+    *,
     kind: str,
     of: str,
 ) -> dict[str, float | int | None]:
+    """:func:`correlation` with its interval over subjects.
+
+    Args:
+        subjects: subject of each scan.
+        values: score of each scan.
+        dice: see :func:`correlation`.
+        kind: ``pearson`` or ``spearman``.
+        of: ``dice`` or ``logit_dice``.
+
+    Returns:
+        ``{value, low, high, subjects}``; ``None`` where not defined.
+
+    Source:
+        ours.
+    """
     score, target = paired(values, dice, of)
 
     def drawn(rows: Sequence[int]) -> float:

@@ -3,7 +3,9 @@
 import json
 import platform
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as package_version
 from pathlib import Path
 from typing import Any
@@ -52,8 +54,11 @@ class RecordSet:
 
 
 def software_versions() -> dict[str, str]:
-    """Versions of Python, of segtrust and of the packages that figures depend on."""
-    found = {name: package_version(name) for name in _PACKAGES}
+    """Versions of Python, of segtrust and of those packages at hand that figures depend on."""
+    found = {}
+    for name in _PACKAGES:
+        with suppress(PackageNotFoundError):
+            found[name] = package_version(name)
     return {**found, "python": platform.python_version(), "segtrust": segtrust.__version__}
 
 
@@ -136,6 +141,8 @@ def record_to_json(record: CaseRecord) -> dict[str, Any]:
         "scores": None
         if scores is None
         else {**scores.to_json(), "structures": {str(k): v for k, v in scores.structures.items()}},
+        "maps": {name: errors.to_json() for name, errors in record.maps.items()},
+        "methods": {name: v if v is None else finite_or_none(v) for name, v in record.methods.items()},
     }
 
 
@@ -167,4 +174,6 @@ def record_from_json(document: Mapping[str, Any]) -> CaseRecord:
         scores=None
         if scores is None
         else ScanScores(**{**scores, "structures": {int(k): v for k, v in scores["structures"].items()}}),
+        maps={name: ErrorHistogram.from_json(e) for name, e in document.get("maps", {}).items()},
+        methods=document.get("methods", {}),
     )

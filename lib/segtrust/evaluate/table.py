@@ -5,7 +5,7 @@ from typing import Any
 
 from segtrust.evaluate.quality_table import quality_tables
 
-__all__ = ["card_headline", "card_tables"]
+__all__ = ["card_headline", "card_tables", "number"]
 
 _SYSTEMS = {
     "single": "one member",
@@ -84,7 +84,7 @@ def card_headline(card: Mapping[str, Any]) -> str:
     structures = ", ".join(f"{name} {dice[name]['value']:.3f}" for name in dice if name != "mean")
     rows = [
         f"| {_SYSTEMS[name]} | "
-        + " | ".join(_number(found[region][f]["value"], 4) for f in ("nll", "ece") for region in _REGIONS)
+        + " | ".join(number(found[region][f]["value"], 4) for f in ("nll", "ece") for region in _REGIONS)
         + " |"
         for name, found in _known(test["systems"]["calibration"]).items()
     ]
@@ -123,10 +123,25 @@ def _missed(found: Mapping[str, Any]) -> str:
 def _figure(found: Mapping[str, Any], digits: int) -> str:
     if found["value"] is None:
         return "not defined"
-    value, low, high = (_number(found[k], digits) for k in ("value", "low", "high"))
+    value, low, high = (number(found[k], digits) for k in ("value", "low", "high"))
     return f"{value} ({low} to {high})"
 
 
-def _number(value: float, digits: int) -> str:
-    """Fixed digits, or two that count where those would all be zero."""
+def number(value: float, digits: int) -> str:
+    """Fixed digits, or two that count where those would all be zero.
+
+    Args:
+        value: any number.
+        digits: after the point.
+
+    Returns:
+        The number.
+
+    Source:
+        ours.
+
+    Example:
+        >>> number(0.1234, 3), number(0.00012, 3)
+        ('0.123', '1.2e-04')
+    """
     return f"{value:.{digits}f}" if value == 0 or abs(value) >= 10.0 ** (1 - digits) else f"{value:.1e}"

@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, load_model, save_model
 from torch import nn
 
+from segtrust.adapters.networks import SUFFIXES, load_network
 from segtrust.errors import DeviceError, ModelError
 from segtrust.models import ModelSpec
 
@@ -92,7 +93,7 @@ def load_member(spec: ModelSpec, path: Path) -> nn.Module:
 
     Args:
         spec: the model's specification.
-        path: the member's weights.
+        path: the member's weights, or a ``.pt2`` or ``.onnx`` file that is a network itself.
 
     Returns:
         The network in evaluation mode, without gradients, on the CPU.
@@ -103,6 +104,8 @@ def load_member(spec: ModelSpec, path: Path) -> nn.Module:
     Source:
         ours.
     """
+    if path.suffix in SUFFIXES:  # it has no modes and no gradients
+        return load_network(path, output=str(spec.network.get("output", "logits")))
     network = build_network(spec)
     try:
         if path.suffix == ".safetensors":

@@ -12,6 +12,7 @@ import torch
 
 from segtrust.errors import ModelNotFoundError
 from segtrust.inference import Prediction, PredictionCache, Predictor, check_device, fingerprint
+from segtrust.inference.stored import StoredPredictor, open_predictor
 from segtrust.models import ModelSpec, ModelVersion, find_models, open_version, shipped_models_dir
 from segtrust.quality import FineRule
 from segtrust.settings import AppSettings
@@ -47,7 +48,7 @@ class ServedModel:
         self._cache = cache
         self._lock = threading.Lock()
         self._version = open_version(self.folder)
-        self._predictors: dict[tuple[str, str], Predictor] = {}
+        self._predictors: dict[tuple[str, str], Predictor | StoredPredictor] = {}
         self._lent: set[str] = set()
 
     @property
@@ -156,11 +157,11 @@ class ServedModel:
             for key in [key for key in self._predictors if key[1] == device]:
                 del self._predictors[key]
 
-    def _predictor(self, version: ModelVersion, device: str) -> Predictor:
+    def _predictor(self, version: ModelVersion, device: str) -> Predictor | StoredPredictor:
         with self._lock:
             key = (version.digest, device)
             if key not in self._predictors:
-                self._predictors[key] = Predictor(
+                self._predictors[key] = open_predictor(
                     version,
                     device=device,
                     precision=self.settings.precision,

@@ -1,6 +1,7 @@
 """Pages for people: one self-contained HTML file per report, with real overlays and nothing to fetch."""
 
 from segtrust.report.cohort_page import CohortPage, ScanCard, render_cohort, write_cohort_page
+from segtrust.report.evaluation_page import read_evaluation, render_evaluation, write_evaluation_page
 from segtrust.report.overlay import Slice, draw_slices
 from segtrust.report.scale import CHANCE_RANGE, chance_colours, colour_bar
 
@@ -12,6 +13,9 @@ __all__ = [
     "chance_colours",
     "colour_bar",
     "draw_slices",
+    "read_evaluation",
     "render_cohort",
+    "render_evaluation",
     "write_cohort_page",
+    "write_evaluation_page",
 ]

@@ -4,16 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
-import segtrust
 from segtrust.report.overlay import Slice
+from segtrust.report.pages import OUTLINE_COLOURS, fill_template
 from segtrust.report.scale import CHANCE_RANGE, colour_bar
 
 __all__ = ["CohortPage", "ScanCard", "render_cohort", "write_cohort_page"]
-
-# Okabe and Ito's colours that stand out on grey and on the scale alike; more structures take turns.
-_OUTLINE_COLOURS = ("#56b4e9", "#2fd6a0", "#ffffff", "#cc79a7", "#0072b2", "#f0e442")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,20 +49,13 @@ def render_cohort(page: CohortPage) -> str:
     Source:
         ours.
     """
-    environment = Environment(
-        loader=PackageLoader("segtrust.report", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     low, high = CHANCE_RANGE
-    return environment.get_template("cohort.html.jinja").render(
+    return fill_template(
+        "cohort.html.jinja",
         page=page,
-        version=segtrust.__version__,
         bar=colour_bar(),
         ticks=[low + (high - low) * k / 5 for k in range(6)],
-        colours={name: _OUTLINE_COLOURS[k % len(_OUTLINE_COLOURS)] for k, name in enumerate(page.structures)},
+        colours={name: OUTLINE_COLOURS[k % len(OUTLINE_COLOURS)] for k, name in enumerate(page.structures)},
     )
 
 

@@ -1,7 +1,7 @@
 """Slices of a scan with the mask's outline and the chance of error, as drawings that scale without loss."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,8 @@ _PLANES = (
 class Slice:
     """One plane of one scan, ready for a page.
 
-    ``width`` and ``height`` are in millimetres, ``outlines`` maps a structure's name to an SVG path in them.
+    ``width`` and ``height`` are in millimetres, ``outlines`` maps a structure's name to an SVG path in them,
+    ``reference`` likewise for the label, if there is one.
     """
 
     plane: str
@@ -40,6 +41,7 @@ class Slice:
     outlines: Mapping[str, str]
     top: str
     bottom: str
+    reference: Mapping[str, str] = field(default_factory=dict)
 
 
 def worst_slice(chance: NDArray[np.float32], axis: int) -> int:
@@ -70,6 +72,7 @@ def draw_slices(
     *,
     spacing: tuple[float, float, float],
     structures: Mapping[str, int],
+    reference: NDArray[np.integer[Any]] | None = None,
 ) -> tuple[Slice, ...]:
     """Cut a scan in three planes, each through the slice with the most expected errors.
 
@@ -79,6 +82,7 @@ def draw_slices(
         chance: chance of a wrong label on the same grid, in [0, 1].
         spacing: voxel size along each axis in millimetres.
         structures: name -> value in ``mask``.
+        reference: what a person drew, on the same grid; its outlines come besides.
 
     Returns:
         The axial, coronal and sagittal slice.
@@ -102,6 +106,7 @@ def draw_slices(
         step_x, step_y = spacing[right[0]], spacing[down[0]]
         labels = _cut(mask, axis, index, right, down)
         doubt = _cut(chance, axis, index, right, down)
+        drawn = None if reference is None else _cut(reference, axis, index, right, down)
         rows, columns = labels.shape
         slices.append(
             Slice(
@@ -118,6 +123,9 @@ def draw_slices(
                 },
                 top=top,
                 bottom=bottom,
+                reference={}
+                if drawn is None
+                else {name: _outline(drawn == value, step_x, step_y) for name, value in structures.items()},
             )
         )
     return tuple(slices)

@@ -1,0 +1,283 @@
+"""Which probability volume belongs to which label: a folder of nnU-Net, TotalSegmentator or anybody else."""
+
+import csv
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from segtrust.adapters.images import SUFFIXES
+from segtrust.errors import ScanError, SettingError
+
+__all__ = [
+    "CaseFiles",
+    "Cohort",
+    "find_cases",
+    "find_pairs",
+    "find_volumes",
+    "read_subjects",
+    "structure_names",
+    "volume_files",
+]
+
+_NUMBERED = re.compile(r"(.+?)[_-](\d+)")
+_IMAGE_FOLDERS = {"labelsTr": "imagesTr", "labelsTs": "imagesTs", "labels": "images"}
+
+
+@dataclass(frozen=True)
+class CaseFiles:
+    """Files of one scan: its probabilities (one file, or one per class in order), label, and image if any.
+
+    ``label`` is ``None`` where only probabilities are wanted; ``mask`` is the segmentation that lies beside
+    an ``.npz`` and knows its geometry.
+    """
+
+    id: str
+    subject: str
+    volumes: tuple[Path, ...]
+    label: Path | None = None
+    image: Path | None = None
+    mask: Path | None = None
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """Scans with probabilities and a label, and the ids of labels that have no probabilities."""
+
+    cases: tuple[CaseFiles, ...]
+    without: tuple[str, ...]
+
+
+def find_cases(
+    pred: Sequence[Path],
+    labels: Path,
+    *,
+    images: Path | None = None,
+    subjects: Mapping[str, str] | None = None,
+) -> Cohort:
+    """Match labels and probability volumes by name.
+
+    Args:
+        pred: folders of probability volumes, see :func:`find_volumes`; several folds of a cross-validation.
+        labels: folder with one label map per scan, ``<id>.nii.gz``, ``.nii`` or ``.nrrd``.
+        images: folder of the images, ``<id>`` or, as nnU-Net has it, ``<id>_0000``; the sibling ``images`` or
+            ``imagesTr`` of the labels unless given.
+        subjects: scan -> subject; a scan is its own subject unless named.
+
+    Returns:
+        The scans in order of their ids.
+
+    Raises:
+        ScanError: if a folder is missing or no label has probabilities.
+        SettingError: if two folders hold the same scan.
+
+    Source:
+        ours; names as nnU-Net 2 writes them.
+    """
+    reference = _by_id(labels)
+    found: dict[str, tuple[Path, ...]] = {}
+    masks: dict[str, Path] = {}
+    for folder in pred:
+        volumes = find_volumes(folder)
+        if twice := sorted(found.keys() & volumes.keys() & reference.keys()):
+            raise SettingError(f"a scan must lie in one folder only, got {twice[0]!r} in two of them.")
+        found |= volumes
+        masks |= _by_id(folder)
+    pictures = _images(labels, images)
+    known = [name for name in sorted(reference) if name in found]
+    if not known:
+        raise ScanError(_nothing(pred, labels, reference), "scan_missing")
+    whose = subjects or {}
+    cases = tuple(
+        CaseFiles(
+            name,
+            whose.get(name, name),
+            found[name],
+            reference[name],
+            pictures.get(name),
+            masks.get(name) if found[name][0].suffix == ".npz" else None,
+        )
+        for name in known
+    )
+    return Cohort(cases, tuple(sorted(reference.keys() - found.keys())))
+
+
+def find_pairs(images: Path, labels: Path, *, subjects: Mapping[str, str] | None = None) -> Cohort:
+    """Match labels and images by name, for a model that makes the probabilities itself.
+
+    Args:
+        images: folder of the images, ``<id>`` or ``<id>_0000``.
+        labels: folder with one label map per scan.
+        subjects: scan -> subject; a scan is its own subject unless named.
+
+    Returns:
+        The scans in order of their ids; labels without image under ``without``.
+
+    Raises:
+        ScanError: if a folder is missing or no label has an image.
+
+    Source:
+        ours.
+    """
+    reference, pictures, whose = _by_id(labels), _images(labels, images), subjects or {}
+    known = [name for name in sorted(reference) if name in pictures]
+    if not known:
+        raise ScanError(
+            f"no label of {labels} has an image in {images}. Names must be equal.", "scan_missing"
+        )
+    cases = [CaseFiles(name, whose.get(name, name), (), reference[name], pictures[name]) for name in known]
+    return Cohort(tuple(cases), tuple(sorted(reference.keys() - pictures.keys())))
+
+
+def find_volumes(folder: Path) -> dict[str, tuple[Path, ...]]:
+    """Find probability volumes; of a scan that is there in several forms the first of this list counts.
+
+    1. ``<id>.npz`` as nnU-Net (``--npz``, ``--save_probabilities``) and TotalSegmentator write it;
+    2. a folder ``<id>`` with one file per class, ``<anything>_<class>``;
+    3. files ``<id>_<class>``, one per class;
+    4. ``<id>.nii.gz``, ``.nii`` or ``.nrrd`` with the classes as its fourth axis.
+
+    Args:
+        folder: the folder.
+
+    Returns:
+        Id -> file, or files in order of their class.
+
+    Raises:
+        ScanError: if there is no such folder.
+
+    Source:
+        ours.
+    """
+    _check_folder(folder)
+    found: dict[str, tuple[Path, ...]] = {name: (path,) for name, path in _by_id(folder).items()}
+    found |= _numbered(_by_id(folder))
+    for inner in sorted(path for path in folder.iterdir() if path.is_dir()):
+        parts = sorted(_numbered(_by_id(inner)).values(), key=len)
+        if parts:
+            found[inner.name] = parts[-1]
+    found |= {path.stem: (path,) for path in sorted(folder.glob("*.npz"))}
+    return found
+
+
+def volume_files(folder: Path) -> tuple[CaseFiles, ...]:
+    """The volumes of a folder without labels, in order of their ids; see :func:`find_volumes`."""
+    masks = _by_id(folder)
+    return tuple(
+        CaseFiles(name, name, paths, mask=masks.get(name) if paths[0].suffix == ".npz" else None)
+        for name, paths in sorted(find_volumes(folder).items())
+    )
+
+
+def _numbered(files: Mapping[str, Path]) -> dict[str, tuple[Path, ...]]:
+    groups: dict[str, dict[int, Path]] = {}
+    for name, path in files.items():
+        if match := _NUMBERED.fullmatch(name):
+            groups.setdefault(match[1], {})[int(match[2])] = path
+    return {
+        name: tuple(parts[k] for k in sorted(parts))
+        for name, parts in groups.items()
+        if {0, 1} <= parts.keys()
+    }
+
+
+def read_subjects(path: Path) -> dict[str, str]:
+    """Read whose scan each is.
+
+    Args:
+        path: CSV with the columns ``case`` and ``subject``.
+
+    Returns:
+        Scan -> subject.
+
+    Raises:
+        SettingError: if a column is missing or the file cannot be read.
+
+    Source:
+        ours.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            return {row["case"]: row["subject"] for row in csv.DictReader(file)}
+    except (OSError, KeyError, UnicodeDecodeError) as error:
+        raise SettingError(f"{path} must have the columns case and subject, but {error!r}.") from error
+
+
+def structure_names(folders: Sequence[Path]) -> tuple[tuple[str, ...], int | None] | None:
+    """Names of the structures from nnU-Net's or the Decathlon's ``dataset.json``, if there is one.
+
+    Args:
+        folders: where to look: in each of them, beside it and above that; the first file found counts.
+
+    Returns:
+        Names in order of their values, and the value that nnU-Net ignores (``None`` if there is none);
+        ``None`` without such a file.
+
+    Raises:
+        SettingError: if the labels are regions, or their values have gaps.
+
+    Source:
+        nnU-Net 2, ``documentation/dataset_format.md``; Medical Segmentation Decathlon.
+    """
+    places = [place for folder in folders for place in (folder, *folder.resolve().parents[:3])]
+    path = next((p / "dataset.json" for p in places if (p / "dataset.json").is_file()), None)
+    if path is None:
+        return None
+    try:
+        labels: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))["labels"]
+        # nnU-Net 2: name -> value; the Decathlon: value -> name
+        named = {str(k): v for k, v in labels.items()}
+        if all(name.isdigit() for name in named):
+            named = {str(v): int(k) for k, v in named.items()}
+        if any(not isinstance(value, int | str) for value in named.values()):
+            raise SettingError(
+                f"{path} must give each label one value; region-based training is not supported."
+            )
+        values = {name: int(value) for name, value in named.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        if isinstance(error, SettingError):
+            raise
+        raise SettingError(f"{path} must hold `labels` as nnU-Net writes them, but {error!r}.") from error
+    ignore = values.pop("ignore", None)
+    ordered = sorted((value, name) for name, value in values.items() if value > 0)
+    if [value for value, _ in ordered] != list(range(1, len(ordered) + 1)):
+        raise SettingError(f"{path} must number its labels 0, 1, 2, ..., got {sorted(values.values())}.")
+    return tuple(name for _, name in ordered), ignore
+
+
+def _by_id(folder: Path) -> dict[str, Path]:
+    _check_folder(folder)
+    found: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        suffix = next((s for s in SUFFIXES if path.name.endswith(s)), "")
+        if suffix and path.is_file() and not path.name.startswith("."):
+            found.setdefault(path.name.removesuffix(suffix), path)
+    return found
+
+
+def _check_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        raise ScanError(f"there must be a folder {folder}, got none.", "scan_missing")
+
+
+def _images(labels: Path, images: Path | None) -> dict[str, Path]:
+    if images is None:
+        images = labels.parent / _IMAGE_FOLDERS.get(labels.name, "images")
+        if not images.is_dir():
+            return {}
+    files = _by_id(images)
+    first = {name.removesuffix("_0000"): path for name, path in files.items() if name.endswith("_0000")}
+    return {**files, **first}
+
+
+def _nothing(pred: Sequence[Path], labels: Path, reference: Mapping[str, Path]) -> str:
+    first = next(iter(sorted(reference)), None)
+    if first is None:
+        return f"{labels} must hold label maps ({', '.join(SUFFIXES)}), got none."
+    return (
+        f"no label of {labels} has probabilities in {', '.join(map(str, pred))}: looked for {first}.npz, a "
+        f"folder {first}, {first}_0 and so on, and {first}.nii.gz with a class axis. nnU-Net writes them "
+        "with --npz (training) or --save_probabilities (prediction)."
+    )

@@ -1,0 +1,140 @@
+"""Networks whose code is not at hand: a program of `torch.export`, or an ONNX file.
+
+Both are code in another form. They are loaded from the models folder alone, where an administrator put them;
+and a ``.pt2`` that would be unpickled is refused.
+"""
+
+import io
+import json
+import zipfile
+from importlib import import_module
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from segtrust.errors import ModelError
+
+__all__ = ["SUFFIXES", "ExportedNetwork", "OnnxNetwork", "load_network"]
+
+SUFFIXES = (".pt2", ".onnx")
+"""Endings of members that bring their own network."""
+_OUTPUTS = ("logits", "probabilities")
+_OBJECTS = ("custom_obj", "opaque_obj")
+_LEAST = 1e-12
+
+
+class ExportedNetwork(nn.Module):
+    """A program that `torch.export` wrote; windows go through it one at a time, so that any batch size fits.
+
+    Args:
+        path: ``.pt2``.
+        output: ``logits``, or ``probabilities``, which become logits by the logarithm.
+
+    Raises:
+        ModelError: if the file is no such program, or needs unpickling.
+    """
+
+    def __init__(self, path: Path, *, output: str = "logits") -> None:
+        super().__init__()
+        self._log = _is_log(output)
+        _refuse_pickles(path)
+        try:
+            self.program = torch.export.load(path).module()
+        except Exception as error:  # the reader raises whatever a damaged file makes it trip over
+            raise ModelError(f"{path} must be a program of torch.export, but {str(error)[:200]}.") from error
+
+    def forward(self, windows: Tensor) -> Tensor:
+        """Logits of windows ``(B, C, *window)``."""
+        out = torch.cat([self.program(window) for window in windows.split(1)])
+        return out.clamp_min(_LEAST).log() if self._log else out
+
+
+class OnnxNetwork(nn.Module):
+    """An ONNX file, run by ONNX Runtime on the CPU.
+
+    Args:
+        path: ``.onnx``.
+        output: as for :class:`ExportedNetwork`.
+
+    Raises:
+        ModelError: if ONNX Runtime is not installed or refuses the file.
+    """
+
+    def __init__(self, path: Path, *, output: str = "logits") -> None:
+        super().__init__()
+        self._log = _is_log(output)
+        try:
+            runtime: Any = import_module("onnxruntime")  # an extra
+        except ModuleNotFoundError as error:
+            raise ModelError("an ONNX file needs ONNX Runtime: pip install 'segtrust[onnx]'") from error
+        try:
+            self._session: Any = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        except Exception as error:  # ONNX Runtime's errors have no common class
+            raise ModelError(f"{path} must be an ONNX model, but {str(error)[:200]}.") from error
+        self._input = self._session.get_inputs()[0].name
+
+    def forward(self, windows: Tensor) -> Tensor:
+        """Logits of windows ``(B, C, *window)``."""
+        parts = [
+            torch.from_numpy(self._session.run(None, {self._input: window.float().cpu().numpy()})[0])
+            for window in windows.split(1)
+        ]
+        out = torch.cat(parts).to(windows.device)
+        return out.clamp_min(_LEAST).log() if self._log else out
+
+
+def load_network(path: Path, *, output: str = "logits") -> nn.Module:
+    """Load a network that is a file of its own.
+
+    Args:
+        path: ``.pt2`` or ``.onnx``.
+        output: what it puts out, ``logits`` or ``probabilities``.
+
+    Returns:
+        The network, ready to be called; it has no training mode.
+
+    Raises:
+        ModelError: if the file cannot be used.
+
+    Source:
+        ours.
+    """
+    kind = OnnxNetwork if path.suffix == ".onnx" else ExportedNetwork
+    return kind(path, output=output)
+
+
+def _is_log(output: str) -> bool:
+    if output not in _OUTPUTS:
+        raise ModelError(f"`output` must be one of {', '.join(_OUTPUTS)}, got {output!r}.")
+    return output == "probabilities"
+
+
+def _refuse_pickles(path: Path) -> None:
+    """`torch.export.load` unpickles what a file asks it to; such a file is refused before it is loaded."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for name in archive.namelist():
+                last = name.rpartition("/")[2]
+                if last.startswith(_OBJECTS):
+                    raise ModelError(
+                        f"{path} must hold tensors only, got the object {last}. Export it without."
+                    )
+                if last.endswith("_config.json") and _pickled(json.loads(archive.read(name))):
+                    raise ModelError(
+                        f"{path} must hold plain tensors, got pickled ones. Export it with torch 2.9+."
+                    )
+                if "/sample_inputs/" in name and last.endswith(".pt"):
+                    torch.load(io.BytesIO(archive.read(name)), weights_only=True)  # noqa: TID251  # a check
+    except (OSError, ValueError, RuntimeError, UnpicklingError, zipfile.BadZipFile) as error:
+        if isinstance(error, ModelError):
+            raise
+        raise ModelError(f"{path} must be a program of torch.export, but {str(error)[:200]}.") from error
+
+
+def _pickled(value: Any) -> bool:  # noqa: ANN401  # whatever JSON can hold
+    if isinstance(value, dict):
+        return value.get("use_pickle") is True or any(map(_pickled, value.values()))
+    return isinstance(value, list) and any(map(_pickled, value))

@@ -1,0 +1,41 @@
+"""Writing probabilities the way they were read, so that the next tool takes them."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from segtrust.adapters.folder import CaseFiles
+
+__all__ = ["write_probabilities"]
+
+
+def write_probabilities(
+    files: CaseFiles, probs: Tensor, affine: NDArray[np.float64] | None, folder: Path
+) -> Path:
+    """Write the probabilities of one scan.
+
+    Args:
+        files: where the probabilities came from; an ``.npz`` is answered with one in nnU-Net's form, anything
+            else with a NIfTI file whose fourth axis holds the classes.
+        probs: ``(C, X, Y, Z)``.
+        affine: voxels to RAS+ millimetres; needed for NIfTI.
+        folder: where to; the id is the file's name.
+
+    Returns:
+        The file.
+
+    Source:
+        ours.
+    """
+    values = probs.float().numpy()
+    if files.volumes[0].suffix == ".npz":
+        path = folder / f"{files.id}.npz"
+        np.savez_compressed(path, probabilities=values.transpose(0, 3, 2, 1))
+        return path
+    import nibabel as nib  # noqa: PLC0415  # only the format that is written needs its library
+
+    path = folder / f"{files.id}.nii.gz"
+    nib.save(nib.Nifti1Image(np.moveaxis(values, 0, -1), affine), path)  # type: ignore[no-untyped-call]
+    return path

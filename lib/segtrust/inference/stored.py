@@ -1,0 +1,93 @@
+"""A model that is a folder of probability volumes: what another program said of each scan, with our maps."""
+
+from pathlib import Path
+from typing import Any
+
+from segtrust.adapters import read_probabilities, volume_files
+from segtrust.ensemble import RunningTotals
+from segtrust.errors import ModelError, ScanError
+from segtrust.inference.prediction import Prediction
+from segtrust.inference.predictor import Predictor, Progress
+from segtrust.inference.scan import prepare, read_scan
+from segtrust.models import ModelVersion
+
+__all__ = ["STORED", "StoredPredictor", "open_predictor"]
+
+STORED = "segtrust.inference.stored.StoredPredictor"
+"""``network._target_`` of such a model; its volumes lie in ``volumes`` of the model folder."""
+
+
+class StoredPredictor:
+    """Answers for the scans whose probabilities are there; calibration, maps and scores are those of a model.
+
+    Args:
+        version: of a softmax model without members.
+        options: of :class:`segtrust.inference.Predictor`.
+
+    Raises:
+        ModelError: if the model is no softmax model.
+    """
+
+    def __init__(self, version: ModelVersion, **options: Any) -> None:  # noqa: ANN401  # passed on as they are
+        if version.spec.head.kind != "softmax" or version.spec.head.rank is not None:
+            raise ModelError(
+                f"stored probabilities must be those of a softmax, {version.spec.name!r} says otherwise."
+            )
+        self._core = Predictor(version, **options)
+        self._folder = version.folder.parent.parent / "volumes"
+
+    def predict(self, path: Path, *, progress: Progress | None = None) -> Prediction:
+        """What was stored about one scan.
+
+        Args:
+            path: the scan; its name without ending is looked for.
+            progress: called once.
+
+        Returns:
+            The prediction on the scan's own grid.
+
+        Raises:
+            ScanError: if there are no probabilities, or they lie on another grid.
+            ProbabilityError: if they are none, or of another number of classes.
+        """
+        spec = self._core.spec
+        scan = read_scan(path, channels=len(spec.channels))
+        name = path.name.split(".")[0]
+        files = next((files for files in volume_files(self._folder) if files.id == name), None)
+        if files is None:
+            raise ScanError(
+                f"there must be probabilities of {name!r} in `volumes` of {spec.name!r}, got none.",
+                "scan_missing",
+            )
+        probs, _ = read_probabilities(files)
+        if tuple(probs.shape) != (spec.n_classes, *scan.shape):
+            raise ScanError(
+                f"the probabilities of {name!r} must have shape {(spec.n_classes, *scan.shape)}, got "
+                f"{tuple(probs.shape)}. Were they made for another image?",
+                "scan_dimensions",
+            )
+        statistics = RunningTotals().add(probs).finish()
+        if progress:
+            progress(1, 1)
+        return self._core.conclude(scan, prepare(scan, spec), statistics)
+
+
+def open_predictor(version: ModelVersion, **options: Any) -> Predictor | StoredPredictor:  # noqa: ANN401
+    """The predictor that fits a version: of its members, or of stored volumes.
+
+    Args:
+        version: an opened version.
+        options: of :class:`segtrust.inference.Predictor`.
+
+    Returns:
+        Something that predicts scans.
+
+    Raises:
+        DeviceError: if the device does not exist.
+        ModelError: if weights or calibration do not fit.
+
+    Source:
+        ours.
+    """
+    kind = StoredPredictor if version.spec.network["_target_"] == STORED else Predictor
+    return kind(version, **options)

@@ -1,0 +1,165 @@
+"""Diagrams of an evaluation as SVG pictures that travel inside a page."""
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+__all__ = ["draw_coverage", "draw_reliability", "draw_risk_coverage", "draw_score"]
+
+# Okabe and Ito, without the yellow that white paper swallows
+_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
+_MARKS = ("o", "s", "^", "D", "v", "P")
+_STYLE: Any = {
+    "svg.hashsalt": "segtrust",  # the same picture gets the same names inside
+    "svg.fonttype": "path",
+    "font.size": 9.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.25,
+    "axes.axisbelow": True,
+}
+
+
+def draw_reliability(curves: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+    """Observed accuracy over stated confidence, with intervals, and the number of voxels below.
+
+    Args:
+        curves: system -> points of :func:`segtrust.evaluate.curves.reliability_points`.
+
+    Returns:
+        An SVG as a ``data:`` address.
+
+    Source:
+        DeGroot & Fienberg 1983.
+    """
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(4.1, 4.6), layout="constrained")
+        top, below = figure.subplots(2, 1, sharex=True, height_ratios=(3.4, 1))
+        low = min([0.5, *(p["low"] for points in curves.values() for p in points)])
+        top.plot([low, 1], [low, 1], color="#666", linewidth=1, linestyle="--")
+        for k, (name, points) in enumerate(curves.items()):
+            x, y = [p["confidence"] for p in points], [p["accuracy"] for p in points]
+            known = [p for p in points if p["accuracy_low"] is not None]
+            top.plot(
+                x, y, color=_COLOURS[k % 6], marker=_MARKS[k % 6], markersize=4, linewidth=1.4, label=name
+            )
+            top.vlines(
+                [p["confidence"] for p in known],
+                [p["accuracy_low"] for p in known],
+                [p["accuracy_high"] for p in known],
+                color=_COLOURS[k % 6],
+                linewidth=1.2,
+            )
+            width = 1 / 15 / (len(curves) + 0.5)
+            middles = [p["low"] + width * (k + 0.75) for p in points]
+            below.bar(middles, [p["voxels"] for p in points], width=width, color=_COLOURS[k % 6])
+        top.set(ylabel="share that was right", ylim=(0, 1.02))
+        below.set(xlabel="stated confidence", ylabel="voxels", yscale="log", xlim=(low, 1.01))
+        top.legend(frameon=False, loc="upper left")
+        return _uri(figure)
+
+
+def draw_risk_coverage(curves: Mapping[str, Mapping[str, Any]], *, band_of: str) -> str:
+    """Mean of 1 - Dice over the scans that are kept, by every score.
+
+    Args:
+        curves: score -> :func:`segtrust.evaluate.curves.risk_coverage`.
+        band_of: score whose interval is drawn.
+
+    Returns:
+        An SVG as a ``data:`` address.
+
+    Source:
+        Geifman & El-Yaniv 2017.
+    """
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(4.1, 3.6), layout="constrained")
+        axes = figure.subplots()
+        for k, (name, curve) in enumerate(curves.items()):
+            x = [100 * c for c in curve["coverage"]]
+            if name == band_of:
+                axes.fill_between(
+                    x, curve["low"], curve["high"], color=_COLOURS[k % 6], alpha=0.18, linewidth=0
+                )
+            axes.plot(x, curve["risk"], color=_COLOURS[k % 6], linewidth=1.5, label=name)
+        first = next(iter(curves.values()))
+        axes.plot(x, first["best"], color="#666", linestyle="--", linewidth=1, label="best possible")
+        axes.axhline(first["risk"][-1], color="#999", linestyle=":", linewidth=1, label="without a score")
+        axes.set(xlabel="scans kept, surest first (%)", ylabel="mean of 1 - Dice", xlim=(0, 100))
+        axes.legend(frameon=False, fontsize=8)
+        return _uri(figure)
+
+
+def draw_coverage(points: Sequence[Sequence[float]]) -> str:
+    """Intervals of the Dice with the true values, in order of the prediction.
+
+    Args:
+        points: ``[predicted, low, high, true]`` per scan.
+
+    Returns:
+        An SVG as a ``data:`` address.
+
+    Source:
+        ours.
+    """
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(4.1, 3.4), layout="constrained")
+        axes = figure.subplots()
+        ordered = sorted(points, key=lambda point: point[0])
+        axes.vlines(
+            range(len(ordered)),
+            [p[1] for p in ordered],
+            [p[2] for p in ordered],
+            color="#9fbfd6",
+            linewidth=3,
+        )
+        for inside, colour, mark, name in (
+            (True, "#0072b2", "o", "inside"),
+            (False, "#d55e00", "X", "outside"),
+        ):
+            chosen = [(k, p[3]) for k, p in enumerate(ordered) if (p[1] <= p[3] <= p[2]) is inside]
+            axes.scatter(
+                [k for k, _ in chosen],
+                [d for _, d in chosen],
+                s=16,
+                color=colour,
+                marker=mark,
+                label=f"true Dice, {name}",
+                zorder=3,
+            )
+        axes.set(xlabel="scans, lowest prediction first", ylabel="Dice")
+        axes.legend(frameon=False, loc="lower right", fontsize=8)
+        return _uri(figure)
+
+
+def draw_score(points: Sequence[tuple[float, float]], *, name: str) -> str:
+    """A score of every scan against its mean Dice.
+
+    Args:
+        points: score and Dice.
+        name: of the score.
+
+    Returns:
+        An SVG as a ``data:`` address.
+
+    Source:
+        Mehrtash et al. 2020 show their segments like this.
+    """
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(4.1, 3.4), layout="constrained")
+        axes: Axes = figure.subplots()
+        axes.scatter([p[0] for p in points], [p[1] for p in points], s=16, color=_COLOURS[0], alpha=0.8)
+        axes.set(xlabel=f"{name} (high: less sure)", ylabel="mean Dice")
+        return _uri(figure)
+
+
+def _uri(figure: Figure) -> str:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None}, facecolor="white")
+    return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

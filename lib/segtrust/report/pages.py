@@ -1,0 +1,33 @@
+"""Templates of this folder, filled in; what is unknown stops, and everything is escaped."""
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+import segtrust
+
+__all__ = ["OUTLINE_COLOURS", "fill_template"]
+
+# Okabe and Ito's colours that stand out on grey and on the scale alike; more structures take turns.
+OUTLINE_COLOURS = ("#56b4e9", "#2fd6a0", "#ffffff", "#cc79a7", "#0072b2", "#f0e442")
+
+
+def fill_template(name: str, **values: object) -> str:
+    """Fill in one template.
+
+    Args:
+        name: file in this folder.
+        values: what it shows; ``version`` of segtrust is added.
+
+    Returns:
+        A complete HTML document.
+
+    Source:
+        ours.
+    """
+    environment = Environment(
+        loader=PackageLoader("segtrust.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(name).render(version=segtrust.__version__, **values)

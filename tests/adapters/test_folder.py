@@ -1,0 +1,52 @@
+"""Names of structures and subjects from the files that data sets come with."""
+
+import json
+
+import pytest
+
+from segtrust.adapters import read_subjects, structure_names
+from segtrust.errors import SettingError
+
+
+def dataset(folder, labels):
+    folder.mkdir(exist_ok=True)
+    (folder / "dataset.json").write_text(json.dumps({"labels": labels}))
+    return folder
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [{"background": 0, "liver": 1, "tumour": 2}, {"0": "background", "1": "liver", "2": "tumour"}],
+    ids=["nnU-Net", "Decathlon"],
+)
+def test_structures_are_named_in_order_of_their_values(labels, tmp_path):
+    dataset(tmp_path, labels)
+    inner = tmp_path / "labelsTr"
+    inner.mkdir()
+    assert structure_names([inner]) == (("liver", "tumour"), None)
+
+
+def test_nnu_net_s_ignored_value_is_no_structure(tmp_path):
+    folder = dataset(tmp_path, {"background": 0, "liver": 1, "ignore": 2})
+    assert structure_names([folder]) == (("liver",), 2)
+
+
+def test_regions_are_refused(tmp_path):
+    folder = dataset(tmp_path, {"background": 0, "whole": [1, 2], "core": [2]})
+    with pytest.raises(SettingError, match="region-based training is not supported"):
+        structure_names([folder])
+
+
+def test_gaps_are_refused(tmp_path):
+    folder = dataset(tmp_path, {"background": 0, "liver": 1, "tumour": 3})
+    with pytest.raises(SettingError, match=r"must number its labels 0, 1, 2, \.\.\., got \[0, 1, 3\]"):
+        structure_names([folder])
+
+
+def test_subjects_need_their_columns(tmp_path):
+    path = tmp_path / "subjects.csv"
+    path.write_text("case,subject\na,1\nb,1\n")
+    assert read_subjects(path) == {"a": "1", "b": "1"}
+    path.write_text("scan,subject\na,1\n")
+    with pytest.raises(SettingError, match="must have the columns case and subject"):
+        read_subjects(path)

@@ -1,0 +1,82 @@
+"""Members that are files of their own, and probabilities alone, answer like the model they came from."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from phantoms import make_blob, publish_random_version, spec_of, write_scan
+from segtrust.errors import ModelError, ScanError
+from segtrust.inference import Predictor
+from segtrust.inference.members import load_member
+from segtrust.inference.stored import STORED, StoredPredictor, open_predictor
+from segtrust.models import Head, publish_version
+
+SPEC = spec_of(members=1)
+UNCALIBRATED = {"calibrator": {"name": "identity"}}
+
+
+@pytest.fixture(scope="module")
+def version(tmp_path_factory):
+    return publish_random_version(tmp_path_factory.mktemp("models") / SPEC.name, SPEC)
+
+
+@pytest.fixture(scope="module")
+def scan(tmp_path_factory):
+    return write_scan(make_blob(), tmp_path_factory.mktemp("scans") / "ball.nii.gz")
+
+
+@pytest.fixture(scope="module")
+def expected(version, scan):
+    return Predictor(version).predict(scan)
+
+
+def test_an_exported_member_answers_like_its_weights(version, scan, expected, tmp_path):
+    program = torch.export.export(load_member(SPEC, version.members[0]), (torch.zeros(1, 1, *SPEC.patch),))
+    torch.export.save(program, tmp_path / "a.pt2")
+    network = {"_target_": "segtrust.adapters.networks.ExportedNetwork"}
+    spec = replace(SPEC, name="exported", network=network)
+    published = publish_version(tmp_path / "exported", spec, [tmp_path / "a.pt2"], UNCALIBRATED, {})
+    found = open_predictor(published).predict(scan)
+    assert np.allclose(found.probs, expected.probs, atol=1e-5)
+    assert np.mean(found.mask != expected.mask) < 1e-3
+
+
+def stored(folder, scan, probs, **changes):
+    """A model folder whose only knowledge is one volume."""
+    spec = replace(SPEC, name="stored", network={"_target_": STORED}, members=0, **changes)
+    version = publish_version(folder / "stored", spec, [], UNCALIBRATED, {})
+    (folder / "stored" / "volumes").mkdir()
+    name = scan.name.split(".")[0]
+    np.savez(folder / "stored" / "volumes" / f"{name}.npz", probabilities=probs.transpose(0, 3, 2, 1))
+    return version
+
+
+def test_stored_probabilities_give_mask_maps_and_scores(scan, expected, tmp_path):
+    found = open_predictor(stored(tmp_path, scan, expected.probs)).predict(scan)
+    assert np.array_equal(found.mask, expected.mask)
+    assert np.allclose(found.entropy, expected.entropy, atol=1e-5)
+    assert found.scores.entropy == pytest.approx(expected.scores.entropy, abs=1e-5)
+    assert found.scores.pairwise_dice is None  # one sample has no pairs
+    assert json.loads(json.dumps(found.params()))["members"] == 1
+
+
+def test_a_scan_without_volume_is_refused(scan, expected, tmp_path):
+    predictor = open_predictor(stored(tmp_path, scan, expected.probs))
+    other = write_scan(make_blob(), tmp_path / "other.nii.gz")
+    with pytest.raises(ScanError, match="there must be probabilities of 'other' in `volumes` of 'stored'"):
+        predictor.predict(other)
+
+
+def test_a_volume_of_another_grid_is_refused(scan, expected, tmp_path):
+    predictor = open_predictor(stored(tmp_path, scan, expected.probs[:, 1:]))
+    with pytest.raises(ScanError, match=r"must have shape \(3, 20, 18, 16\), got \(3, 19, 18, 16\)"):
+        predictor.predict(scan)
+
+
+def test_a_sigmoid_model_is_refused(scan, expected, tmp_path):
+    version = stored(tmp_path, scan, expected.probs, head=Head("sigmoid", (1, 2)))
+    with pytest.raises(ModelError, match="must be those of a softmax"):
+        StoredPredictor(version)
