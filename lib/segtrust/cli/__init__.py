@@ -14,6 +14,7 @@ __all__ = ["main"]
 _COMMANDS: dict[str, tuple[str, str, str]] = {
     "compare": ("compare", "compare two measured sets of the same scans, without running them again", "nets"),
     "demo": ("demo", "the main job from end to end: serve, segment, rank, write a page", "demo"),
+    "simulate": ("simulate", "replay active learning on labelled scans: would it have paid?", "report"),
     "train": ("train", "train, calibrate and measure a model on labelled scans", "nets"),
     "versions": ("versions", "list the models at hand and show what a version is made of", "nets"),
 }

@@ -3,6 +3,7 @@
 from segtrust.report.cohort_page import CohortPage, ScanCard, render_cohort, write_cohort_page
 from segtrust.report.overlay import Slice, draw_slices
 from segtrust.report.scale import CHANCE_RANGE, chance_colours, colour_bar
+from segtrust.report.simulation_page import render_simulation, strategy_name, write_simulation_page
 
 __all__ = [
     "CHANCE_RANGE",
@@ -13,5 +14,8 @@ __all__ = [
     "colour_bar",
     "draw_slices",
     "render_cohort",
+    "render_simulation",
+    "strategy_name",
     "write_cohort_page",
+    "write_simulation_page",
 ]

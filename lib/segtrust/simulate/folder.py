@@ -141,9 +141,10 @@ def make_realistic(
             f"shares of junk must fit the pool, got {corrupted:g} corrupted and {siblings:g} siblings for "
             f"{len(first)} subjects, {len(second)} of them with a second scan."
         )
+    added = second[len(second) - doubles :]  # from the end: the first ones are spoilt
     spoilt = first[: round(corrupted * (len(first) + doubles))]
-    junk = {**dict.fromkeys(second[:doubles], SIBLING), **dict.fromkeys(spoilt, CORRUPTED)}
-    pool = {scan: clean.pool[scan] for scan in sorted({*first, *second[:doubles]})}
+    junk = {**dict.fromkeys(added, SIBLING), **dict.fromkeys(spoilt, CORRUPTED)}
+    pool = {scan: clean.pool[scan] for scan in sorted({*first, *added})}
     made = LabelledFolder(folder, pool, clean.evaluation, junk)
     _write(clean, made, seed)
     return made
