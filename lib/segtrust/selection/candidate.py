@@ -1,0 +1,131 @@
+"""What a strategy reads and what it answers."""
+
+import hashlib
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+__all__ = ["BATCH", "Candidate", "Choice", "Pick", "Plan", "Ranking", "Strategy", "one_per_subject"]
+
+BATCH = 10
+"""Scans that are chosen to go well together when nobody says how many."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """What is known about one unlabelled scan.
+
+    ``score``: its entropy, high means unsure; ``None`` for an empty prediction. ``scored``: whether the
+    present version has scored it at all. ``class_scores``: label value -> mean of the top 5 % of entropy
+    times probability near that structure. ``foreground``: label value -> predicted voxels. ``features``:
+    pooled features of the network's encoder. ``check``: why somebody should look at the file before it is
+    labelled.
+    """
+
+    scan_id: str
+    subject: str
+    score: float | None
+    scored: bool = True
+    class_scores: Mapping[int, float] = field(default_factory=dict)
+    foreground: Mapping[int, int] = field(default_factory=dict)
+    features: tuple[float, ...] = ()
+    check: str | None = None
+
+    @property
+    def has_score(self) -> bool:
+        """Whether its score is a number under the present version."""
+        return self.scored and self.score is not None and not math.isnan(self.score)
+
+    @property
+    def has_foreground(self) -> bool:
+        """Whether the present version finds any structure in it."""
+        return self.scored and any(voxels > 0 for voxels in self.foreground.values())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pick:
+    """A scan's place: ``rank`` 1 of ``of`` comes first, and ``reason`` says why in one sentence."""
+
+    scan_id: str
+    rank: int
+    of: int
+    score: float | None
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a strategy may know besides the candidates.
+
+    ``round`` counts from 0 and is one of ``rounds``; ``batch`` is how many scans are labelled before the next
+    round; ``labelled_features`` are those of the scans that have labels.
+    """
+
+    seed: int
+    round: int = 0
+    rounds: int = 10
+    batch: int = BATCH
+    labelled_features: Sequence[Sequence[float]] = ()
+
+    def draw(self, purpose: str, scan_id: str) -> float:
+        """A number in (0, 1) for one scan, the same whichever other scans there are.
+
+        Args:
+            purpose: what it is for; other purposes give independent numbers.
+            scan_id: the scan.
+
+        Returns:
+            Uniform, never 0 or 1.
+
+        Source:
+            ours; 52 bits of BLAKE2b over seed, round, purpose and scan. A scan that joins or leaves does not
+            change the draws of the others, as it would with one random stream.
+        """
+        text = f"{self.seed}\0{self.round}\0{purpose}\0{scan_id}".encode()
+        bits = int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big") >> 12
+        return (bits + 0.5) / 2**52
+
+    def gumbel(self, purpose: str, scan_id: str) -> float:
+        """A draw from the standard Gumbel distribution for one scan; see :meth:`draw`.
+
+        Args:
+            purpose: what it is for.
+            scan_id: the scan.
+
+        Returns:
+            Any real number, mean 0.577.
+
+        Source:
+            inverse of the distribution function exp(-exp(-x)).
+        """
+        return -math.log(-math.log(self.draw(purpose, scan_id)))
+
+
+Choice = tuple[Candidate, str]
+"""A candidate and the sentence that says why it stands where it stands."""
+Ranking = list[Choice]
+Strategy = Callable[[Sequence[Candidate], Plan], Ranking]
+"""Ranks the candidates that it can say something about, the first to be labelled first; leaves out others."""
+
+
+def one_per_subject(ranking: Iterable[Choice]) -> Ranking:
+    """Move further scans of a subject behind the first scan of every other subject.
+
+    Args:
+        ranking: in order.
+
+    Returns:
+        The first scan of every subject in order, then the second ones, and so on.
+
+    Source:
+        ours: scans of one patient look alike, and a batch should not be spent on one patient.
+    """
+    seen: dict[str, int] = {}
+    passes: list[Ranking] = []
+    for candidate, reason in ranking:
+        turn = seen.get(candidate.subject, 0)
+        seen[candidate.subject] = turn + 1
+        if turn == len(passes):
+            passes.append([])
+        passes[turn].append((candidate, reason))
+    return [choice for each in passes for choice in each]

@@ -1,0 +1,149 @@
+"""From a strategy's ranking to what is served: the order, the check queue, slots for held-out scans."""
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+
+from segtrust.errors import SettingError
+from segtrust.selection.candidate import BATCH, Candidate, Pick, Plan, Ranking, Strategy, one_per_subject
+from segtrust.selection.diversity import cold_start, diverse
+from segtrust.selection.uncertain import clasp, entropy, foreground_random, power, uniform
+
+__all__ = ["STRATEGIES", "check_queue", "interleave", "order"]
+
+STRATEGIES: Mapping[str, Strategy] = MappingProxyType({
+    "entropy": entropy,
+    "uniform": uniform,
+    "foreground_random": foreground_random,
+    "power": power,
+    "clasp": clasp,
+    "diverse": diverse,
+    "cold_start": cold_start,
+})  # fmt: skip
+"""Name -> pure function of candidates and plan."""
+
+
+def order(
+    strategy: str,
+    candidates: Sequence[Candidate],
+    *,
+    seed: int,
+    round: int = 0,  # noqa: A002  # the word of the field
+    rounds: int = 10,
+    batch: int | None = None,
+    labelled_features: Sequence[Sequence[float]] = (),
+) -> list[Pick]:
+    """Order candidates by a strategy.
+
+    Args:
+        strategy: one of :data:`STRATEGIES`.
+        candidates: in any order; those to be checked first are left to :func:`check_queue`.
+        seed: the same seed, round and candidates give the same order.
+        round: rounds of training so far, from 0.
+        rounds: how many are planned.
+        batch: scans to choose; all are ordered unless given.
+        labelled_features: features of the scans that have labels.
+
+    Returns:
+        Picks in order. No subject comes a second time before every other has come once. What the strategy
+        cannot rank follows in seeded random order: first scans that the present version has scored, such as
+        those in which it finds nothing, then the others.
+
+    Raises:
+        SettingError: for an unknown strategy, a scan that comes twice, an impossible batch or round, or
+            features that differ in length.
+
+    Source:
+        ours.
+
+    Example:
+        >>> pool = [Candidate(scan_id=i, subject=i, score=s) for i, s in (("a", 0.1), ("b", 0.3))]
+        >>> [pick.scan_id for pick in order("entropy", pool, seed=0)]
+        ['b', 'a']
+    """
+    if strategy not in STRATEGIES:
+        raise SettingError(f"a strategy must be one of {', '.join(STRATEGIES)}, got {strategy!r}.")
+    if batch is not None and batch < 1:
+        raise SettingError(f"`batch` must be at least 1, got {batch}.")
+    if len({c.scan_id for c in candidates}) < len(candidates):
+        raise SettingError("every candidate must come once, got a scan twice.")
+    plan = Plan(
+        seed=seed, round=round, rounds=rounds, batch=batch or BATCH, labelled_features=labelled_features
+    )
+    waiting = [c for c in candidates if c.check is None]
+    ranked = STRATEGIES[strategy](waiting, plan)
+    everyone = one_per_subject(ranked + _rest(waiting, ranked, plan))
+    return _picks(everyone)[:batch]
+
+
+def check_queue(candidates: Sequence[Candidate]) -> list[Pick]:
+    """Scans that somebody should look at before they are labelled: bad files, and scans unlike the others.
+
+    Args:
+        candidates: in any order.
+
+    Returns:
+        Those with a reason to check, in order of their ids.
+
+    Source:
+        ours; a broken or foreign scan is the least sure of all and would lead every other list.
+    """
+    waiting = sorted((c for c in candidates if c.check is not None), key=lambda c: c.scan_id)
+    return _picks([(c, c.check or "") for c in waiting])
+
+
+def interleave(
+    train: Sequence[str], held_out: Sequence[str], *, every: int = 4, served: int = 0
+) -> list[str]:
+    """Merge two lists so that one slot in ``every`` goes to the second.
+
+    Args:
+        train: scans of the role `train`, ranked.
+        held_out: scans that calibrate or test, in an order that no model had a part in.
+        every: the slots whose number is a multiple of this one go to ``held_out``.
+        served: slots used so far; the first slot of all has number 1.
+
+    Returns:
+        All ids; where one list has ended the other goes on.
+
+    Raises:
+        SettingError: if ``every`` is below 1.
+
+    Source:
+        ours.
+
+    Example:
+        >>> interleave(["a", "b", "c", "d"], ["X", "Y"], every=3)
+        ['a', 'b', 'X', 'c', 'd', 'Y']
+    """
+    if every < 1:
+        raise SettingError(f"`every` must be at least 1, got {every}.")
+    first, second = list(reversed(train)), list(reversed(held_out))
+    merged: list[str] = []
+    for slot in range(served + 1, served + len(train) + len(held_out) + 1):
+        due, other = (second, first) if slot % every == 0 else (first, second)
+        merged.append((due or other).pop())
+    return merged
+
+
+def _rest(waiting: Sequence[Candidate], ranked: Ranking, plan: Plan) -> Ranking:
+    """What the strategy said nothing about."""
+    said = {c.scan_id for c, _ in ranked}
+    left = [c for c, _ in uniform([c for c in waiting if c.scan_id not in said], plan)]
+    return [(c, _unranked(c)) for c in sorted(left, key=lambda c: not c.scored)]
+
+
+def _unranked(candidate: Candidate) -> str:
+    if not candidate.scored:
+        return "Not scored yet: drawn at random."
+    if not candidate.has_score and not candidate.has_foreground:
+        return "The model finds no structure in it."
+    return "Drawn at random: what this strategy ranks by is not known of it."
+
+
+def _picks(ranking: Ranking) -> list[Pick]:
+    return [
+        Pick(
+            scan_id=c.scan_id, rank=rank, of=len(ranking), score=c.score if c.has_score else None, reason=why
+        )
+        for rank, (c, why) in enumerate(ranking, start=1)
+    ]
