@@ -1,0 +1,42 @@
+"""What a site knows about its scans, in one SQLite file that several processes open at the same time.
+
+- ``scores``: scores of scans; ``roles``: roles of patients and the site's key
+- ``leases``: who works on which scan; ``queue``: slots, ranked batches, reviewed slices
+- ``information``: what viewers keep with images and labels
+- ``database``, ``migrations``: the file and its form; ``place``: where it lies
+"""
+
+from segtrust.store.information import Info, InfoKey, InformationTable
+from segtrust.store.leases import Lease, LeaseTable, Served
+from segtrust.store.place import state_dir_for
+from segtrust.store.queue import QueueTable, Review
+from segtrust.store.roles import RoleTable
+from segtrust.store.scores import SCORE_SCHEMA, BriefScore, ScoreKey, ScoreTable, StoredScore
+
+__all__ = [
+    "SCORE_SCHEMA",
+    "BriefScore",
+    "Info",
+    "InfoKey",
+    "Lease",
+    "Review",
+    "ScoreKey",
+    "Served",
+    "StateStore",
+    "StoredScore",
+    "state_dir_for",
+]
+
+
+class StateStore(ScoreTable, RoleTable, LeaseTable, QueueTable, InformationTable):
+    """The state file of one site.
+
+    Every call is one short transaction, so threads, the server, its subprocesses and the command line can
+    share it.
+
+    Args:
+        path: the file, made with its folder if it does not exist.
+
+    Raises:
+        StoreError: if the file is no state file, is newer than this program, or stays locked.
+    """
