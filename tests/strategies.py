@@ -5,8 +5,11 @@ import torch
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from segtrust.selection import Candidate
+
 __all__ = [
     "binary_masks",
+    "candidate_pools",
     "label_maps",
     "probs",
     "rotations",
@@ -89,6 +92,26 @@ def score_tables():
         st.none() | st.floats(0, 1).map(lambda value: round(value, 1)),
         max_size=8,
     )
+
+
+@st.composite
+def candidate_pools(draw):
+    """Candidates of a few subjects: some without score, not scored at all, or to be checked; ties turn up."""
+    tenths = st.integers(0, 10).map(lambda n: n / 10)
+    with_features = draw(st.booleans())
+    return [
+        Candidate(
+            scan_id=scan_id,
+            subject=draw(st.sampled_from("uvwxyz")),
+            score=draw(st.none() | tenths),
+            scored=draw(st.sampled_from([True, True, True, False])),
+            class_scores=draw(st.dictionaries(st.integers(1, 3), tenths)),
+            foreground=draw(st.dictionaries(st.integers(1, 3), st.integers(0, 2))),
+            features=tuple(draw(st.lists(tenths, min_size=2, max_size=2))) if with_features else (),
+            check=draw(st.sampled_from([None, None, None, "looks unlike the others"])),
+        )
+        for scan_id in draw(st.lists(st.text("abc", min_size=1, max_size=4), max_size=12, unique=True))
+    ]
 
 
 @st.composite

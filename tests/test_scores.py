@@ -151,6 +151,25 @@ def test_soft_dice_confidence_lies_in_the_unit_interval(p, segment, band):
     assert got is None or 0 < got <= 1 + 1e-12
 
 
+def test_class_score_by_hand():
+    # forty voxels near: ceil(40 / 20) = 2 of them count, .9 * .5 = .45 and .5 * .7 = .35; the far 1 does not
+    entropy, probability = np.full(41, 0.1), np.full(41, 0.5)
+    entropy[:2], probability[:2] = (0.9, 0.5), (0.5, 0.7)
+    entropy[40] = probability[40] = 1.0
+    assert s.class_score(entropy, probability, np.arange(41) < 40) == pytest.approx(0.4, abs=1e-12)
+
+
+@given(st.data())
+def test_class_score_agrees_with_sorting(data):
+    entropy = data.draw(unit_maps())
+    probability = data.draw(unit_maps(shape=entropy.shape))
+    near = data.draw(hnp.arrays(np.bool_, entropy.shape))
+    values = sorted((h * p for h, p, n in zip(entropy.flat, probability.flat, near.flat, strict=True) if n))
+    top = values[-math.ceil(len(values) / 20) :] if values else []
+    expected = pytest.approx(sum(top) / len(top), abs=1e-12) if top else None
+    assert s.class_score(entropy, probability, near) == expected
+
+
 def test_soft_dice_confidence_of_certainty_is_one():
     mask = row(1, 1, 0, dtype=bool)
     assert s.soft_dice_confidence(mask.astype(np.float32), mask, np.ones_like(mask)) == 1.0
@@ -223,6 +242,7 @@ def test_all_scores_of_a_scan_by_hand():
         "global_mean": 0.25,
     }
     assert dict(got.structures) == {1: 0.25, 2: 0.25}
+    assert [details.class_score for details in got.details.values()] == [0.25, 0.25]  # p is 1 inside
 
 
 def test_an_empty_prediction_has_no_score_and_no_nan():
@@ -236,4 +256,5 @@ def test_an_empty_prediction_has_no_score_and_no_nan():
 def test_an_absent_structure_is_skipped():
     got = scored(row(1, 0, 0, dtype=np.uint8))
     assert got.structures[2] is None
+    assert got.details[2].class_score is None
     assert got.entropy == got.structures[1]

@@ -19,7 +19,8 @@ class SampleStatistics:
     ``mean`` (C channels); ``within``, ``between``, ``total`` in nats (per channel for a sigmoid head);
     ``variance``; ``votes`` in [0, 1]; ``sample_voxels`` ``(S, N)`` int64: voxels of each structure in each
     sample; ``pairwise_dice`` ``(N,)`` float64, NaN where no sample has the structure or S = 1; ``masks``
-    ``(S, *spatial)`` uint8 if they were to be kept.
+    ``(S, *spatial)`` uint8 if they were to be kept. ``features``: what the encoder of the first sample's
+    network saw of the scan, one number per channel; empty where that is not known.
     """
 
     mean: Tensor
@@ -32,6 +33,7 @@ class SampleStatistics:
     pairwise_dice: Tensor
     n_samples: int
     masks: Tensor | None = None
+    features: tuple[float, ...] = ()
 
 
 def labels_from_probs(

@@ -5,6 +5,7 @@ scans by how much air they show. All scores are computed on the scan's own grid 
 float64.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +20,7 @@ __all__ = [
     "ScanScores",
     "StructureScores",
     "binary_segment_entropy",
+    "class_score",
     "mean_in",
     "patch_maximum",
     "scan_entropy",
@@ -36,8 +38,9 @@ Labels = NDArray[np.integer[Any]]
 class StructureScores:
     """Scores of one structure of one scan; ``None`` where the score is not defined.
 
-    ``entropy``, ``between_member``, ``segment_entropy``: high means unsure; ``soft_dice_confidence`` and
-    ``pairwise_dice``: high means sure. For what each measures see the functions of these names.
+    ``entropy``, ``between_member``, ``segment_entropy``, ``class_score``: high means unsure;
+    ``soft_dice_confidence`` and ``pairwise_dice``: high means sure. For what each measures see the functions
+    of these names.
     """
 
     entropy: float | None
@@ -45,6 +48,7 @@ class StructureScores:
     segment_entropy: float | None
     soft_dice_confidence: float | None
     pairwise_dice: float | None
+    class_score: float | None = None
 
 
 @dataclass(frozen=True)
@@ -196,6 +200,33 @@ def soft_dice_confidence(probability: FloatMap, segment: Mask, band: Mask) -> fl
     return 2 * inside / (near + int(np.count_nonzero(segment)))
 
 
+def class_score(entropy: FloatMap, probability: FloatMap, near: Mask) -> float | None:
+    r"""Mean of the largest 5 % of entropy times probability near one structure; high means unsure about it.
+
+    .. math:: u_i = \frac{H_i}{\ln K} \, p_{ik}
+
+    Args:
+        entropy: normalised entropy, ``(X, Y, Z)``.
+        probability: probability of the structure, same shape.
+        near: where to look, the band of the structure.
+
+    Returns:
+        Unitless, in [0, 1]; the mean of ceil(n / 20) of n voxels; ``None`` for an empty band.
+
+    Source:
+        the class maps of ClaSP PE (nnActive, TMLR 2026); one number per scan from them is ours.
+
+    Example:
+        >>> class_score(np.array([0.5, 0.9]), np.array([0.8, 0.1]), np.array([True, True]))
+        0.4
+    """
+    values = entropy[near].astype(np.float64) * probability[near]
+    if not values.size:
+        return None
+    count = math.ceil(values.size / 20)
+    return float(np.partition(values, -count)[-count:].mean())
+
+
 def volume_spread(sample_voxels: NDArray[np.integer[Any]]) -> float | None:
     """Coefficient of variation of the samples' volumes, mean over structures; high means unsure.
 
@@ -286,6 +317,7 @@ def score_scan(  # noqa: PLR0913  # everything that one prediction knows
             segment_entropy=binary_segment_entropy(probability, segment),
             soft_dice_confidence=soft_dice_confidence(probability, segment, near),
             pairwise_dice=None if np.isnan(dice) else dice,
+            class_score=class_score(entropy, probability, near),
         )
     return ScanScores(
         entropy=_mean_of(details, "entropy"),

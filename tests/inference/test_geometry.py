@@ -107,6 +107,7 @@ def test_without_resampling_the_scores_are_the_same_to_rounding(tiny_model_origi
     plain, otherwise = predictor.predict_scan(scan), predictor.predict_scan(store_otherwise(scan, *how))
     np.testing.assert_array_equal(restored(otherwise.mask, *how), plain.mask)
     assert otherwise.scores.to_json() == default_scores(plain)
+    assert_same_facts(otherwise, plain)
 
 
 def padded(scan, before, after, value):
@@ -133,6 +134,27 @@ def test_air_on_any_side_changes_no_score_and_no_voxel(tiny, before, after, air)
     np.testing.assert_allclose(wide.entropy[inner], plain.entropy, atol=1e-6)
     # all of them, the global mean over content included; one float64 sum in another order
     assert wide.scores.to_json() == {k: pytest.approx(v, abs=1e-9) for k, v in plain.scores.to_json().items()}
+    assert_same_facts(wide, plain)
+
+
+def assert_same_facts(one, other):
+    a, b = one.selection_facts(), other.selection_facts()
+    assert a["foreground"] == b["foreground"]
+    assert a["class_scores"] == pytest.approx(b["class_scores"], abs=1e-6)
+    assert len(a["features"]) > 0
+    assert a["features"] == pytest.approx(b["features"], rel=1e-4, abs=1e-5)
+
+
+def test_cropping_air_changes_no_score_and_no_voxel(tiny):
+    whole = padded(make_blob((17, 14, 12)), (3, 8, 1), (11, 2, 5), 0.0)
+    keep = (slice(2, 24), slice(8, 23), slice(0, 15))  # air goes on five sides, some of it stays
+    affine = whole.affine.copy()
+    affine[:3, 3] += affine[:3, :3] @ np.array([axis.start for axis in keep])
+    cropped = Scan(whole.data[(slice(None), *keep)].contiguous(), affine, whole.spacing)
+    plain, less = tiny.predict_scan(whole), tiny.predict_scan(cropped)
+    np.testing.assert_array_equal(less.mask, plain.mask[keep])
+    assert less.scores.to_json() == {k: pytest.approx(v, abs=1e-9) for k, v in plain.scores.to_json().items()}
+    assert_same_facts(less, plain)
 
 
 def headers(tmp_path, scan):
@@ -163,9 +185,10 @@ def test_other_headers_for_the_same_geometry_give_the_same_score(tiny, tmp_path)
 
 def test_the_order_of_scans_changes_nothing(tiny):
     scans = [make_blob((15, 14, 12), seed=seed, radius=3.0 + seed) for seed in range(3)]
-    forth = [tiny.predict_scan(scan).scores for scan in scans]
-    back = [tiny.predict_scan(scan).scores for scan in reversed(scans)]
-    assert forth == back[::-1]
+    forth = [tiny.predict_scan(scan) for scan in scans]
+    back = [tiny.predict_scan(scan) for scan in reversed(scans)][::-1]
+    assert [p.scores for p in forth] == [p.scores for p in back]
+    assert [p.selection_facts() for p in forth] == [p.selection_facts() for p in back]
 
 
 def test_the_same_scan_twice_is_bit_identical(tiny, blob_scan):

@@ -11,7 +11,7 @@ from segtrust.errors import SettingError
 from segtrust.inference.prediction import Flag, Prediction, SliceHint, StructureSummary
 from segtrust.models import Head
 from segtrust.quality import StructureAssessment, UsualError
-from segtrust.scores import ScanScores
+from segtrust.scores import ScanScores, StructureScores
 from segtrust.settings import MAP_NAMES
 
 
@@ -144,6 +144,19 @@ def test_the_answer_says_what_it_rests_on_and_what_it_is_not_for():
     assert params["flags"] == [{"code": "structure_missing", "text": "back was not found"}]
     assert "not for diagnosis" in params["limits"]
     assert "never trained on" in params["limits"]
+
+
+def test_strategies_read_facts_that_json_can_hold():
+    details = {1: StructureScores(*[0.1] * 5, class_score=0.25), 2: StructureScores(*[None] * 5)}
+    scores = ScanScores(0.3, None, 0.4, None, None, None, 0.1, {1: 0.3, 2: None}, details)
+    facts = prediction(EVEN, scores=scores, features=(1 / 3, 123456.0)).selection_facts()
+    assert facts == {
+        "class_scores": {"1": 0.25},
+        "foreground": {"1": 7, "2": 0},
+        "features": [0.33333, 123460.0],
+    }
+    assert json.loads(json.dumps(facts)) == facts
+    assert prediction(EVEN).selection_facts()["features"] == []
 
 
 def test_a_prediction_knows_whether_it_is_calibrated():

@@ -93,7 +93,8 @@ class Prediction:
     ``mask`` ``(X, Y, Z)`` uint8 holds 0 and the label values 1..N; ``probs`` ``(C, X, Y, Z)`` float32 are
     calibrated; both are in the file's own voxel order, and ``affine`` takes voxels to RAS+ millimetres.
     Between- and within-member maps and votes come from the uncalibrated members. ``samples``: whole masks
-    that a stochastic model finds plausible; ``None`` for any other.
+    that a stochastic model finds plausible; ``None`` for any other. ``features``: what the encoder of the
+    first member saw of the scan, see :class:`segtrust.inference.features.PooledFeatures`.
     """
 
     spec: ModelSpec
@@ -117,6 +118,7 @@ class Prediction:
     assessment: Assessment | None = None
     usual_error: UsualError | None = field(default=None, repr=False)
     samples: SampleMasks | None = field(default=None, repr=False)
+    features: tuple[float, ...] = field(default=(), repr=False)
 
     @property
     def is_calibrated(self) -> bool:
@@ -216,6 +218,21 @@ class Prediction:
             "limits": f"{BLIND_SPOT} {RESEARCH_ONLY}",
         })  # fmt: skip
         return document
+
+    def selection_facts(self) -> dict[str, Any]:
+        """What strategies read besides the scores, as JSON can hold it.
+
+        Returns:
+            ``class_scores`` (label value -> :func:`segtrust.scores.class_score`, absent where not predicted),
+            ``foreground`` (label value -> predicted voxels) and ``features`` (to five digits; empty where the
+            network has no encoder).
+        """
+        known = {value: scores.class_score for value, scores in self.scores.details.items()}
+        return {
+            "class_scores": {str(value): score for value, score in known.items() if score is not None},
+            "foreground": {str(structure.value): structure.voxels for structure in self.structures},
+            "features": [float(f"{value:.5g}") for value in self.features],
+        }
 
 
 def _said(assessment: Assessment) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 import gc
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from segtrust.calibrators import Calibrator, Identity, calibrator_from_json
 from segtrust.ensemble import RunningTotals, SampleStatistics, labels_from_probs, unit_map
 from segtrust.errors import DeviceError
 from segtrust.inference.border import border_mm
+from segtrust.inference.features import PooledFeatures
 from segtrust.inference.flags import content_flags, input_flags, slices_to_open
 from segtrust.inference.members import check_device, load_member
 from segtrust.inference.prediction import Flag, Prediction, StructureSummary
@@ -180,19 +183,24 @@ class Predictor:
     def _run(
         self, prepared: PreparedScan, batch: int, on_cpu: bool, progress: Progress | None
     ) -> SampleStatistics:
+        features = PooledFeatures()
+
         def over_windows(network: nn.Module, image: Tensor) -> Tensor:
-            return slide(
-                network,
-                image,
-                self.spec,
-                batch=batch,
-                precision=self.precision,
-                totals_device=torch.device("cpu") if on_cpu else None,
-            )
+            first = not features.has_seen
+            with features.watching(network) if first else nullcontext():
+                return slide(
+                    network,
+                    image,
+                    self.spec,
+                    batch=batch,
+                    precision=self.precision,
+                    totals_device=torch.device("cpu") if on_cpu else None,
+                )
 
         image = prepared.image.to(self.device)
         samples = self.source.samples(image, over_windows)
-        return pooled_samples(samples, prepared, self.spec, total=len(self.source), progress=progress)
+        totals = pooled_samples(samples, prepared, self.spec, total=len(self.source), progress=progress)
+        return replace(totals, features=features.values())
 
     def conclude(
         self, scan: Scan, prepared: PreparedScan, statistics: SampleStatistics, steps: tuple[str, ...] = ()
@@ -270,6 +278,7 @@ class Predictor:
             assessment=assessment,
             usual_error=self.quality.usual if self.quality else None,
             samples=None if statistics.masks is None else SampleMasks.of(statistics.masks.numpy()),
+            features=statistics.features,
         )
 
 
