@@ -130,7 +130,7 @@ def test_a_stopped_batch_is_handed_out_to_its_end(replays, folder, work, tmp_pat
     job = Replay(PLAN, folder, tmp_path, "entropy", 0)
     ids = opened(replays[0][0])
     store = StateStore(tmp_path / "sites" / job.name / "state.sqlite")
-    store.put_batch(BALLS.name, "untrained", "entropy", 0, replays[0][0]["opened"])
+    store.put_batch(BALLS.name, "untrained", "entropy", 0, replays[0][0]["opened"], stamp="all")
     store.submitted(store.lease(ids, "oracle", strategy="entropy"), "oracle")
     assert [pick["scan_id"] for pick in replay._next_batch(job, 0, [], None)] == ids
     assert {lease.state for lease in store.leases()} == {"submitted"}

@@ -27,7 +27,9 @@ __all__ = ["Replay", "replay", "run_simulation"]
 
 Say = Callable[[str], None]
 _ANNOTATOR = "oracle"
+_ALL_SCORED = "all"  # a batch is ranked once every scan has its score: no score comes after
 _SEEDS_PER_REPLAY = 1000
+_LOOK_AT_LABELLED = ("diverse", "cold_start")  # strategies that compare with scans labelled before
 
 
 @dataclass(frozen=True)
@@ -153,11 +155,11 @@ def _next_batch(
     store = StateStore(job.work / "sites" / job.name / "state.sqlite")
     digest = observer.version.digest if observer else "untrained"
     key = (job.plan.recipe.spec.name, digest, job.strategy, job.seed)
-    picks = store.batch(*key)
+    picks = store.batch(*key, stamp=_ALL_SCORED)
     if picks is None:
         size = min(job.plan.counts[number] - len(known), len(left))
         picks = _ranked(job, number, known, left, observer, size) if observer else _initial(job, left, size)
-        store.put_batch(*key, picks)
+        store.put_batch(*key, picks, stamp=_ALL_SCORED)
     ids = [pick["scan_id"] for pick in picks]
     while (scan := store.lease(ids, _ANNOTATOR, strategy=job.strategy)) is not None:
         store.submitted(scan, _ANNOTATOR)
@@ -178,11 +180,9 @@ def _ranked(  # noqa: PLR0913  # what a ranking depends on
         ranked = rank_scans(observer.monai_label(images))[:size]
         return [_plain(r.scan_id, "Largest mean entropy of the whole volume.") for r in ranked]
     pool = job.folder.pool
-    if job.strategy == BASELINE:
-        candidates, labelled = observer.inputs(images, pool), []
-    else:
-        candidates = observer.candidates(images, pool)
-        labelled = observer.candidates({scan: job.folder.image(scan) for scan in opened}, pool)
+    known = opened if job.strategy in _LOOK_AT_LABELLED else ()
+    labelled = observer.candidates({scan: job.folder.image(scan) for scan in known}, pool)
+    candidates = (observer.inputs if job.strategy == BASELINE else observer.candidates)(images, pool)
     picks = order(
         job.strategy,
         candidates,
