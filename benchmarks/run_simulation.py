@@ -22,13 +22,13 @@ import numpy as np
 from matplotlib import pyplot as plt
 from papers.lung_nodules import Slices, scan_of
 from papers.lung_nodules import spec_of as nodule_spec
+from simulation_text import findings, page
 
 from segtrust.errors import SegtrustError
 from segtrust.report import strategy_name, write_simulation_page
 from segtrust.report.chart import COLOURS
 from segtrust.selection import uniform_order
 from segtrust.simulate import (
-    BASELINE,
     LabelledFolder,
     SimulationPlan,
     divide_folder,
@@ -57,6 +57,7 @@ def main() -> int:
     parser.add_argument("--work", type=Path, default=Path("runs") / "simulate", help="default: runs/simulate")
     parser.add_argument("--out", type=Path, default=HERE / "results", help="default: benchmarks/results")
     parser.add_argument("--workers", type=int, default=1, help="replays at the same time (default: 1)")
+    parser.add_argument("--seeds", type=int, help="only so many of the planned seeds: an interim result")
     parser.add_argument("--page", action="store_true", help="only the page and its pictures")
     args = parser.parse_args()
     if not args.page:
@@ -69,7 +70,7 @@ def main() -> int:
             return 1
     for name, result in results(args.out).items():
         draw(result, DOCS / "images" / f"simulation-{name}.png")
-    PAGE.write_text(page(results(args.out)), encoding="utf-8")
+    PAGE.write_text(page(CONTENT, results(args.out)), encoding="utf-8")
     print(f"wrote {PAGE}")
     return 0
 
@@ -79,11 +80,13 @@ def run_arm(name: str, args: argparse.Namespace) -> None:
     arm, work = settings(name), (args.work / name).resolve()
     folder = scans_of(arm, args.data.resolve(), work)
     found = plan_of(arm)
+    found = replace(found, seeds=found.seeds[: args.seeds])
     replays = run_simulation(found, folder, work / "work", workers=args.workers, say=say)
     result = {
         "simulation": CONTENT["name"],
         "arm": name,
         "title": arm["title"],
+        "planned_seeds": len(arm["seeds"]),
         "command": f"python benchmarks/run_simulation.py {name}",
         **summarise_simulation(found, folder, replays),
     }
@@ -91,7 +94,7 @@ def run_arm(name: str, args: argparse.Namespace) -> None:
     path = args.out / f"simulation-{name}.json"
     path.write_text(json.dumps(result, allow_nan=False) + "\n", encoding="utf-8")
     write_simulation_page(result, work / f"{name}.html", title=arm["title"], data=arm["data"])
-    say(f"wrote {path}")
+    say(f"wrote {path}: {findings(result)}")
 
 
 def settings(name: str) -> dict[str, Any]:
@@ -132,9 +135,7 @@ def scans_of(arm: dict[str, Any], data: Path, work: Path) -> LabelledFolder:
     clean = divide_folder(folder, scans, share=arm["evaluation"], key=arm["key"])
     if "corrupted" not in arm:
         return clean
-    return make_realistic(
-        clean, work / "pool", corrupted=arm["corrupted"], siblings=arm["siblings"], seed=0
-    )
+    return make_realistic(clean, work / "pool", corrupted=arm["corrupted"], siblings=arm["siblings"], seed=0)
 
 
 def write_slices(source: Path, folder: Path, arm: dict[str, Any]) -> None:
@@ -150,7 +151,10 @@ def write_slices(source: Path, folder: Path, arm: dict[str, Any]) -> None:
     for name in chosen:
         scan = scan_of(slices.images[names[name]])
         agreed = slices.masks[names[name]].sum(axis=0) >= arm["raters"]
-        for part, values in (("images", scan.data[0].numpy()), ("labels", agreed[..., None].astype(np.uint8))):
+        for part, values in (
+            ("images", scan.data[0].numpy()),
+            ("labels", agreed[..., None].astype(np.uint8)),
+        ):
             nib.save(nib.Nifti1Image(values, scan.affine), folder / part / f"{name}.nii.gz")
     with table.open("w", encoding="utf-8", newline="") as file:
         rows = [(name, str(slices.patients[names[name]])) for name in chosen]
@@ -183,105 +187,6 @@ def draw(result: dict[str, Any], path: Path) -> None:
     figure.suptitle(result["title"], fontsize=10)
     figure.savefig(path, dpi=130)
     plt.close(figure)
-
-
-def page(found: dict[str, dict[str, Any]]) -> str:
-    """The page of docs/reference, from what was measured so far."""
-    primary = CONTENT["endpoints"]["primary"]
-    text = (
-        "# Active learning, replayed\n\nMade by `python benchmarks/run_simulation.py`; endpoints, networks and "
-        "budgets were fixed in `benchmarks/simulation.json` before the first run.\n\n"
-        f"{CONTENT['about']}\n\n"
-        f"Primary endpoint, in the arm `{primary['arm']}`: {primary['figure']}; {primary['difference']}; "
-        f"{primary['interval']}. Success: {primary['success']}. Everything else is secondary.\n\n"
-        "`MONAI Label's epistemic` is the score of MONAI Label 0.8.5 computed again (total entropy over the whole "
-        "volume, network in training mode, 5 passes through one member) with its order, largest first.\n"
-    )
-    return text + "".join(_arm_text(name, result) for name, result in found.items())
-
-
-def _arm_text(name: str, result: dict[str, Any]) -> str:
-    plan, pool, judged = result["plan"], result["pool"], result["evaluation"]
-    junk = "".join(f", {count} of them {kind}" for kind, count in pool["junk"].items())
-    first, last = plan["counts"][0], plan["counts"][-1]
-    areas = [["strategy", f"area, {first} to {last} scans", f"less {BASELINE}", "final Dice",
-              f"scans to reach {BASELINE}'s final Dice", "foreground efficiency", "advice"]]  # fmt: skip
-    for key, strategy in result["strategies"].items():
-        advice = strategy["stop"]["opened"]
-        areas.append([
-            strategy_name(key),
-            _shown(strategy["area"]),
-            "" if key == BASELINE else _shown(strategy["area_less_baseline"], "+"),
-            _shown(strategy["rounds"][-1]["dice"]),
-            _or_dash(strategy["scans_to_reach_baseline"], ".1f", "not reached"),
-            _or_dash(strategy["efficiency"], ".2f", "not defined"),
-            "go on" if advice is None else f"stop after {advice}",
-        ])  # fmt: skip
-    costs = [["strategy", "labelled", "slices", "foreground voxels", "minutes", "ECE band, first to last",
-              "NLL band, first to last", *(f"{kind} opened" for kind in pool["junk"])]]  # fmt: skip
-    for key, strategy in result["strategies"].items():
-        start, end = strategy["rounds"][0], strategy["rounds"][-1]
-        band = [r["calibration"]["band"] for r in (start, end)]
-        costs.append([
-            strategy_name(key),
-            f"{end['labelled']:.1f}",
-            *(f"{end['cost'][k]:.0f}" for k in ("slices", "foreground_voxels", "minutes")),
-            f"{band[0]['ece']:.4f} to {band[1]['ece']:.4f}",
-            f"{band[0]['nll']:.4f} to {band[1]['nll']:.4f}",
-            *(f"{end['junk'][kind]:.1f}" for kind in pool["junk"]),
-        ])  # fmt: skip
-    penalties = [["row beats column", *map(strategy_name, result["strategies"])]]
-    for row in result["strategies"]:
-        shares = [f"{result['penalties'][row][c]:.2f}" if c != row else "" for c in result["strategies"]]
-        penalties.append([strategy_name(row), *shares])
-    return (
-        f"\n## {result['title']}\n\n`{result['command']}`\n\n"
-        f"Pool: {pool['scans']} scans of {pool['subjects']} subjects{junk}. Judged on {judged['scans']} scans of "
-        f"{judged['subjects']} other subjects. {len(plan['seeds'])} seeds, {len(plan['members'])} members, "
-        f"{'later rounds go on from the members before. ' if plan['warm'] else ''}Scans opened: "
-        f"{', '.join(map(str, plan['counts']))}.\n\n{_findings(result)}\n\n"
-        f"![Learning curves](../images/simulation-{name}.png)\n\n"
-        f"{_table(areas)}\n95 % intervals over seeds and subjects. With every label of the pool and the same "
-        f"training: Dice {_shown(result['whole_pool'])}. Advice: stop after the first round whose gain is surely "
-        f"below {result['strategies'][BASELINE]['stop']['least_gain']:g} Dice.\n\n"
-        f"{_table(costs)}\nAfter the last round, mean over seeds. Minutes are assumed, not measured: "
-        f"{plan['effort']['scan']:g} per scan and {plan['effort']['slice']:g} per slice with foreground. ECE (15 "
-        "bins) and NLL (nats) of the uncalibrated mean.\n\n"
-        f"{_table(penalties)}\nShare of the budgets at which a paired t-test over seeds (two-sided, 0.05, not "
-        f"corrected) favours the row.\n\nSoftware: "
-        f"{', '.join(f'{k} {v}' for k, v in result['software'].items())}.\n"
-    )
-
-
-def _findings(result: dict[str, Any]) -> str:
-    """What the intervals say, the negative too."""
-    sides: dict[str, list[str]] = {"better": [], "worse": [], "neither": []}
-    for key, strategy in result["strategies"].items():
-        if key != BASELINE:
-            low, high = (strategy["area_less_baseline"][limit] for limit in ("low", "high"))
-            side = "better" if low > 0 else "worse" if high < 0 else "neither"
-            sides[side].append(strategy_name(key))
-    said = []
-    if sides["better"]:
-        said.append(f"Better than {BASELINE} by area: {', '.join(sides['better'])}.")
-    if sides["neither"]:
-        said.append(f"Not shown to differ from {BASELINE} by area: {', '.join(sides['neither'])}.")
-    if sides["worse"]:
-        said.append(f"Worse than {BASELINE} by area: {', '.join(sides['worse'])}.")
-    return f"**{' '.join(said)}**"
-
-
-def _shown(figure: dict[str, Any], sign: str = "") -> str:
-    return "{value:{s}.4f} ({low:{s}.4f} to {high:{s}.4f})".format(s=sign, **figure)
-
-
-def _or_dash(value: float | None, form: str, otherwise: str) -> str:
-    return otherwise if value is None else format(value, form)
-
-
-def _table(rows: list[list[str]]) -> str:
-    lines = ["| " + " | ".join(row) + " |" for row in rows]
-    return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]]) + "\n"
 
 
 def say(line: str) -> None:

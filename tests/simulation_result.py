@@ -38,7 +38,12 @@ def _record(number, dice, hits):
         "opened": [{"scan_id": f"s{i}", "reason": "drawn"} for i in range(opened)],
         "labelled": [f"s{i}" for i in range(opened - 1)],
         "members": ["m"],
-        "cost": {"scans": opened, "slices": 3 * opened, "foreground_voxels": 10 * opened, "minutes": 2.5 * opened},
+        "cost": {
+            "scans": opened,
+            "slices": 3 * opened,
+            "foreground_voxels": 10 * opened,
+            "minutes": 2.5 * opened,
+        },
         "junk": {"corrupted": 1},
         "judged": [
             {

@@ -25,7 +25,7 @@ def test_the_page_is_what_the_results_give(run_simulation):
     if not run_simulation.PAGE.is_file():
         pytest.skip(f"no simulation was run yet: no {run_simulation.PAGE.name}")
     found = run_simulation.results(BENCHMARKS / "results")
-    assert run_simulation.PAGE.read_text("utf-8") == run_simulation.page(found)
+    assert run_simulation.PAGE.read_text("utf-8") == run_simulation.page(run_simulation.CONTENT, found)
 
 
 @pytest.mark.parametrize("arm", json.loads((BENCHMARKS / "simulation.json").read_text("utf-8"))["arms"])
@@ -44,4 +44,4 @@ def test_every_arm_is_a_plan_that_compares_with_uniform(run_simulation, arm):
 )  # fmt: skip
 def test_the_page_claims_what_the_interval_shows(run_simulation, low, high, words):
     areas = {"entropy": {"area_less_baseline": {"low": low, "high": high}}, "uniform": {}}
-    assert run_simulation._findings({"strategies": areas}) == words
+    assert run_simulation.findings({"strategies": areas}) == words

@@ -36,13 +36,17 @@ def test_ticks_are_round_numbers_at_their_places():
 
 def test_lines_differ_in_colour_and_in_dashes():
     found = chart({name: [Point(x=1, y=1), Point(x=2, y=1)] for name in "abcdefg"})
-    assert len({line.colour for line in found.lines}) == len({line.dash for line in found.lines}) == len(COLOURS)
+    assert (
+        len({line.colour for line in found.lines}) == len({line.dash for line in found.lines}) == len(COLOURS)
+    )
 
 
 def test_a_line_without_intervals_has_no_band():
     assert chart({"a": [Point(x=1, y=1), Point(x=2, y=3)]}).lines[0].band == ""
 
 
-@pytest.mark.parametrize("points", [[Point(x=5, y=0.5)], [Point(x=1, y=0.0), Point(x=2, y=0.0)]], ids=["one", "flat"])
+@pytest.mark.parametrize(
+    "points", [[Point(x=5, y=0.5)], [Point(x=1, y=0.0), Point(x=2, y=0.0)]], ids=["one", "flat"]
+)
 def test_a_single_point_and_a_flat_line_can_be_drawn(points):
     assert len(chart({"a": points}).lines[0].dots) == len(points)

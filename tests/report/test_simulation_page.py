@@ -35,8 +35,13 @@ def strategy(difference, *dice, reach=None, junk):
         "scans_to_reach_baseline": reach,
         "scans_to_reach_baseline_by_seed": [reach],
         "efficiency": None if reach is None else 3.21,
-        "stop": {"least_gain": 0.005, "gains": [FIGURE, FIGURE], "round": 2 if reach else None, "opened": 20 if reach else None},
-    }  # fmt: skip
+        "stop": {
+            "least_gain": 0.005,
+            "gains": [FIGURE, FIGURE],
+            "round": 2 if reach else None,
+            "opened": 20 if reach else None,
+        },
+    }
 
 
 def result(junk=None):
@@ -104,8 +109,12 @@ def test_page_is_well_formed_and_fetches_nothing(html):
 
 @pytest.mark.parametrize(
     ("name", "verdict"),
-    [("entropy", "better than uniform"), ("clasp", "no difference shown"), ("MONAI Label&#39;s epistemic", "worse than uniform")],
-)  # fmt: skip
+    [
+        ("entropy", "better than uniform"),
+        ("clasp", "no difference shown"),
+        ("MONAI Label&#39;s epistemic", "worse than uniform"),
+    ],
+)
 def test_a_strategy_is_better_or_worse_only_where_the_interval_leaves_out_0(html, name, verdict):
     assert verdict in row(html, "Area under the budget curve", name)
 
@@ -141,7 +150,14 @@ def test_every_part_of_the_report_is_there(html):
 
 
 def test_cost_row_has_slices_voxels_minutes_and_efficiency(html):
-    assert re.findall(r"[\d.–]+", row(html, "What it cost", "entropy")) == ["40", "39.5", "120", "99", "100", "3.21"]
+    assert re.findall(r"[\d.]+", row(html, "What it cost", "entropy")) == [
+        "40",
+        "39.5",
+        "120",
+        "99",
+        "100",
+        "3.21",
+    ]
 
 
 def test_a_pool_without_junk_has_no_table_of_it():

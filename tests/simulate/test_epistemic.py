@@ -12,6 +12,7 @@ from segtrust.simulate.epistemic import monai_label_entropy, monai_label_score
 SPEC = spec_of(patch=(8, 8, 8))
 
 
+@pytest.mark.slow
 def test_score_is_that_of_monai_label_itself():
     scoring = pytest.importorskip("monailabel.tasks.scoring.epistemic_v2")
     task = object.__new__(scoring.EpistemicScoring)

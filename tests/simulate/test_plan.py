@@ -11,7 +11,10 @@ from segtrust.training.loop import Budget
 from segtrust.training.run import Recipe
 
 PLAN = SimulationPlan(
-    recipe=Recipe(BALLS, Budget(epochs=3), (0, 1)), strategies=("entropy", "uniform"), seeds=(0, 1), counts=(2, 4)
+    recipe=Recipe(BALLS, Budget(epochs=3), (0, 1)),
+    strategies=("entropy", "uniform"),
+    seeds=(0, 1),
+    counts=(2, 4),
 )
 
 

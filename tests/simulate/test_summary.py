@@ -31,7 +31,7 @@ def result(folder):
 
 
 def test_area_and_its_difference_to_uniform(result):
-    # uniform: .5 * (.55 + .65) = .6; entropy: .5 * (.6 + .75) = .675
+    # half the budget each at .55 and .65 for uniform, at .6 and .75 for entropy
     uniform, entropy = (result["strategies"][name] for name in ("uniform", "entropy"))
     assert uniform["area"]["value"] == pytest.approx(0.6)
     assert entropy["area"]["value"] == pytest.approx(0.675)
@@ -97,5 +97,5 @@ def test_a_structure_that_is_nowhere_does_not_count(folder):
 def test_result_is_plain_json(result):
     again = json.loads(json.dumps(result, allow_nan=False))
     assert again["curves"]["dice"]["entropy"] == [[[0.5, 0.5], [0.7, 0.7], [0.8, 0.8]]] * 2
-    assert again["penalties"]["entropy"]["uniform"] == 0.0  # two seeds without any spread are no evidence
+    assert again["penalties"]["entropy"]["uniform"] == pytest.approx(2 / 3)  # all budgets but the first
     assert again["whole_pool"]["value"] == pytest.approx(0.9)

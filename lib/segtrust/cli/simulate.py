@@ -42,7 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--split", help="only scans of this list of splits.json (default: all scans)")
     known = ", ".join((*STRATEGIES, MONAI_LABEL))
     parser.add_argument(
-        "--strategies", default=_STRATEGIES, help=f"of {known}; {BASELINE} is always run (default: {_STRATEGIES})"
+        "--strategies",
+        default=_STRATEGIES,
+        help=f"of {known}; {BASELINE} is always run (default: {_STRATEGIES})",
     )
     parser.add_argument("--seeds", type=int, default=3, metavar="N", help="repeats (default: 3)")
     parser.add_argument(
@@ -94,7 +96,9 @@ def run(args: argparse.Namespace) -> int:
     result = summarise_simulation(plan, folder, replays)
     replace_text(args.out / "simulation.json", json.dumps(result, indent=1, allow_nan=False) + "\n")
     page = args.out / "simulation.html"
-    write_simulation_page(result, page, title="Would active learning have paid?", data=args.data.resolve().name)
+    write_simulation_page(
+        result, page, title="Would active learning have paid?", data=args.data.resolve().name
+    )
     _say(f"wrote {args.out / 'simulation.json'} and {page}")
     return 0
 
@@ -105,7 +109,9 @@ def _plan(args: argparse.Namespace) -> SimulationPlan:
     try:
         counts = tuple(int(count) for count in args.counts.split(","))
     except ValueError as error:
-        raise SettingError(f"--counts must be numbers with commas between them, got {args.counts!r}.") from error
+        raise SettingError(
+            f"--counts must be numbers with commas between them, got {args.counts!r}."
+        ) from error
     return SimulationPlan(
         recipe=recipe,
         strategies=tuple(strategies),

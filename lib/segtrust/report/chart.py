@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 __all__ = ["COLOURS", "Chart", "Line", "Point", "draw_chart"]
 
-# Okabe and Ito's colours, readable with every common form of colour blindness; lines differ in dashes as well.
+# Okabe and Ito's colours, readable with every common form of colour blindness; lines differ in dashes too.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f")
 _DASHES = ("", "7 3", "2 3", "9 3 2 3", "5 5", "1 4", "12 4")
 _WIDTH, _HEIGHT = 640, 360
@@ -25,7 +25,7 @@ class Point:
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """A line ready to be drawn; ``band`` is the outline of its intervals, ``dots`` the places of its points."""
+    """A line ready to be drawn; ``band`` outlines its intervals, ``dots`` are the places of its points."""
 
     name: str
     colour: str
@@ -52,7 +52,12 @@ class Chart:
 
 
 def draw_chart(
-    lines: Mapping[str, Sequence[Point]], *, title: str, x_name: str, y_name: str, colour_of: Mapping[str, int]
+    lines: Mapping[str, Sequence[Point]],
+    *,
+    title: str,
+    x_name: str,
+    y_name: str,
+    colour_of: Mapping[str, int],
 ) -> Chart:
     """Place lines in a chart whose axes hold all points and intervals.
 

@@ -57,9 +57,7 @@ def area_under_budget(counts: Sequence[float], values: ArrayLike) -> NDArray[np.
     return area
 
 
-def crossed_bootstrap(
-    table: ArrayLike, *, level: float = 0.95, draws: int = 2000, seed: int = 0
-) -> Interval:
+def crossed_bootstrap(table: ArrayLike, *, level: float = 0.95, draws: int = 2000, seed: int = 0) -> Interval:
     """Percentile interval of a mean over seeds and subjects, both drawn anew with replacement.
 
     Args:
@@ -75,8 +73,8 @@ def crossed_bootstrap(
         ShapeError: if the table is empty or has other than two axes.
 
     Source:
-        Owen 2007, pigeonhole bootstrap of crossed factors. It is cautious for subjects; a few seeds cannot show
-        how far other seeds might lie, whatever method is used.
+        Owen 2007, pigeonhole bootstrap of crossed factors. A few seeds cannot show how far other seeds might
+        lie, whatever method is used.
 
     Example:
         >>> crossed_bootstrap([[0.5, 0.5], [0.5, 0.5]]).to_json()

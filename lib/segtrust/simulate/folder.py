@@ -67,7 +67,8 @@ def scans_in(data: Path) -> list[str]:
     labelled = [scan for scan in ids if (data / "labels" / f"{scan}.nii.gz").is_file()]
     if not labelled:
         raise SettingError(
-            f"{data} must hold images/<id>.nii.gz and labels/<id>.nii.gz, got {len(ids)} images, none labelled."
+            f"{data} must hold images/<id>.nii.gz and labels/<id>.nii.gz, got {len(ids)} images, "
+            "none labelled."
         )
     return labelled
 

@@ -14,6 +14,7 @@ from segtrust.inference import Predictor
 from segtrust.inference.flags import input_flags
 from segtrust.inference.members import load_member
 from segtrust.inference.scan import fingerprint, prepare, read_scan
+from segtrust.metrics.bootstrap import finite_or_none
 from segtrust.metrics.overlap import dice_per_structure
 from segtrust.metrics.voxels import VoxelTotals, voxel_totals
 from segtrust.models import ModelVersion
@@ -145,7 +146,7 @@ def _judge(predictor: Predictor, files: CaseFiles) -> dict[str, Any]:
     masks = {**regions.masks, "band": regions.masks[regions.band_name]}
     dice = dice_per_structure(mask, labels.numpy(), len(spec.labels)).tolist()
     return {
-        "dice": [None if value != value else value for value in dice],  # NaN: neither has the structure
+        "dice": [finite_or_none(value) for value in dice],
         "totals": {
             region: totals_to_json(voxel_totals(statistics.mean, labels, torch.from_numpy(masks[region])))
             for region in REGIONS

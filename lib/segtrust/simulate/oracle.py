@@ -68,9 +68,7 @@ class Oracle:
         inside = values.numpy() > 0
         slices = int(np.count_nonzero(inside.any(axis=(0, 1))))
         minutes = self._effort.scan + slices * self._effort.slice
-        return Cost(
-            scans=1, slices=slices, foreground_voxels=int(np.count_nonzero(inside)), minutes=minutes
-        )
+        return Cost(scans=1, slices=slices, foreground_voxels=int(np.count_nonzero(inside)), minutes=minutes)
 
     def _is_corrupted(self, scan_id: str) -> bool:
         return self._folder.junk.get(scan_id) == CORRUPTED

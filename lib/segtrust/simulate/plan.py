@@ -1,7 +1,7 @@
 """What is replayed: model, strategies, seeds and budgets."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from segtrust.errors import SettingError
@@ -37,7 +37,7 @@ class SimulationPlan:
     seeds: tuple[int, ...]
     counts: tuple[int, ...]
     warm: Budget | None = None
-    effort: Effort = Effort()
+    effort: Effort = field(default_factory=Effort)
 
     def __post_init__(self) -> None:
         known = (*STRATEGIES, MONAI_LABEL)

@@ -87,7 +87,9 @@ def run_simulation(
     ]
     if workers == 1 and ray is None:
         return [replay(job, say=say) for job in jobs]
-    first = [job for job in jobs if job.strategy == BASELINE]  # the strategies share it: nobody trains it twice
+    first = [
+        job for job in jobs if job.strategy == BASELINE
+    ]  # the strategies share it: nobody trains it twice
     parallel_map(partial(replay, rounds=1), first, workers=workers, ray=ray)
     return parallel_map(replay, jobs, workers=workers, ray=ray)
 
@@ -172,7 +174,7 @@ def _initial(job: Replay, left: Sequence[str], size: int) -> list[dict[str, Any]
     return [asdict(pick) for pick in order(BASELINE, unknown, seed=job.seed, batch=size)]
 
 
-def _ranked(  # noqa: PLR0913  # what a ranking depends on
+def _ranked(
     job: Replay, number: int, opened: Sequence[str], left: Sequence[str], observer: Observer, size: int
 ) -> list[dict[str, Any]]:
     images = {scan: job.folder.image(scan) for scan in left}
@@ -199,9 +201,7 @@ def _plain(scan_id: str, reason: str) -> dict[str, Any]:
     return {"scan_id": scan_id, "reason": reason}
 
 
-def _train(
-    job: Replay, number: int, cases: Sequence[CaseFiles], before: dict[str, Any] | None
-) -> list[str]:
+def _train(job: Replay, number: int, cases: Sequence[CaseFiles], before: dict[str, Any] | None) -> list[str]:
     """Members of a round, named relative to the work folder."""
     recipe, warm = job.plan.recipe, job.plan.warm is not None and before is not None
     runs = [

@@ -1,6 +1,8 @@
 """From the records of all rounds to the figures of a report."""
 
 from collections.abc import Mapping, Sequence
+from functools import reduce
+from operator import add
 from typing import Any
 
 import numpy as np
@@ -10,7 +12,8 @@ from segtrust.evaluate.cases import REGIONS
 from segtrust.evaluate.records import software_versions
 from segtrust.inference.scan import read_labels
 from segtrust.metrics.bootstrap import Interval, finite_or_none
-from segtrust.metrics.voxels import pooled
+from segtrust.metrics.calibration import expected_calibration_error
+from segtrust.metrics.voxels import VoxelTotals
 from segtrust.simulate.figures import (
     LEAST_GAIN,
     area_under_budget,
@@ -121,17 +124,17 @@ def _rounds(replays: Sequence[Sequence[Mapping[str, Any]]], curve: Curves) -> li
 def _calibration(records: Sequence[Mapping[str, Any]], region: str) -> dict[str, float | None]:
     """NLL and ECE of the voxels of all judged scans, mean over seeds."""
     figures = [
-        pooled([totals_from_json(scan["totals"][region]) for scan in record["judged"]]) for record in records
+        reduce(add, (totals_from_json(scan["totals"][region]) for scan in record["judged"]))
+        for record in records
     ]
     return {
-        "nll": finite_or_none(_mean([totals.nll / max(totals.n, 1) for totals in figures])),
+        "nll": finite_or_none(_mean([totals.nll / (totals.n or np.nan) for totals in figures])),
         "ece": finite_or_none(_mean([_ece(totals) for totals in figures])),
     }
 
 
-def _ece(totals: Any) -> float:  # noqa: ANN401
-    gap = np.abs(totals.bins.hits - totals.bins.confidence).sum()
-    return float(gap / max(totals.n, 1))
+def _ece(totals: VoxelTotals) -> float:
+    return expected_calibration_error(totals.bins)
 
 
 def _against_baseline(counts: Sequence[int], curve: Curves, baseline: Curves) -> dict[str, Any]:
