@@ -23,13 +23,14 @@ def page(content: dict[str, Any], found: dict[str, Result]) -> str:
     primary = content["endpoints"]["primary"]
     missing = [f"`{arm}`" for arm in content["arms"] if arm not in found]
     return (
-        "# Active learning, replayed\n\nMade by `python benchmarks/run_simulation.py`; endpoints, networks and "
-        "budgets were fixed in `benchmarks/simulation.json` before the first run.\n\n"
+        "# Active learning, replayed\n\nMade by `python benchmarks/run_simulation.py`; endpoints, networks "
+        "and budgets were fixed in `benchmarks/simulation.json` before the first run.\n\n"
         f"{content['about']}\n\n"
         f"Primary endpoint, in the arm `{primary['arm']}`: {primary['figure']}; {primary['difference']}; "
         f"{primary['interval']}. Success: {primary['success']}. Everything else is secondary.\n\n"
-        "`MONAI Label's epistemic` is the score of MONAI Label 0.8.5 computed again (total entropy over the "
-        "whole volume, network in training mode, 5 passes through one member) with its order, largest first.\n"
+        "`MONAI Label's epistemic` is the score of MONAI Label 0.8.5 computed again (total entropy over "
+        "the whole volume, network in training mode, 5 passes through one member) with its order, largest "
+        "first.\n"
         + (f"\nNot run yet: {', '.join(missing)}.\n" if missing else "")
         + "".join(_arm(name, result) for name, result in found.items())
     )
@@ -58,8 +59,9 @@ def _arm(name: str, result: Result) -> str:
         f"![Learning curves](../images/simulation-{name}.png)\n\n{_table(_areas(result))}\n"
         "95 % intervals over seeds and subjects. With every label of the pool and the same training: Dice "
         f"{_shown(result['whole_pool'])}. Advice: stop after the first round whose gain is surely below "
-        f"{least:g} Dice.\n\n{_table(_costs(result))}\nAfter the last round, mean over seeds. Minutes are "
-        f"assumed, not measured: {effort['scan']:g} per scan and {effort['slice']:g} per slice with foreground. "
+        f"{least:g} Dice.\n\n{_table(_costs(result))}\nAfter the last round, mean over seeds. Minutes "
+        f"are assumed, not measured: {effort['scan']:g} per scan and {effort['slice']:g} per slice with "
+        "foreground. "
         "ECE (15 bins) and NLL (nats per voxel) of the uncalibrated mean, in the band.\n\n"
         f"{_table(_penalties(result))}\nShare of the budgets at which a paired t-test over seeds (two-sided, "
         "0.05, not corrected) favours the row.\n\n"
@@ -74,8 +76,8 @@ def _setting(result: Result) -> str:
     interim = f" **Interim: {seeds} of {planned} planned seeds.**" if seeds < planned else ""
     warm = "later rounds go on from the members before; " if plan["warm"] else ""
     return (
-        f"Pool: {pool['scans']} scans of {pool['subjects']} subjects{junk}. Judged on {judged['scans']} scans of "
-        f"{judged['subjects']} other subjects. {seeds} seeds, {len(plan['members'])} members; {warm}scans "
+        f"Pool: {pool['scans']} scans of {pool['subjects']} subjects{junk}. Judged on "
+        f"{judged['scans']} scans of {judged['subjects']} other subjects. {seeds} seeds, {len(plan['members'])} members; {warm}scans "
         f"opened: {', '.join(map(str, plan['counts']))}.{interim}"
     )
 

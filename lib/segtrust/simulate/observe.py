@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from segtrust._binning import Bins
+from segtrust.ensemble import labels_from_probs
 from segtrust.errors import ScanError
-from segtrust.evaluate.cases import REGIONS
 from segtrust.inference import Predictor
 from segtrust.inference.flags import input_flags
 from segtrust.inference.members import load_member
@@ -18,7 +18,7 @@ from segtrust.metrics.bootstrap import finite_or_none
 from segtrust.metrics.overlap import dice_per_structure
 from segtrust.metrics.voxels import VoxelTotals, voxel_totals
 from segtrust.models import ModelVersion
-from segtrust.regions import make_regions
+from segtrust.regions import BAND_MM, distance_to
 from segtrust.selection import Candidate
 from segtrust.simulate.epistemic import monai_label_score
 from segtrust.store import ScoreKey, StateStore, StoredScore
@@ -141,16 +141,17 @@ def _judge(predictor: Predictor, files: CaseFiles) -> dict[str, Any]:
     spec = predictor.spec
     scan, labels = read_pair(files, spec)
     prepared, statistics, _ = predictor.sample(scan)
-    mask = statistics.mean.argmax(dim=0).numpy()
-    regions = make_regions(mask, scan.spacing, valid=prepared.valid)
-    masks = {**regions.masks, "band": regions.masks[regions.band_name]}
+    mask = labels_from_probs(statistics.mean).numpy()
+    near, valid = distance_to(mask > 0, scan.spacing) <= BAND_MM, prepared.valid
+    band, outside = (
+        voxel_totals(statistics.mean, labels, torch.from_numpy(where))
+        for where in (near & valid, ~near & valid)
+    )
+    regions = {"band": band, "outside": outside, "volume": band + outside}
     dice = dice_per_structure(mask, labels.numpy(), len(spec.labels)).tolist()
     return {
         "dice": [finite_or_none(value) for value in dice],
-        "totals": {
-            region: totals_to_json(voxel_totals(statistics.mean, labels, torch.from_numpy(masks[region])))
-            for region in REGIONS
-        },
+        "totals": {region: totals_to_json(totals) for region, totals in regions.items()},
     }
 
 
