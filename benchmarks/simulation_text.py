@@ -77,7 +77,8 @@ def _setting(result: Result) -> str:
     warm = "later rounds go on from the members before; " if plan["warm"] else ""
     return (
         f"Pool: {pool['scans']} scans of {pool['subjects']} subjects{junk}. Judged on "
-        f"{judged['scans']} scans of {judged['subjects']} other subjects. {seeds} seeds, {len(plan['members'])} members; {warm}scans "
+        f"{judged['scans']} scans of {judged['subjects']} other subjects. "
+        f"{seeds} seeds, {len(plan['members'])} members; {warm}scans "
         f"opened: {', '.join(map(str, plan['counts']))}.{interim}"
     )
 

@@ -6,6 +6,7 @@ import pytest
 
 from labelled_site import BALLS
 from segtrust.errors import SettingError
+from segtrust.models import Head
 from segtrust.simulate.plan import SimulationPlan
 from segtrust.training.loop import Budget
 from segtrust.training.run import Recipe
@@ -26,8 +27,9 @@ PLAN = SimulationPlan(
         ({"seeds": (1, 1)}, "differ"),
         ({"counts": (4, 2)}, "rising"),
         ({"counts": (4,)}, "at least two"),
+        ({"recipe": replace(PLAN.recipe, spec=replace(BALLS, head=Head("sigmoid", (1,))))}, "softmax head"),
     ],
-    ids=["no baseline", "unknown strategy", "a seed twice", "falling", "one round"],
+    ids=["no baseline", "unknown strategy", "a seed twice", "falling", "one round", "sigmoid"],
 )
 def test_what_cannot_be_replayed_is_refused(change, words):
     with pytest.raises(SettingError, match=words):

@@ -178,4 +178,4 @@ def _spoil(files: CaseFiles, path: Path, seed: int) -> None:
     values = scan.data.numpy()
     for name in _DAMAGE:
         values = corrupt(values, name, _STRENGTH, shift_seed(seed, files.id, name))
-    nib.save(nib.Nifti1Image(values[0].astype(np.float32), scan.affine), path)  # type: ignore[attr-defined]
+    nib.save(nib.Nifti1Image(values[0].astype(np.float32), scan.affine), path)

@@ -46,6 +46,8 @@ class SimulationPlan:
             raise SettingError(
                 f"strategies must be of {', '.join(known)} and hold {BASELINE}, got {list(self.strategies)}."
             )
+        if self.recipe.spec.head.kind != "softmax":
+            raise SettingError(f"the model must have a softmax head, got {self.recipe.spec.head.kind!r}.")
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
             raise SettingError(f"seeds must be at least one and differ, got {list(self.seeds)}.")
         rising = all(a < b for a, b in zip(self.counts, self.counts[1:], strict=False))

@@ -127,7 +127,7 @@ def replay(job: Replay, *, rounds: int | None = None, say: Say | None = None) ->
 
 def _run_round(job: Replay, number: int, before: dict[str, Any] | None) -> dict[str, Any]:
     opened = before["opened"] if before else []
-    opened = [*opened, *_next_batch(job, number, opened, before and _observer(job, before))]
+    opened = [*opened, *_next_batch(job, number, opened, _observer(job, before) if before else None)]
     oracle = Oracle(job.folder, job.plan.effort)
     scans = [pick["scan_id"] for pick in opened]
     cases = [files for scan in scans if (files := oracle.label(scan)) is not None]
