@@ -87,9 +87,8 @@ def run_simulation(
     ]
     if workers == 1 and ray is None:
         return [replay(job, say=say) for job in jobs]
-    first = [
-        job for job in jobs if job.strategy == BASELINE
-    ]  # the strategies share it: nobody trains it twice
+    # the strategies of a seed share their first round: it is there before several processes begin
+    first = [job for job in jobs if job.strategy == BASELINE]
     parallel_map(partial(replay, rounds=1), first, workers=workers, ray=ray)
     return parallel_map(replay, jobs, workers=workers, ray=ray)
 
