@@ -137,3 +137,19 @@ def test_the_real_split_keeps_each_person_in_one_list(hippocampus_dir):
     splits, people = read_splits(hippocampus_dir), read_subjects(hippocampus_dir)
     assert {role: len(ids) for role, ids in splits.items()} == {"train": 130, "val": 26, "test": 39}
     assert len({people[scan] for scan in splits["test"]}) == 33
+
+
+FLAT = spec_of(labels=LABELS, spatial_dims=2, patch=(16, 16), spacing=None)
+
+
+def test_a_flat_model_learns_from_a_file_of_one_slice(cohort):
+    image = make_blob((12, 10, 3)).data[:, :, :, 1:2]
+    put(cohort, "slice", Scan(image, np.eye(4), (1.0, 1.0, 1.0)), labels=np.full((12, 10, 1), 7))
+    (case,) = load_cases(cohort, ["slice"], FLAT)
+    assert (tuple(case.image.shape), tuple(case.labels.shape)) == ((1, 12, 10), (12, 10))
+    assert case.labels.unique().tolist() == [1]
+
+
+def test_a_flat_model_refuses_a_file_of_several_slices(cohort):
+    with pytest.raises(TrainingError, match=r"files of one slice along the third axis, 'a.nii.gz' has 14"):
+        load_cases(cohort, ["a"], FLAT)

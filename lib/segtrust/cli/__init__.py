@@ -22,6 +22,7 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
     "evaluate": ("evaluate", "measure how far probabilities can be trusted, and write a page", "readers"),
     "report": ("report", "write the page of an evaluation again, from its JSON", "report"),
     "score": ("score", "score the scans of a studies folder without a server, in parallel", "label"),
+    "simulate": ("simulate", "replay active learning on labelled scans: would it have paid?", "report"),
     "train": ("train", "train, calibrate and measure a model on labelled scans", "nets"),
     "versions": ("versions", "list the models at hand and show what a version is made of", "nets"),
 }

@@ -275,7 +275,7 @@ def prepare(scan: Scan, spec: ModelSpec) -> PreparedScan:
     cropped = MetaTensor(scan.data[(slice(None), *box)], affine=affine)  # type: ignore[arg-type]  # takes arrays too
     steps: list[Transform] = [turn(spec)]
     if spec.spacing is not None and scan.spacing is not None:
-        steps.append(Spacing(pixdim=_pixdim(spec), mode="bilinear", padding_mode="border"))
+        steps.append(Spacing(pixdim=pixdim(spec), mode="bilinear", padding_mode="border"))
     chain = Compose(steps)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -294,7 +294,7 @@ def turn(spec: ModelSpec) -> Orientation:
     return Orientation(axcodes=spec.orientation, labels=_AXES)
 
 
-def _pixdim(spec: ModelSpec) -> tuple[float, ...]:
+def pixdim(spec: ModelSpec) -> tuple[float, ...]:
     """Voxel size to resample to; MONAI keeps an axis whose size is not above 0: the slices of a 2-D model."""
     return (*(spec.spacing or ()), *(-1.0,) * (3 - spec.spatial_dims))
 

@@ -13,7 +13,16 @@ from monai.transforms import Spacing
 from torch import Tensor
 
 from segtrust.errors import TrainingError
-from segtrust.inference.scan import PreparedScan, Scan, prepare, read_labels, read_scan, shifted, turn
+from segtrust.inference.scan import (
+    PreparedScan,
+    Scan,
+    pixdim,
+    prepare,
+    read_labels,
+    read_scan,
+    shifted,
+    turn,
+)
 from segtrust.models import ModelSpec
 
 __all__ = [
@@ -128,7 +137,7 @@ def load_cases(folder: Path, ids: Iterable[str], spec: ModelSpec) -> list[Case]:
 
     Raises:
         ScanError: if a file cannot be used.
-        TrainingError: for a 2-D model, or if a label map has another size than its image or unknown values.
+        TrainingError: if a scan does not fit the model, see :func:`load_case`.
 
     Source:
         ours.
@@ -144,22 +153,27 @@ def load_case(files: CaseFiles, spec: ModelSpec) -> Case:
         spec: the model's specification; ``source_value`` of its labels is what the label file holds.
 
     Returns:
-        The case.
+        The case; of a 2-D model without the third axis.
 
     Raises:
         ScanError: if a file cannot be used.
-        TrainingError: for a 2-D model, or if the label map has another size than its image or unknown values.
+        TrainingError: if the label map has another size than its image or unknown values, or if the model is
+            2-D and the file has more than one slice.
 
     Source:
         ours.
     """
-    if spec.spatial_dims != 3:
-        raise TrainingError(
-            f"training needs a model with spatial_dims 3, {spec.name!r} has {spec.spatial_dims}."
-        )
     scan, labels = read_pair(files, spec)
     prepared = prepare(scan, spec)
-    return Case(files.id, files.subject, prepared.image, _labels_on_grid(labels, scan, prepared, spec))
+    image, on_grid = prepared.image, _labels_on_grid(labels, scan, prepared, spec)
+    if spec.spatial_dims == 3:
+        return Case(files.id, files.subject, image, on_grid)
+    if (slices := image.shape[-1]) != 1:
+        raise TrainingError(
+            f"the 2-D model {spec.name!r} learns from files of one slice along the third axis, "
+            f"{files.image.name!r} has {slices}. Save every labelled slice as a file of its own."
+        )
+    return Case(files.id, files.subject, image[..., 0], on_grid[..., 0])
 
 
 def read_labelled(folder: Path, scan_id: str, spec: ModelSpec) -> tuple[Scan, Tensor]:
@@ -229,5 +243,5 @@ def _labels_on_grid(labels: Tensor, scan: Scan, prepared: PreparedScan, spec: Mo
     affine = torch.as_tensor(shifted(scan.affine, prepared.box))
     moved = turn(spec)(MetaTensor(labels[prepared.box].unsqueeze(0).float(), affine=affine))
     if spec.spacing is not None and scan.spacing is not None:
-        moved = Spacing(pixdim=spec.spacing, mode="nearest", padding_mode="border")(moved)
+        moved = Spacing(pixdim=pixdim(spec), mode="nearest", padding_mode="border")(moved)
     return torch.as_tensor(moved)[0].round().long()

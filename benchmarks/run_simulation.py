@@ -1,0 +1,198 @@
+"""Replays active learning on scans that are labelled: the three arms of benchmarks/simulation.json.
+
+    python benchmarks/run_simulation.py hippocampus --work runs/simulate
+    python benchmarks/run_simulation.py --page
+
+All scans are of the split train; a run that was stopped goes on in --work. Writes
+<out>/simulation-<arm>.json and .html in --work, the pictures docs/images/simulation-<arm>.png, and the page
+docs/reference/simulation.md from all results that are there.
+"""
+
+import argparse
+import csv
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import nibabel as nib
+import numpy as np
+from matplotlib import pyplot as plt
+from papers.lung_nodules import Slices, scan_of
+from papers.lung_nodules import spec_of as nodule_spec
+from simulation_text import findings, page
+
+from segtrust.errors import SegtrustError
+from segtrust.report import strategy_name, write_simulation_page
+from segtrust.report.chart import COLOURS
+from segtrust.selection import uniform_order
+from segtrust.simulate import (
+    LabelledFolder,
+    SimulationPlan,
+    divide_folder,
+    make_realistic,
+    run_simulation,
+    scans_in,
+    summarise_simulation,
+)
+from segtrust.training.cases import read_splits
+from segtrust.training.loop import Budget
+from segtrust.training.run import Recipe
+
+HERE = Path(__file__).parent
+DOCS = HERE.parent / "docs"
+PAGE = DOCS / "reference" / "simulation.md"
+CONTENT: dict[str, Any] = json.loads((HERE / "simulation.json").read_text(encoding="utf-8"))
+
+
+def main() -> int:
+    """Run an arm, or only write the page."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("arm", nargs="?", choices=list(CONTENT["arms"]))
+    parser.add_argument("--data", type=Path, default=HERE / ".." / ".." / "shared" / "data")
+    parser.add_argument("--work", type=Path, default=Path("runs") / "simulate", help="default: runs/simulate")
+    parser.add_argument("--out", type=Path, default=HERE / "results", help="default: benchmarks/results")
+    parser.add_argument("--workers", type=int, default=1, help="replays at the same time (default: 1)")
+    parser.add_argument("--seeds", type=int, help="only so many of the planned seeds: an interim result")
+    parser.add_argument("--page", action="store_true", help="only the page and its pictures")
+    args = parser.parse_args()
+    if not args.page:
+        if args.arm is None:
+            parser.error("name an arm, or --page")
+        try:
+            run_arm(args.arm, args)
+        except SegtrustError as error:
+            print(f"run_simulation: {error}", file=sys.stderr)
+            return 1
+    for name, result in results(args.out).items():
+        draw(result, DOCS / "images" / f"simulation-{name}.png")
+    PAGE.write_text(page(CONTENT, results(args.out)), encoding="utf-8")
+    print(f"wrote {PAGE}")
+    return 0
+
+
+def run_arm(name: str, args: argparse.Namespace) -> None:
+    """Replay an arm and write its result."""
+    arm, work = settings(name), (args.work / name).resolve()
+    folder = scans_of(arm, args.data.resolve(), work)
+    found = plan_of(arm)
+    found = replace(found, seeds=found.seeds[: args.seeds])
+    replays = run_simulation(found, folder, work / "work", workers=args.workers, say=say)
+    result = {
+        "simulation": CONTENT["name"],
+        "arm": name,
+        "title": arm["title"],
+        "planned_seeds": len(arm["seeds"]),
+        "command": f"python benchmarks/run_simulation.py {name}",
+        **summarise_simulation(found, folder, replays),
+    }
+    args.out.mkdir(parents=True, exist_ok=True)
+    path = args.out / f"simulation-{name}.json"
+    path.write_text(json.dumps(result, allow_nan=False) + "\n", encoding="utf-8")
+    write_simulation_page(result, work / f"{name}.html", title=arm["title"], data=arm["data"])
+    say(f"wrote {path}: {findings(result)}")
+
+
+def settings(name: str) -> dict[str, Any]:
+    """An arm with what it takes over from another."""
+    arm = CONTENT["arms"][name]
+    return {**CONTENT["arms"][arm["like"]], **arm} if "like" in arm else arm
+
+
+def plan_of(arm: dict[str, Any]) -> SimulationPlan:
+    """What an arm replays."""
+    change = dict(arm["spec"])
+    if arm["data"] == "lung_nodules":
+        spec = nodule_spec("lung-nodules", dropout=0.1, members=change["members"])
+    else:
+        change |= {"patch": tuple(change["patch"]), "spacing": tuple(change["spacing"])}
+        spec = replace(Recipe.read(arm["data"]).spec, **change)
+    budget, warm = (
+        Budget(**{**arm[key], "flip_axes": tuple(arm[key]["flip_axes"])}) for key in ("budget", "warm")
+    )
+    return SimulationPlan(
+        recipe=Recipe(spec, budget, tuple(range(spec.members))),
+        warm=warm,
+        strategies=tuple(arm["strategies"]),
+        seeds=tuple(arm["seeds"]),
+        counts=tuple(arm["counts"]),
+    )
+
+
+def scans_of(arm: dict[str, Any], data: Path, work: Path) -> LabelledFolder:
+    """The scans of an arm, all of the split train."""
+    if arm["data"] == "lung_nodules":
+        folder = work / "slices"
+        write_slices(data / arm["data"], folder, arm)
+        scans = scans_in(folder)
+    else:
+        folder = data / arm["data"]
+        scans = read_splits(folder)["train"]
+    clean = divide_folder(folder, scans, share=arm["evaluation"], key=arm["key"])
+    if "corrupted" not in arm:
+        return clean
+    return make_realistic(clean, work / "pool", corrupted=arm["corrupted"], siblings=arm["siblings"], seed=0)
+
+
+def write_slices(source: Path, folder: Path, arm: dict[str, Any]) -> None:
+    """Write slices drawn from the role train as files of one slice, once."""
+    table = folder / "subjects.csv"
+    if table.is_file():
+        return
+    for part in ("images", "labels"):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+    slices = Slices.read("train", source)
+    names = {f"slice-{i:04d}": i for i in range(len(slices.images))}
+    chosen = sorted(uniform_order(names, arm["draw"])[: arm["slices"]])
+    for name in chosen:
+        scan = scan_of(slices.images[names[name]])
+        agreed = slices.masks[names[name]].sum(axis=0) >= arm["raters"]
+        for part, values in (
+            ("images", scan.data[0].numpy()),
+            ("labels", agreed[..., None].astype(np.uint8)),
+        ):
+            nib.save(nib.Nifti1Image(values, scan.affine), folder / part / f"{name}.nii.gz")
+    with table.open("w", encoding="utf-8", newline="") as file:
+        rows = [(name, str(slices.patients[names[name]])) for name in chosen]
+        csv.writer(file).writerows([("case", "subject"), *rows])
+
+
+def results(out: Path) -> dict[str, dict[str, Any]]:
+    """Arm -> result, of those that were run, in the order of simulation.json."""
+    paths = {name: out / f"simulation-{name}.json" for name in CONTENT["arms"]}
+    return {name: json.loads(p.read_text(encoding="utf-8")) for name, p in paths.items() if p.is_file()}
+
+
+def draw(result: dict[str, Any], path: Path) -> None:
+    """Learning curves with intervals, against scans and against estimated minutes."""
+    mpl.use("agg")
+    plt.rcParams.update({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False})
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), sharey=True, layout="constrained")
+    for number, (name, strategy) in enumerate(sorted(result["strategies"].items())):
+        colour, rounds = COLOURS[number], strategy["rounds"]
+        dice = [found["dice"]["value"] for found in rounds]
+        for axis, cost in zip(axes, ("scans", "minutes"), strict=True):
+            x = [found["cost"][cost] for found in rounds]
+            axis.plot(x, dice, "o-", color=colour, markersize=4, label=strategy_name(name))
+        opened = [found["cost"]["scans"] for found in rounds]
+        low, high = ([found["dice"][limit] for found in rounds] for limit in ("low", "high"))
+        axes[0].fill_between(opened, low, high, color=colour, alpha=0.08, linewidth=0)
+    axes[0].set(xlabel="scans opened", ylabel="mean Dice")
+    axes[1].set(xlabel="minutes of labelling, estimated")
+    axes[0].legend(frameon=False)
+    figure.suptitle(result["title"], fontsize=10)
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
+
+
+def say(line: str) -> None:
+    """Print at once."""
+    print(line, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,166 @@
+"""What the networks of a round say: about unlabelled scans to the strategies, about judged scans to us."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from segtrust._binning import Bins
+from segtrust.ensemble import labels_from_probs
+from segtrust.errors import ScanError
+from segtrust.inference import Predictor
+from segtrust.inference.flags import input_flags
+from segtrust.inference.members import load_member
+from segtrust.inference.scan import fingerprint, prepare, read_scan
+from segtrust.metrics.bootstrap import finite_or_none
+from segtrust.metrics.overlap import dice_per_structure
+from segtrust.metrics.voxels import VoxelTotals, voxel_totals
+from segtrust.models import ModelVersion
+from segtrust.regions import BAND_MM, distance_to
+from segtrust.selection import Candidate
+from segtrust.simulate.epistemic import monai_label_score
+from segtrust.store import ScoreKey, StateStore, StoredScore
+from segtrust.training.cases import CaseFiles, read_pair
+
+__all__ = ["CHECK", "Observer", "totals_from_json", "totals_to_json"]
+
+CHECK = ("field_of_view", "intensity", "spacing_unknown", "unlike_calibration")
+"""Flags that send a scan to the check queue."""
+
+_BINS = 15
+_Ask = Callable[[str, Path], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Observer:
+    """Asks one ensemble; every answer is kept in a state file and never computed twice.
+
+    Args:
+        version: the ensemble.
+        store: keeps the answers.
+    """
+
+    version: ModelVersion
+    store: StateStore
+
+    def candidates(self, images: Mapping[str, Path], subjects: Mapping[str, str]) -> list[Candidate]:
+        """What the strategies may know, from a prediction of each scan.
+
+        Args:
+            images: scan -> file; no label is given.
+            subjects: scan -> subject.
+
+        Returns:
+            One candidate per scan; a scan that cannot be read, or is unlike the training scans, says so.
+        """
+        predictor = Predictor(self.version)
+        found = self._kept("prediction", images, lambda _scan, path: _facts(predictor, path))
+        return [_candidate(found[scan], subjects[scan]) for scan in images]
+
+    def inputs(self, images: Mapping[str, Path], subjects: Mapping[str, str]) -> list[Candidate]:
+        """Like :meth:`candidates` without running a network: only whether the file looks right."""
+        found = self._kept("input", images, self._input)
+        return [_candidate(found[scan], subjects[scan], scored=False) for scan in images]
+
+    def monai_label(self, images: Mapping[str, Path]) -> dict[str, float | None]:
+        """MONAI Label's score of each scan, from the first member; ``None`` for a scan that fails."""
+        spec = self.version.spec
+        network = load_member(spec, self.version.members[0])
+
+        def score(_scan: str, path: Path) -> dict[str, Any]:
+            prepared = prepare(read_scan(path, channels=len(spec.channels)), spec)
+            return {"score": monai_label_score(network, prepared.image, spec)}
+
+        return {scan: kept.score for scan, kept in self._kept("monai_label", images, score).items()}
+
+    def judged(self, files: Iterable[CaseFiles]) -> list[dict[str, Any]]:
+        """Dice per structure and voxel totals per region of labelled scans, uncalibrated mean."""
+        by_id = {each.id: each for each in files}
+        predictor = Predictor(self.version)
+        found = self._kept(
+            "evaluation",
+            {scan: each.image for scan, each in by_id.items()},
+            lambda scan, _path: {"score": None, "details": _judge(predictor, by_id[scan])},
+        )
+        return [{"scan": scan, "subject": by_id[scan].subject, **found[scan].details} for scan in by_id]
+
+    def _input(self, _scan: str, path: Path) -> dict[str, Any]:
+        spec = self.version.spec
+        return {
+            "score": None,
+            "flags": [vars(f) for f in input_flags(read_scan(path, channels=len(spec.channels)), spec)],
+        }
+
+    def _kept(self, kind: str, images: Mapping[str, Path], ask: _Ask) -> dict[str, StoredScore]:
+        known = self.store.scores(self.version.digest, kind)
+        for scan, path in images.items():
+            if scan in known:
+                continue
+            key = ScoreKey(
+                scan_id=scan,
+                fingerprint=fingerprint(path),
+                version_digest=self.version.digest,
+                settings_digest=kind,
+            )
+            try:
+                answer = ask(scan, path)
+            except ScanError as error:
+                self.store.mark_failed(key, str(error))
+            else:
+                self.store.put_score(key, **answer)
+        return self.store.scores(self.version.digest, kind)
+
+
+def _facts(predictor: Predictor, path: Path) -> dict[str, Any]:
+    prediction = predictor.predict(path)
+    return {
+        "score": prediction.scores.entropy,
+        "details": prediction.selection_facts(),
+        "flags": [vars(flag) for flag in prediction.flags],
+    }
+
+
+def _candidate(kept: StoredScore, subject: str, *, scored: bool = True) -> Candidate:
+    reasons = [str(flag["text"]) for flag in kept.flags if flag["code"] in CHECK]
+    details = kept.details
+    return Candidate(
+        scan_id=kept.key.scan_id,
+        subject=subject,
+        score=kept.score,
+        scored=scored,
+        class_scores={int(k): v for k, v in details.get("class_scores", {}).items()},
+        foreground={int(k): v for k, v in details.get("foreground", {}).items()},
+        features=tuple(details.get("features", ())),
+        check=kept.error or (reasons[0] if reasons else None),
+    )
+
+
+def _judge(predictor: Predictor, files: CaseFiles) -> dict[str, Any]:
+    spec = predictor.spec
+    scan, labels = read_pair(files, spec)
+    prepared, statistics, _ = predictor.sample(scan)
+    mask = labels_from_probs(statistics.mean).numpy()
+    near, valid = distance_to(mask > 0, scan.spacing) <= BAND_MM, prepared.valid
+    band, outside = (
+        voxel_totals(statistics.mean, labels, torch.from_numpy(where))
+        for where in (near & valid, ~near & valid)
+    )
+    regions = {"band": band, "outside": outside, "volume": band + outside}
+    dice = dice_per_structure(mask, labels.numpy(), len(spec.labels)).tolist()
+    return {
+        "dice": [finite_or_none(value) for value in dice],
+        "totals": {region: totals_to_json(totals) for region, totals in regions.items()},
+    }
+
+
+def totals_to_json(totals: VoxelTotals) -> dict[str, Any]:
+    """Totals with 15 bins of the top label, without those of the classes."""
+    bins = totals.bins.coarsen(_BINS)
+    return VoxelTotals(totals.n, totals.nll, totals.brier, bins).to_json()
+
+
+def totals_from_json(document: dict[str, Any]) -> VoxelTotals:
+    """Read what :func:`totals_to_json` wrote."""
+    return VoxelTotals(document["n"], document["nll"], document["brier"], Bins.from_json(document["bins"]))
