@@ -34,6 +34,7 @@ def options(*words):
     return parser.parse_args(["hippocampus", "--data", "d", "--out", "o", *words])
 
 
+@pytest.mark.slow
 def test_command_writes_a_result_and_a_page(data, recipe, tmp_path):
     out = tmp_path / "out"
     words = ["simulate", recipe, "--data", str(data), "--out", str(out), "--strategies", "entropy"]

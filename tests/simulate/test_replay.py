@@ -160,6 +160,7 @@ def test_strategies_see_no_label_and_no_junk_mark():
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_monai_labels_order_is_its_score_alone(folder, work, replays):
     job = Replay(replace(PLAN, strategies=("uniform", MONAI_LABEL)), folder, work, MONAI_LABEL, 0)
     records = replay.replay(job)
