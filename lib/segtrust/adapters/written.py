@@ -37,5 +37,5 @@ def write_probabilities(
     import nibabel as nib  # noqa: PLC0415  # only the format that is written needs its library
 
     path = folder / f"{files.id}.nii.gz"
-    nib.save(nib.Nifti1Image(np.moveaxis(values, 0, -1), affine), path)  # type: ignore[no-untyped-call]
+    nib.save(nib.Nifti1Image(np.moveaxis(values, 0, -1), affine), path)
     return path
