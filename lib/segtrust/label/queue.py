@@ -46,7 +46,9 @@ class Queue:
         self._rankings = Rankings(store, settings.rounds_planned)
         self._lock = threading.Lock()
         self._patients: Mapping[str, str] = {}
-        self._held_out: Mapping[str, None] = {}  # in the order in which they come
+        self._by_lot: list[str] = []
+        self._listed: list[str] = []
+        self._waiting = Waiting(frozenset(), {}, {})
 
     def next_scan(
         self, strategy: str, model: ServedModel, datastore: Datastore, *, seed: int = 0, client_id: str = ""
@@ -65,14 +67,14 @@ class Queue:
             The scan with score, rank, reason, slices to look at first and the end of its lease, in seconds
             since 1970; ``None`` if no scan is left.
         """
-        scans = frozenset(datastore.get_unlabeled_images())
+        listed = list(datastore.get_unlabeled_images())
         with self._lock:
-            self._learn_patients(scans, datastore)
-            waiting = Waiting(scans, self._held_out, self._patients)
+            if listed != self._listed:
+                self._listed, self._waiting = listed, self._look(frozenset(listed), datastore)
+            waiting = self._waiting
             ranking = self._rankings.get(strategy, model, seed, waiting)
-            drawn = [scan for scan in self._held_out if scan in scans and scan not in ranking.check]
-        active = [scan for scan in ranking.active if scan in scans]
-        check = [scan for scan in ranking.check if scan in scans]
+        active, check = list(ranking.active), list(ranking.check)
+        drawn = [scan for scan in waiting.held_out if scan not in ranking.check]
         by_lot = frozenset(drawn)
 
         def recorded(scan: str) -> str:
@@ -117,15 +119,18 @@ class Queue:
             "flags": [dict(flag) for flag in found.flags],
         }
 
-    def _learn_patients(self, scans: frozenset[str], datastore: Datastore) -> None:
-        """Look up roles when a scan is there that was not before; it gets its role now."""
-        if not isinstance(datastore, SafeDatastore) or not scans.difference(self._patients):
-            return
-        if scans.difference(found := self._store.roles()):
-            fix_roles(datastore, self._store, self._settings)
-            found = self._store.roles()
-        self._patients = {scan: patient for scan, (patient, _) in found.items()}
-        self._held_out = dict.fromkeys(_by_lot(found))
+    def _look(self, scans: frozenset[str], datastore: Datastore) -> Waiting:
+        """Roles of the scans that wait; a scan that came since the start gets its role now."""
+        if not isinstance(datastore, SafeDatastore):
+            return Waiting(scans, {}, {})
+        if scans.difference(self._patients):
+            if scans.difference(found := self._store.roles()):
+                fix_roles(datastore, self._store, self._settings)
+                found = self._store.roles()
+            self._patients = {scan: patient for scan, (patient, _) in found.items()}
+            self._by_lot = _by_lot(found)
+        held_out = dict.fromkeys(scan for scan in self._by_lot if scan in scans)
+        return Waiting(scans, held_out, self._patients)
 
 
 def _by_lot(roles: Mapping[str, tuple[str, Role]]) -> list[str]:

@@ -22,11 +22,12 @@ _BY_DETAILS = ("foreground_random", "clasp", "diverse", "cold_start")
 _KEPT = 8
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Waiting:
-    """Scans without a label, those of them and of others that calibrate or test, and whose a scan is.
+    """Scans without a label, those of them that calibrate or test, and whose a scan is.
 
-    Patients are named by a hash; a scan that is not among them is a patient of its own.
+    Patients are named by a hash; a scan that is not among them is a patient of its own. One object stands for
+    one state of the site: who has seen the object need not look at its scans again.
     """
 
     scans: frozenset[str]
@@ -41,6 +42,11 @@ class Ranking:
     stamp: str
     active: Mapping[str, Pick]
     check: Mapping[str, Pick]
+
+    def of(self, scans: Collection[str]) -> "Ranking":
+        """The same ranking of some of its scans."""
+        active = {scan: pick for scan, pick in self.active.items() if scan in scans}
+        return Ranking(self.stamp, active, {scan: p for scan, p in self.check.items() if scan in scans})
 
     def to_json(self) -> list[dict[str, Any]]:
         """Picks as the state file keeps them."""
@@ -72,7 +78,7 @@ class Rankings:
     def __init__(self, store: StateStore, rounds: int) -> None:
         self._store = store
         self._rounds = rounds
-        self._made: LRUCache[tuple[str, str, int], Ranking] = LRUCache(_KEPT)
+        self._made: LRUCache[tuple[str, str, int], tuple[Ranking, Waiting, Ranking]] = LRUCache(_KEPT)
 
     def get(self, strategy: str, model: ServedModel, seed: int, waiting: Waiting) -> Ranking:
         """The ranking of now.
@@ -86,11 +92,13 @@ class Rankings:
                 they cannot be scored.
 
         Returns:
-            The ranking; it may hold scans that wait no more.
+            The ranking of the scans that wait.
         """
         version = model.version().digest
         stamp = f"{version}-{self._store.scores_stamp(version, model.settings_digest())}"
-        known = self._made.get((model.name, strategy, seed))
+        known, seen, left = self._made.get((model.name, strategy, seed), (None, None, None))
+        if known is not None and left is not None and known.stamp == stamp and seen is waiting:
+            return left
         if known is None or known.stamp != stamp:
             kept = self._store.batch(model.name, version, strategy, seed, stamp=stamp)
             known = None if kept is None else Ranking.from_json(stamp, kept)
@@ -98,12 +106,13 @@ class Rankings:
             active, check = self._rank(strategy, model, seed, waiting)
             known = Ranking(stamp, {p.scan_id: p for p in active}, {p.scan_id: p for p in check})
             self._store.put_batch(model.name, version, strategy, seed, known.to_json(), stamp=stamp)
-        self._made[model.name, strategy, seed] = known
-        return known
+        left = known.of(waiting.scans)
+        self._made[model.name, strategy, seed] = (known, waiting, left)
+        return left
 
     @staticmethod
     def _came(strategy: str, known: Ranking, waiting: Waiting) -> bool:
-        """Whether a scan waits that is not in a ranking; sets alone, as it is asked at every call."""
+        """Whether a scan waits that is not in a ranking."""
         return strategy in STRATEGIES and bool(
             waiting.scans.difference(known.active, known.check, waiting.held_out)
         )
