@@ -31,6 +31,7 @@ def bin_index(values: Tensor, cells: int) -> Tensor:
         ours; right-closed bins as in Naeini et al. 2015.
 
     Example:
+        >>> import torch
         >>> bin_index(torch.tensor([0.0, 0.5, 0.500001, 1.0]), 2)
         tensor([0, 0, 1, 1])
     """
@@ -143,6 +144,7 @@ def bin_voxels(confidence: Tensor, correct: Tensor, *, cells: int = 1500) -> Bin
         ours; float32 counters stop at 2^24 voxels.
 
     Example:
+        >>> import torch
         >>> bin_voxels(torch.tensor([0.2, 0.9]), torch.tensor([False, True]), cells=2).counts
         array([1, 1])
     """

@@ -82,6 +82,7 @@ def error_auroc(histogram: ErrorHistogram) -> float:
         Mann-Whitney; exact up to the width of a cell.
 
     Example:
+        >>> import torch
         >>> error_auroc(ErrorHistogram.of(torch.tensor([0.9, 0.1]), torch.tensor([True, False])))
         1.0
     """
@@ -110,6 +111,7 @@ def error_aupr(histogram: ErrorHistogram) -> float:
         average precision, Davis & Goadrich 2006; scikit-learn's ``average_precision_score`` of the cells.
 
     Example:
+        >>> import torch
         >>> error_aupr(ErrorHistogram.of(torch.tensor([0.9, 0.5, 0.1]), torch.tensor([True, False, True])))
         0.8333333333333333
     """
@@ -133,6 +135,7 @@ def error_fpr(histogram: ErrorHistogram, *, recall: float = 0.95) -> float:
         Liang et al. 2018 (ODIN), FPR at 95 % TPR; the highest threshold that reaches the recall.
 
     Example:
+        >>> import torch
         >>> error_fpr(ErrorHistogram.of(torch.tensor([0.9, 0.5, 0.1]), torch.tensor([True, False, False])))
         0.0
     """
@@ -171,6 +174,7 @@ def detection_limits(histogram: ErrorHistogram) -> DetectionLimits:
         ours.
 
     Example:
+        >>> import torch
         >>> tied = ErrorHistogram.of(torch.tensor([0.9, 0.9]), torch.tensor([True, False]))
         >>> detection_limits(tied)
         DetectionLimits(auroc=(0.0, 1.0), aupr=(0.5, 1.0), fpr95=(0.0, 1.0))

@@ -6,7 +6,6 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.covariance import ledoit_wolf
 
 from segtrust.errors import ModelError
 from segtrust.quality.conformal import conformal_p_value
@@ -155,6 +154,9 @@ def fit_typical_scans(scans: Sequence[Features]) -> TypicalScans | None:
 
 def _distances(rows: Floats) -> Floats:
     """Squared Mahalanobis distance of each row to the mean of all."""
+    # here, so that reading an evaluation needs no scikit-learn
+    from sklearn.covariance import ledoit_wolf  # noqa: PLC0415
+
     spread = rows.std(axis=0)
     centred = (rows - rows.mean(axis=0)) / np.where(spread > _TINY, spread, 1.0)
     covariance, _ = ledoit_wolf(centred, assume_centered=True)
