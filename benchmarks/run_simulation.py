@@ -29,6 +29,7 @@ from segtrust.report import strategy_name, write_simulation_page
 from segtrust.report.chart import COLOURS
 from segtrust.selection import uniform_order
 from segtrust.simulate import (
+    BASELINE,
     LabelledFolder,
     SimulationPlan,
     divide_folder,
@@ -168,22 +169,33 @@ def results(out: Path) -> dict[str, dict[str, Any]]:
 
 
 def draw(result: dict[str, Any], path: Path) -> None:
-    """Learning curves with intervals, against scans and against estimated minutes."""
+    """Learning curves against scans and minutes, and the difference of the areas to the baseline's."""
     mpl.use("agg")
     plt.rcParams.update({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False})
-    figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), sharey=True, layout="constrained")
+    figure, axes = plt.subplots(1, 3, figsize=(11, 3.4), layout="constrained")
+    others = []
     for number, (name, strategy) in enumerate(sorted(result["strategies"].items())):
-        colour, rounds = COLOURS[number], strategy["rounds"]
+        rounds, look = strategy["rounds"], {"color": COLOURS[number], "label": strategy_name(name)}
         dice = [found["dice"]["value"] for found in rounds]
-        for axis, cost in zip(axes, ("scans", "minutes"), strict=True):
-            x = [found["cost"][cost] for found in rounds]
-            axis.plot(x, dice, "o-", color=colour, markersize=4, label=strategy_name(name))
-        opened = [found["cost"]["scans"] for found in rounds]
-        low, high = ([found["dice"][limit] for found in rounds] for limit in ("low", "high"))
-        axes[0].fill_between(opened, low, high, color=colour, alpha=0.08, linewidth=0)
-    axes[0].set(xlabel="scans opened", ylabel="mean Dice")
-    axes[1].set(xlabel="minutes of labelling, estimated")
-    axes[0].legend(frameon=False)
+        for axis, cost in zip(axes, ("scans", "minutes"), strict=False):
+            axis.plot([found["cost"][cost] for found in rounds], dice, "o-", markersize=4, **look)
+        if name == BASELINE:
+            opened = [found["cost"]["scans"] for found in rounds]
+            low, high = ([found["dice"][limit] for found in rounds] for limit in ("low", "high"))
+            axes[0].fill_between(opened, low, high, color=COLOURS[number], alpha=0.12, linewidth=0)
+            continue
+        less = strategy["area_less_baseline"]
+        reach = [[less["value"] - less["low"]], [less["high"] - less["value"]]]
+        axes[2].errorbar([less["value"]], [-len(others)], xerr=reach, fmt="o", capsize=3, **look)
+        others.append(strategy_name(name))
+    axes[0].set(xlabel="scans opened", ylabel="mean Dice", title=f"shaded: 95 % interval of {BASELINE}")
+    axes[1].set(xlabel="minutes of labelling, estimated", ylabel="mean Dice")
+    axes[2].axvline(0, color="0.6", linewidth=1)
+    axes[2].set(xlabel=f"area less {BASELINE}'s, Dice", title="95 % intervals, paired")
+    axes[2].set_yticks([-place for place in range(len(others))], others)
+    axes[2].margins(y=0.3)
+    axes[2].locator_params(axis="x", nbins=5)
+    axes[0].legend(frameon=False, loc="lower right")
     figure.suptitle(result["title"], fontsize=10)
     figure.savefig(path, dpi=130)
     plt.close(figure)

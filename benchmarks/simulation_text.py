@@ -32,12 +32,12 @@ def page(content: dict[str, Any], found: dict[str, Result]) -> str:
         "the whole volume, network in training mode, 5 passes through one member) with its order, largest "
         "first.\n"
         + (f"\nNot run yet: {', '.join(missing)}.\n" if missing else "")
-        + "".join(_arm(name, result) for name, result in found.items())
+        + "".join(_arm(name, result, primary=name == primary["arm"]) for name, result in found.items())
     )
 
 
-def findings(result: Result) -> str:
-    """What the intervals of the areas say, the negative too."""
+def findings(result: Result, *, primary: bool = False) -> str:
+    """What the intervals of the areas say, the negative too; in the primary arm also whether it succeeded."""
     sides: dict[str, list[str]] = {"better": [], "neither": [], "worse": []}
     for key, strategy in result["strategies"].items():
         if key == BASELINE:
@@ -48,17 +48,22 @@ def findings(result: Result) -> str:
     said = [
         f"{words[side]} {BASELINE} by area: {', '.join(names)}." for side, names in sides.items() if names
     ]
+    if primary:
+        said.insert(0, f"Primary endpoint: {'met' if sides['better'] else 'not met'}.")
     return f"**{' '.join(said)}**"
 
 
-def _arm(name: str, result: Result) -> str:
+def _arm(name: str, result: Result, *, primary: bool) -> str:
     least = result["strategies"][BASELINE]["stop"]["least_gain"]
-    effort = result["plan"]["effort"]
+    effort, last = result["plan"]["effort"], result["strategies"][BASELINE]["rounds"][-1]
+    room = result["whole_pool"]["value"] - last["dice"]["value"]
     return (
-        f"\n## {result['title']}\n\n`{result['command']}`\n\n{_setting(result)}\n\n{findings(result)}\n\n"
+        f"\n## {result['title']}\n\n`{result['command']}`\n\n{_setting(result)}\n\n"
+        f"{findings(result, primary=primary)}\n\n"
         f"![Learning curves](../images/simulation-{name}.png)\n\n{_table(_areas(result))}\n"
         "95 % intervals over seeds and subjects. With every label of the pool and the same training: Dice "
-        f"{_shown(result['whole_pool'])}. Advice: stop after the first round whose gain is surely below "
+        f"{_shown(result['whole_pool'])}, {room:+.4f} against the last round of {BASELINE}: so "
+        "much room there is at that budget. Advice: stop after the first round whose gain is surely below "
         f"{least:g} Dice.\n\n{_table(_costs(result))}\nAfter the last round, mean over seeds. Minutes "
         f"are assumed, not measured: {effort['scan']:g} per scan and {effort['slice']:g} per slice with "
         "foreground. "

@@ -45,3 +45,7 @@ def test_every_arm_is_a_plan_that_compares_with_uniform(run_simulation, arm):
 def test_the_page_claims_what_the_interval_shows(run_simulation, low, high, words):
     areas = {"entropy": {"area_less_baseline": {"low": low, "high": high}}, "uniform": {}}
     assert run_simulation.findings({"strategies": areas}) == words
+    met = "met" if low > 0 else "not met"
+    assert run_simulation.findings({"strategies": areas}, primary=True).startswith(
+        f"**Primary endpoint: {met}."
+    )
