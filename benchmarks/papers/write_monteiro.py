@@ -62,6 +62,11 @@ def findings(methods: dict[str, Any]) -> str:
         found = method["against the first"]
         if not name.startswith("stochastic, rank 10"):
             lines.append(f"{name}, less the stochastic network of rank 10: {signed(found)}.")
+    if blank := [name for name, m in methods.items() if m["all"]["empty"]["value"] == 1]:
+        lines.append(
+            f"{' and '.join(blank)} drew empty masks only: not trained well enough at this budget to say "
+            "anything about the method."
+        )
     return "\n".join(f"- {line}" for line in lines)
 
 
