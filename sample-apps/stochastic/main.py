@@ -9,9 +9,9 @@ from segtrust.label.app import SegtrustApp
 
 
 class StochasticApp(SegtrustApp, MONAILabelApp):
-    """Lung nodules in CT crops: a stochastic segmentation network, ready to run."""
+    """Lung nodules in CT crops, and the hippocampus in MR crops: stochastic networks, ready to run."""
 
-    only = ("lung-nodules",)
+    only = ("lung-nodules", "hippocampus-stochastic")
 
     def __init__(self, app_dir: str, studies: str, conf: Mapping[str, str]) -> None:
         super().__init__(
@@ -19,5 +19,5 @@ class StochasticApp(SegtrustApp, MONAILabelApp):
             studies,
             {"models_dir": str(Path(app_dir) / "models"), **conf},
             name="segtrust - stochastic",
-            description="Lung nodules in CT crops: several plausible masks, and where they agree.",
+            description="Several plausible masks of a scan, and where they agree.",
         )

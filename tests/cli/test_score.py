@@ -1,6 +1,8 @@
 """Scoring a folder without a server: what the server would keep, in one process, in two, or on Ray."""
 
 import gzip
+import os
+from pathlib import Path
 
 import pytest
 
@@ -91,6 +93,9 @@ def test_two_workers_give_what_one_gives_though_one_dies(
 ):
     if ray:
         pytest.importorskip("ray", reason="no ray: pip install 'segtrust[ray]'")
+        # a worker of Ray imports what it is sent by name, also from this folder
+        known = os.pathsep.join(filter(None, [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")]))
+        monkeypatch.setenv("PYTHONPATH", known)
     alone, together = make_studies("alone"), make_studies("together")
     expected = score_folder("tiny", alone, settings)
     monkeypatch.setattr(studies_scores, "run_score_job", die_once)

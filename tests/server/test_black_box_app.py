@@ -80,7 +80,7 @@ def test_mask_and_numbers_are_those_of_the_library(server, models, scans, model,
     expected = open_predictor(open_version(models / model)).predict(scans[0])
     assert np.array_equal(mask_of(server, model, tmp_path), expected.mask)
     response = server.infer(model, "ball0", output="json")
-    said = response.json()["params"]["segtrust"]
+    said = response.json()["segtrust"]
     assert said["scores"]["entropy"] == pytest.approx(expected.scores.entropy, abs=1e-6)
     assert said["members"] == 1
 

@@ -44,7 +44,7 @@ def test_the_key_random_says_what_it_serves(server):
 
 
 def test_no_scoring_starts_by_itself(server):
-    assert server.get("/scoring/").status_code == 404
+    assert server.get("/scoring/?check_if_running=true").status_code == 404
 
 
 def test_an_unknown_setting_stops_the_start_and_lists_the_known_ones(tmp_path):
