@@ -12,6 +12,7 @@ from segtrust.stochastic import n_channels
 from server.conftest import ROOT, running_server
 
 APP = ROOT / "sample-apps" / "stochastic"
+SCAN = ROOT.parent / "shared" / "data" / "hippocampus" / "images" / "hippocampus_003.nii.gz"
 NETWORK = {
     "_target_": "monai.networks.nets.BasicUNet",
     "spatial_dims": 2,
@@ -122,3 +123,10 @@ def test_the_model_that_ships_draws_a_nodule_where_a_bright_disc_is(crops):
     share = prediction.samples.share[..., 0]
     assert share[30:35, 30:35].mean() > 0.5
     assert share[:16].mean() < 0.05
+
+
+@pytest.mark.skipif(not SCAN.is_file(), reason=f"no real scans: {SCAN.parent} is missing")
+def test_the_3d_model_that_ships_offers_a_small_a_middle_and_a_large_hippocampus():
+    samples = Predictor(open_version(APP / "models" / "hippocampus-stochastic")).predict(SCAN).samples
+    small, _, middle, _, large = (int(np.count_nonzero(mask)) for mask in samples.masks)
+    assert 1000 < small < middle < large < 8000  # mm3; a hippocampus has 2000 to 5000
