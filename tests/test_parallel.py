@@ -45,6 +45,7 @@ def test_the_error_of_a_job_reaches_the_caller():
         parallel_map(math.factorial, [3, -1], workers=2)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="asks by signal 0, which Windows does not have")
 def test_workers_end_when_the_run_is_killed(tmp_path):
     script = tmp_path / "run.py"

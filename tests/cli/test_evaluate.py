@@ -13,6 +13,8 @@ from segtrust import cli
 from segtrust.evaluate.records import read_records
 from volume_folders import write_cohort
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):

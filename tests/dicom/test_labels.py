@@ -45,6 +45,7 @@ def test_a_label_comes_back_voxel_by_voxel_whatever_the_order_of_its_axes(series
     np.testing.assert_array_equal(placement.to_volume(stored.frames), turned.mask)
 
 
+@pytest.mark.slow
 def test_dcmqi_reads_the_label_at_its_place_in_the_world(series_dir, tmp_path, read_by_dcmqi):
     series = read_series(series_dir)
     marks = marked_prediction(series.affine, series.shape)

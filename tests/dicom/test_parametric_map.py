@@ -75,6 +75,7 @@ def test_highdicom_reads_the_same_frames(series_dir, tmp_path):
     np.testing.assert_array_equal(got, prediction.entropy.transpose(2, 1, 0))
 
 
+@pytest.mark.slow
 def test_dcmqi_reads_every_value_at_its_place_in_the_world(series_dir, tmp_path, read_by_dcmqi):
     series = read_series(series_dir)
     straight = marked_prediction(series.affine, series.shape)

@@ -73,6 +73,7 @@ def test_highdicom_reads_the_same_mask(series_dir, tmp_path):
     np.testing.assert_array_equal(got, prediction.mask.transpose(2, 1, 0))
 
 
+@pytest.mark.slow
 def test_dcmqi_reads_every_voxel_at_its_place_in_the_world(series_dir, tmp_path, read_by_dcmqi):
     series = read_series(series_dir)
     stored = stored_otherwise(marked_prediction(series.affine, series.shape), ORDER, FLIPS)

@@ -13,6 +13,8 @@ from segtrust.evaluate.summary import summarise
 from segtrust.metrics import ErrorHistogram
 from segtrust.report import read_evaluation, render_evaluation, write_evaluation_page
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def document():
