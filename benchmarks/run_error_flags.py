@@ -6,22 +6,15 @@ Members of experiments.json judge scans that they have not seen; they are traine
 <out>/hippocampus-error-flags.json.
 """
 
-import argparse
-import json
-import shlex
 import sys
-from pathlib import Path
 from typing import Any
 
+from held_out import measure_systems
+
 from segtrust.error_flags import FlagRule, probability_scores, sample_scores
-from segtrust.errors import SegtrustError
 from segtrust.evaluate.crossfit import CrossFit
 from segtrust.evaluate.error_detection import count_errors, detection_figures, flag_figures
-from segtrust.evaluate.experiments import Folds, read_experiments
-from segtrust.evaluate.protocol import Protocol, check_data
-from segtrust.evaluate.records import software_versions
 
-HERE = Path(__file__).parent
 SYSTEMS = (("facts", "dice_ce, instance", 5), ("long", "base", 1))
 """Experiment, cell, members: an ensemble of five small members on three of the five folds, with scores of
 samples and of mirrored views of its first member; and one member on all scans, of which only its
@@ -35,39 +28,11 @@ RULES = (
 
 def main() -> int:
     """Judge and write."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--data", type=Path, default=HERE / ".." / ".." / "shared" / "data" / "hippocampus")
-    parser.add_argument("--runs", type=Path, default=Path("runs"), help="default: runs")
-    parser.add_argument("--out", type=Path, default=HERE / "results", help="default: benchmarks/results")
-    args = parser.parse_args()
-    try:
-        protocol = Protocol.read(HERE / "protocol.json")
-        check_data(protocol, args.data)
-        folds = Folds.read(args.data, protocol)
-        document = {
-            "protocol": protocol.hash,
-            "command": shlex.join(["python", *sys.argv]),
-            "software": software_versions(),
-            "systems": {
-                f"{e}: {cell}; {size}": judge(args, folds, e, cell, size) for e, cell, size in SYSTEMS
-            },
-        }
-    except SegtrustError as error:
-        print(f"run_error_flags: {error}", file=sys.stderr)
-        return 1
-    args.out.mkdir(parents=True, exist_ok=True)
-    path = args.out / "hippocampus-error-flags.json"
-    path.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    print(f"wrote {path}")
-    return 0
+    return measure_systems(__doc__, SYSTEMS, judge, name="error-flags")
 
 
-def judge(args: argparse.Namespace, folds: Folds, name: str, cell: str, size: int) -> dict[str, Any]:
+def judge(fit: CrossFit, size: int) -> dict[str, Any]:
     """Measure every score and rule on the held-out scans of one experiment."""
-    experiment = read_experiments(HERE / "experiments.json")[name]
-    fit = CrossFit.of_cell(experiment, folds, cell, size, args.runs, lambda line: print(line, flush=True))
     scans = []
     for scan in fit.predictions():
         scores = probability_scores(scan.probs)

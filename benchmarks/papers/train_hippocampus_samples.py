@@ -26,6 +26,7 @@ from segtrust.evaluate.records import software_versions
 from segtrust.evaluate.release import spec_as_trained
 from segtrust.inference import Predictor
 from segtrust.inference.sample_masks import PERCENTILES
+from segtrust.metrics import dice_per_structure
 from segtrust.metrics.bootstrap import cluster_bootstrap
 from segtrust.models import Head, ModelSpec, ModelVersion, publish_version
 from segtrust.stochastic import n_channels
@@ -142,16 +143,7 @@ def judge(predictor: Predictor, data: Path, scans: tuple[str, ...]) -> dict[str,
 
 def mean_dice(mask: NDArray[Any], truth: NDArray[Any]) -> float:
     """Mean Dice of the two structures."""
-    return float(
-        np.mean(
-            [
-                2
-                * np.count_nonzero((mask == k) & (truth == k))
-                / (np.count_nonzero(mask == k) + np.count_nonzero(truth == k))
-                for k in (1, 2)
-            ]
-        )
-    )
+    return float(dice_per_structure(mask, truth, 2).mean())
 
 
 def publish(

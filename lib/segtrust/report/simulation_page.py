@@ -4,10 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
-import segtrust
 from segtrust.report.chart import COLOURS, Chart, Point, draw_chart
+from segtrust.report.pages import fill_template
 
 __all__ = ["render_simulation", "strategy_name", "write_simulation_page"]
 
@@ -51,15 +49,9 @@ def render_simulation(result: Mapping[str, Any], *, title: str, data: str) -> st
     Source:
         ours.
     """
-    environment = Environment(
-        loader=PackageLoader("segtrust.report", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["words"] = strategy_name
-    return environment.get_template("simulation.html.jinja").render(
+    return fill_template(
+        "simulation.html.jinja",
+        words=strategy_name,
         result=result,
         title=title,
         data=data,
@@ -67,7 +59,6 @@ def render_simulation(result: Mapping[str, Any], *, title: str, data: str) -> st
         colours={
             name: COLOURS[number % len(COLOURS)] for number, name in enumerate(sorted(result["strategies"]))
         },
-        version=segtrust.__version__,
     )
 
 
