@@ -259,6 +259,7 @@ def test_what_is_known_of_series_and_labels_survives_an_emptied_cache(pacs, open
         first.update_label_info(scan, "final", {"by": "ann"})
         before = first.get_label_info(scan, "final")
         assert str(first.image_path(scan)) == first.get_image_uri(scan)
+        first.close()
         shutil.rmtree(tmp_path / "cache")
         again = open_cache()
         assert again.get_image_info(other)["note"] == "x"
