@@ -12,8 +12,8 @@ import pytest
 from conftest import publish_random_version
 from labelled_site import give_roles
 from segtrust.inference import fingerprint
-from segtrust.label import ranking
-from segtrust.label.queue import CHECK, Queue
+from segtrust.label.queue import ranking
+from segtrust.label.queue.queue import CHECK, Queue
 from segtrust.settings import AppSettings
 
 UNLIKE = {"code": "field_of_view", "text": "unlike training: field of view 900 mm"}

@@ -14,9 +14,9 @@ from pydicom import dcmread
 from live_server import until
 from segtrust.dicom import read_series, segment_names
 from segtrust.inference import read_scan
-from segtrust.label.connection import connect, image_filters
-from segtrust.label.dicomweb import DicomwebDatastore
-from segtrust.label.pacs import Pacs
+from segtrust.label.studies.connection import connect, image_filters
+from segtrust.label.studies.dicomweb import DicomwebDatastore
+from segtrust.label.studies.pacs import Pacs
 from segtrust.store import StateStore
 
 BAND = "chance of error above 1 in 3"

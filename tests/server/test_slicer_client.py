@@ -9,7 +9,7 @@ import nrrd
 import numpy as np
 import pytest
 
-from segtrust.label.strategies import telling_name
+from segtrust.label.queue.strategies import telling_name
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:'cgi' is deprecated", "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"

@@ -13,14 +13,14 @@ from monailabel.endpoints.user.auth import RBAC, User
 from monailabel.interfaces.utils.app import app_instance
 
 from segtrust.errors import ScanError, SettingError
-from segtrust.label.annotators import annotator
-from segtrust.label.datastore_routes import DATASTORE_ROUTES
-from segtrust.label.dicomweb import DicomwebDatastore
 from segtrust.label.failures import HANDLERS, answer_failure
 from segtrust.label.ohif import routers_for
-from segtrust.label.score_routes import SCORE_ROUTES
-from segtrust.label.strategies import telling_name
-from segtrust.label.train_routes import TRAIN_ROUTES
+from segtrust.label.queue.annotators import annotator
+from segtrust.label.queue.strategies import telling_name
+from segtrust.label.scoring.routes import SCORE_ROUTES
+from segtrust.label.studies.dicomweb import DicomwebDatastore
+from segtrust.label.studies.routes import DATASTORE_ROUTES
+from segtrust.label.training.routes import TRAIN_ROUTES
 from segtrust.label.uploads import receive
 
 if TYPE_CHECKING:

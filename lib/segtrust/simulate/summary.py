@@ -44,9 +44,9 @@ def summarise_simulation(
         replays: of :func:`segtrust.simulate.replay.run_simulation`.
 
     Returns:
-        Plain numbers, ``None`` where a figure is not defined. Dice is the mean over structures (1 where neither
-        mask has one), then over the scans of a subject, then over subjects and seeds; intervals are over seeds
-        and subjects.
+        Plain numbers, ``None`` where a figure is not defined. Dice is the mean over structures (1 where
+        neither mask has one), then over the scans of a subject, then over subjects and seeds; intervals are
+        over seeds and subjects.
 
     Source:
         ours; see the single figures.
@@ -91,8 +91,11 @@ def summarise_simulation(
 
 
 def _curves(replays: Sequence[Sequence[Mapping[str, Any]]], subjects: Sequence[str]) -> Curves:
-    """Mean Dice, ``(seeds, rounds, subjects)``; a structure in neither mask counts 1, else strategies would
-    be compared on other scans: whether it is in the predicted one depends on the strategy."""
+    """Mean Dice, ``(seeds, rounds, subjects)``.
+
+    A structure in neither mask counts 1, else strategies would be compared on other scans: whether it is in
+    the predicted mask depends on the strategy.
+    """
     return np.array([[_by_subject(record["judged"], subjects) for record in rounds] for rounds in replays])
 
 

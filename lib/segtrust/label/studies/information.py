@@ -11,8 +11,8 @@ from monailabel.datastore.local import DataModel, ImageLabelModel, LocalDatastor
 from monailabel.interfaces.exception import ImageNotFoundException, LabelNotFoundException
 
 from segtrust._files import replace_text
-from segtrust.label.folder import ScanFolder
-from segtrust.label.snapshot import Snapshot
+from segtrust.label.studies.folder import ScanFolder
+from segtrust.label.studies.snapshot import Snapshot
 from segtrust.store import InfoKey, StateStore
 
 __all__ = ["InformedFolder", "tag_name"]
