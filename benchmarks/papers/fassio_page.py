@@ -73,8 +73,9 @@ def summary(result: dict[str, Any]) -> list[str]:
     return [
         *lines,
         "",
-        "What differs: the true probability is the share of four raters, networks are small, and cross-entropy",
-        "that went on for as many steps stands beside early stopping. The paper's tables were not obtainable.",
+        "What differs: the true probability is the share of four raters, networks are small, and",
+        "cross-entropy that went on for as many steps stands beside early stopping. The paper's tables were",
+        "not obtainable.",
         "[All figures](reference/lung-nodules-cape.md).",
     ]
 

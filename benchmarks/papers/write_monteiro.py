@@ -130,10 +130,11 @@ def summary(result: dict[str, Any]) -> list[str]:
     return [
         *lines,
         "",
-        f"n = {result['data']['slices']} slices of {result['patients']['test']} patients of *test*; LIDC-IDRI.",
-        "What differs: networks of one or two minutes on one core, crops of 64 x 64 pixels, other splits; the",
-        "paper's own tables were not obtainable, and the published figures are of far longer trainings. What the",
-        "paper claims is seen: draws that know of each other come nearer to the raters than draws per voxel.",
+        f"n = {result['data']['slices']} slices of {result['patients']['test']} patients of *test*, LIDC.",
+        "What differs: networks of one or two minutes on one core, crops of 64 x 64 pixels, other splits;",
+        "the paper's own tables were not obtainable, and the published figures are of far longer trainings.",
+        "What the paper claims is seen: draws that know of each other come nearer to the raters than draws",
+        "per voxel.",
         "[All figures](reference/lung-nodules-stochastic.md).",
     ]
 

@@ -1,4 +1,4 @@
-"""Writes what the four papers found, and what was found here, into docs/papers.md; `--check` writes nothing."""
+"""Writes what papers found, and what was found here, into docs/papers.md; `--check` writes nothing."""
 
 import json
 import re
