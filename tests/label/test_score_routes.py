@@ -10,8 +10,8 @@ from monailabel.endpoints.user.auth import DEFAULT_USER
 from monailabel.interfaces.exception import MONAILabelException
 
 from segtrust.errors import ModelNotFoundError, StoreError
-from segtrust.label.scoring import routes as score_routes
-from segtrust.label.scoring.routes import SCORE_ROUTES
+from segtrust.label.routes import scoring as score_routes
+from segtrust.label.routes.scoring import SCORE_ROUTES
 from segtrust.label.scoring.worker import ScoringWorker
 
 

@@ -6,7 +6,7 @@
 - ``studies``: scans and labels
 - ``queue``, ``scoring``: which scan next
 - ``training``: the train task
-- ``routes``, ``uploads``, ``failures``: HTTP
+- ``routes``, ``failures``: HTTP
 - ``ohif``: the viewer that the server brings along
 - ``names``, ``environment``: names of structures; how the process is set up
 """

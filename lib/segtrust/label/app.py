@@ -34,7 +34,8 @@ from segtrust.label.names import (
 )
 from segtrust.label.queue.queue import Queue
 from segtrust.label.queue.strategies import chosen_model, queue_strategies
-from segtrust.label.routes import install_routes
+from segtrust.label.routes.install import install_routes
+from segtrust.label.routes.uploads import holds_upload
 from segtrust.label.samples import SamplesTask
 from segtrust.label.scoring.method import EntropyScoring
 from segtrust.label.scoring.worker import ScoringWorker
@@ -46,7 +47,6 @@ from segtrust.label.studies.pacs import Pacs
 from segtrust.label.training.collect import fix_roles
 from segtrust.label.training.trainer import RoundTask, round_settings
 from segtrust.label.training.trainings import Trainings
-from segtrust.label.uploads import holds_upload
 from segtrust.label.warmup import warm_up
 from segtrust.settings import AppSettings
 from segtrust.store import StateStore, state_dir_for

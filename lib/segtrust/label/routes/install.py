@@ -17,11 +17,11 @@ from segtrust.label.failures import HANDLERS, answer_failure
 from segtrust.label.ohif import routers_for
 from segtrust.label.queue.annotators import annotator
 from segtrust.label.queue.strategies import telling_name
-from segtrust.label.scoring.routes import SCORE_ROUTES
+from segtrust.label.routes.scoring import SCORE_ROUTES
+from segtrust.label.routes.studies import DATASTORE_ROUTES
+from segtrust.label.routes.training import TRAIN_ROUTES
+from segtrust.label.routes.uploads import receive
 from segtrust.label.studies.dicomweb import DicomwebDatastore
-from segtrust.label.studies.routes import DATASTORE_ROUTES
-from segtrust.label.training.routes import TRAIN_ROUTES
-from segtrust.label.uploads import receive
 
 if TYPE_CHECKING:
     from segtrust.label.app import SegtrustApp
