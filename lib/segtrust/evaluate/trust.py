@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from segtrust.evaluate.cases import REGIONS, CaseRecord, draw_scan, evaluate_cas
 from segtrust.evaluate.endpoints import Measured, check_endpoints
 from segtrust.evaluate.pools import mean_dice
 from segtrust.evaluate.protocol import Protocol
+from segtrust.evaluate.quality import quality_case
 from segtrust.evaluate.ranking import ranking_table
 from segtrust.evaluate.records import RecordSet, record_from_json, record_to_json, software_versions
 from segtrust.evaluate.shifts import SHIFT_SUITE, corrupt, shift_seed
@@ -38,7 +39,7 @@ from segtrust.training.cases import read_labelled, read_subjects
 __all__ = ["CLEAN", "Condition", "TrustBenchmark", "shift_conditions"]
 
 Say = Callable[[str], None]
-_SCHEMA = 2
+_SCHEMA = 3
 _SERVED = "served"
 
 
@@ -197,9 +198,17 @@ class TrustBenchmark:
 
     def _path(self, kind: str, scan_id: str, *more: str) -> Path:
         image = self._image(scan_id)
-        parts = [_SCHEMA, self.protocol.hash, self.version.digest, kind, scan_id, fingerprint(image), *more]
+        parts = [_SCHEMA, self.protocol.hash, self._digest, kind, scan_id, fingerprint(image), *more]
         digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
         return self.cache / f"{kind}-{scan_id}-{digest[:24]}.{'json' if kind == 'record' else 'npz'}"
+
+    @cached_property
+    def _digest(self) -> str:
+        """Name of all that a record depends on: another quality part leaves records as they are."""
+        version = self.version
+        members = [hashlib.sha256(path.read_bytes()).hexdigest() for path in version.members]
+        known = [version.spec.to_json(), members, self.predictor.calibrator.to_json()]
+        return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
 
     @cached_property
     def _calibration_digest(self) -> str:
@@ -241,7 +250,7 @@ class TrustBenchmark:
         }
         if condition == CLEAN:  # calibrators are compared on clean scans only
             systems |= {name: (statistics.mean, c) for name, c in self.calibrators.items()}
-        return evaluate_case(
+        record = evaluate_case(
             scan_id,
             self._subject(scan_id),
             systems,
@@ -251,6 +260,10 @@ class TrustBenchmark:
             main=_SERVED,
             scores=prediction.scores,
         )
+        judged = quality_case(
+            prediction, prepared.image.numpy(), labels.numpy(), subject=record.subject, ordinary=False
+        )
+        return replace(record, features=judged.features, truth=judged.truth)
 
 
 def _plain_figures(records: Sequence[CaseRecord]) -> dict[str, Any]:
