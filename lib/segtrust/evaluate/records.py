@@ -20,7 +20,7 @@ from segtrust.metrics.bootstrap import finite_or_none
 from segtrust.metrics.detection import ErrorHistogram
 from segtrust.metrics.voxels import VoxelTotals
 from segtrust.quality import StructureTruth
-from segtrust.scores import ScanScores
+from segtrust.scores import ScanScores, StructureScores
 
 __all__ = [
     "RecordSet",
@@ -141,7 +141,11 @@ def record_to_json(record: CaseRecord) -> dict[str, Any]:
         "changed": dict(record.changed),
         "scores": None
         if scores is None
-        else {**scores.to_json(), "structures": {str(k): v for k, v in scores.structures.items()}},
+        else {
+            **scores.to_json(),
+            "structures": {str(k): v for k, v in scores.structures.items()},
+            "details": {str(k): vars(v) for k, v in scores.details.items()},
+        },
         "maps": {name: errors.to_json() for name, errors in record.maps.items()},
         "methods": {name: v if v is None else finite_or_none(v) for name, v in record.methods.items()},
         "features": {name: list(values) for name, values in record.features.items()},
@@ -176,7 +180,13 @@ def record_from_json(document: Mapping[str, Any]) -> CaseRecord:
         changed=document["changed"],
         scores=None
         if scores is None
-        else ScanScores(**{**scores, "structures": {int(k): v for k, v in scores["structures"].items()}}),
+        else ScanScores(
+            **{
+                **scores,
+                "structures": {int(k): v for k, v in scores["structures"].items()},
+                "details": {int(k): StructureScores(**v) for k, v in scores.get("details", {}).items()},
+            }
+        ),
         maps={name: ErrorHistogram.from_json(e) for name, e in document.get("maps", {}).items()},
         methods=document.get("methods", {}),
         features={name: tuple(values) for name, values in document.get("features", {}).items()},
