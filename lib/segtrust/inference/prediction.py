@@ -1,7 +1,7 @@
 """The result of one prediction: mask, calibrated probabilities, maps and numbers, on the scan's own grid."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Self
@@ -16,13 +16,26 @@ from segtrust.error_flags import FlagRule
 from segtrust.errors import SettingError
 from segtrust.inference.sample_masks import SampleMasks
 from segtrust.models import ModelSpec
-from segtrust.quality import COVERAGE, Assessment, StructureAssessment, UsualError, Verdict
+from segtrust.quality import (
+    COVERAGE,
+    Assessment,
+    ContourMargins,
+    Margins,
+    StructureAssessment,
+    UsualError,
+    Verdict,
+    contour_masks,
+)
 from segtrust.regions import BAND_MM, distance_to
 from segtrust.scores import ScanScores
-from segtrust.settings import EXCESS, MAP_NAMES
+from segtrust.settings import CONTOUR_WORDS, EXCESS, MAP_NAMES, ContourWords
 from segtrust.slices import SliceHint
 
 __all__ = ["BLIND_SPOT", "RESEARCH_ONLY", "Flag", "Prediction", "SliceHint", "StructureSummary"]
+
+_MOST_SHELLS = 85
+"""Structures whose three values fit into one byte."""
+_TINY_MM = 1e-6
 
 FloatMap = NDArray[np.float32]
 
@@ -187,6 +200,76 @@ class Prediction:
         bands = self.bands(edges)
         return np.where(bands > 0, bands + np.uint8(len(self.spec.labels)), self.mask)
 
+    def contours(
+        self, value: int, words: ContourWords = "each"
+    ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Inner and outer contour of one structure, filled.
+
+        Args:
+            value: label value of the structure, 1..N.
+            words: ``each`` for contours that hold by themselves, ``joint`` for all at once.
+
+        Returns:
+            Two boolean volumes ``(X, Y, Z)``: of scans like the calibration scans, at most the share that the
+            settings allow has an inner one that is not inside the true structure, or an outer one that does
+            not hold it. Both are empty for an empty prediction; the inner one may be for a thin structure.
+
+        Raises:
+            SettingError: where the version knows no margin, the scan is unlike the calibration scans, or the
+                file does not say how large its voxels are.
+        """
+        margins = self._margins(words).get(value)
+        if margins is None or self.spacing is None:
+            raise SettingError(
+                f"contours of structure {value} need a version with margins for it from enough subjects, a "
+                "scan like its calibration scans (p >= 0.05), and voxels of known size; version "
+                f"{self.version_id} of {self.spec.name!r} cannot give them for this scan. Ask for bands."
+            )
+        return contour_masks(self.mask == value, margins, self.spacing)
+
+    def contour_map(self, words: ContourWords = "each", only: Sequence[int] = ()) -> NDArray[np.uint8]:
+        """Contours of the structures as one label map.
+
+        Args:
+            words: as for :meth:`contours`.
+            only: label values of the structures to show; all that have margins unless given.
+
+        Returns:
+            ``(X, Y, Z)`` uint8, for structure ``k``: ``3 k - 2`` inside the inner contour, ``3 k - 1`` on to
+            the edge of the mask, ``3 k`` on to the outer contour. A voxel belongs to the mask that holds it,
+            outside all masks to the structure that is nearer as a share of its margin: to see a contour run
+            across a neighbour, ask for one structure.
+
+        Raises:
+            SettingError: as :meth:`contours`, or if a value does not fit into one byte.
+        """
+        shown = tuple(only) or tuple(self._margins(words)) or (1,)
+        if max(shown) > _MOST_SHELLS:
+            raise SettingError(
+                f"a map of contours holds structures 1 to {_MOST_SHELLS}, got {max(shown)}. Ask for one of those."
+            )
+        volume = np.zeros(self.mask.shape, np.uint8)
+        nearest = np.full(self.mask.shape, np.inf, np.float32)
+        for value in shown:
+            _, outer = self.contours(value, words)
+            far = distance_to(self.mask == value, self.spacing) / max(
+                self._margins(words)[value].outer_mm, _TINY_MM
+            )
+            volume[outer & (far < nearest)] = 3 * value
+            nearest = np.where(outer, np.minimum(nearest, far), nearest)
+        for value in shown:
+            inner, _ = self.contours(value, words)
+            volume[self.mask == value] = 3 * value - 1
+            volume[inner] = 3 * value - 2
+        return volume
+
+    def _margins(self, words: ContourWords) -> Mapping[int, Margins]:
+        known = self._known_contours()
+        return {} if known is None else known.of(words)
+
+    def _known_contours(self) -> ContourMargins | None:
+        return self.assessment.contours if self.assessment and self.spacing is not None else None
+
     def flagged(
         self, name: str, rule: FlagRule, *, wrong: NDArray[np.float64] | None = None
     ) -> tuple[NDArray[np.uint8], float]:
@@ -228,6 +311,7 @@ class Prediction:
             "flags": [vars(f) for f in self.flags],
             "slices": [vars(s) for s in self.slices],
             **(_said(self.assessment) if self.assessment else {}),
+            **(_contours_said(known, self.spec) if (known := self._known_contours()) else {}),
             "steps": list(self.steps),
             "limits": f"{BLIND_SPOT} {RESEARCH_ONLY}",
         })  # fmt: skip
@@ -261,6 +345,25 @@ def _said(assessment: Assessment) -> dict[str, Any]:
             "statement": assessment.statement,
         },
         "out_of_distribution": None if unlike is None else vars(unlike),
+    }
+
+
+def _contours_said(margins: ContourMargins, spec: ModelSpec) -> dict[str, Any]:
+    """Margins by name of the structure, and what they mean in words."""
+    names = {label.value: label.name for label in spec.labels}
+    rule = margins.rule
+    return {
+        "contours": {
+            **vars(rule),
+            **{w: {names[v]: vars(m) for v, m in margins.of(w).items()} for w in CONTOUR_WORDS},
+            "statement": (
+                f"Of scans like the calibration scans, at most {100 * (1 - rule.coverage):.3g} % have an "
+                f"outer contour that holds less than {100 * rule.share:g} % of the true structure, and as many an "
+                f"inner contour of which less than {100 * rule.share:g} % belongs to it. `each`: this holds "
+                "for each contour by itself; `joint`: for all contours of the scan at once. On average over "
+                "calibration sets."
+            ),
+        }
     }
 
 

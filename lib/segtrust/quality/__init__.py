@@ -14,9 +14,7 @@ from segtrust.quality.assess import (
 )
 from segtrust.quality.conformal import bound_risk, conformal_bound, conformal_p_value, control_risk
 from segtrust.quality.contours import (
-    SHARES,
     ContourMargins,
-    ContourRule,
     Contours,
     Margins,
     NeededMargins,
@@ -32,10 +30,8 @@ from segtrust.quality.typical import TypicalScans, Unlikeness, fit_typical_scans
 
 __all__ = [
     "COVERAGE",
-    "SHARES",
     "Assessment",
     "ContourMargins",
-    "ContourRule",
     "Contours",
     "FineRule",
     "Line",

@@ -11,14 +11,13 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from segtrust.errors import ModelError, SettingError
+from segtrust.errors import ModelError
 from segtrust.quality.conformal import conformal_bound
 from segtrust.regions import distance_to
+from segtrust.settings import CONTOUR_SHARES, ContourRule, ContourWords
 
 __all__ = [
-    "SHARES",
     "ContourMargins",
-    "ContourRule",
     "Contours",
     "Margins",
     "NeededMargins",
@@ -27,40 +26,17 @@ __all__ = [
     "needed_margins",
 ]
 
-SHARES = (0.95, 0.99, 1.0)
-"""Shares of a structure that a contour may be asked to be right for."""
-
 _LEAST_SCALE_MM = 0.1
 _PER_MM = 1e4
 
 Mask = NDArray[np.bool_]
-Words = Literal["each", "joint"]
 Side = Literal["outer", "inner"]
 _SIDES: tuple[Side, Side] = ("outer", "inner")
 
 
 @dataclass(frozen=True)
-class ContourRule:
-    """How often a contour is right (``coverage`` of scans), and for how much of the structure (``share``).
-
-    Raises:
-        SettingError: for a coverage outside (0, 1), or a share that versions do not keep.
-    """
-
-    coverage: float = 0.9
-    share: float = 0.99
-
-    def __post_init__(self) -> None:
-        if not 0 < self.coverage < 1 or self.share not in SHARES:
-            raise SettingError(
-                "`contour_coverage` must lie between 0 and 1 and `contour_share` be one of "
-                f"{', '.join(map(str, SHARES))}, got {self.coverage} and {self.share}. Example: 0.9 and 0.99"
-            )
-
-
-@dataclass(frozen=True)
 class NeededMargins:
-    """Smallest margins, in mm, with which the contours of one scan are right for each of ``SHARES``."""
+    """Smallest margins in mm with which the contours of a scan are right for each of ``CONTOUR_SHARES``."""
 
     outer: tuple[float, ...]
     inner: tuple[float, ...]
@@ -113,14 +89,28 @@ def needed_margins(found: Mask, reference: Mask, spacing: Sequence[float]) -> Ne
     left = np.bincount(group)[::-1].cumsum()  # voxels at least so deep, deepest first
     false = np.bincount(group, weights=wrong)[::-1].cumsum()
     outer, inner = [], []
-    for share in SHARES:
+    for share in CONTOUR_SHARES:
         outer.append(_up(outside[math.ceil(share * len(outside) - 1e-9) - 1]) if len(outside) else 0.0)
         bad = false > (1 - share) * left + 1e-9
         inner.append(_up(levels[::-1][np.argmax(bad)]) if bad.any() else 0.0)
     return NeededMargins(tuple(outer), tuple(inner))
 
 
-def contour_masks(found: Mask, margins: "Margins", spacing: Sequence[float]) -> tuple[Mask, Mask]:
+@dataclass(frozen=True)
+class Margins:
+    """How far the contours of a structure lie from its mask; from so many subjects."""
+
+    outer_mm: float
+    inner_mm: float
+    subjects: int
+
+    def hold(self, needed: NeededMargins, share: float) -> tuple[bool, bool]:
+        """Whether the outer and the inner contour of a labelled scan are right for a share."""
+        at = CONTOUR_SHARES.index(share)
+        return needed.outer[at] <= self.outer_mm, needed.inner[at] <= self.inner_mm
+
+
+def contour_masks(found: Mask, margins: Margins, spacing: Sequence[float]) -> tuple[Mask, Mask]:
     """Voxels inside the inner and inside the outer contour of one structure.
 
     Args:
@@ -144,15 +134,6 @@ def contour_masks(found: Mask, margins: "Margins", spacing: Sequence[float]) -> 
 
 
 @dataclass(frozen=True)
-class Margins:
-    """How far the contours of a structure lie from its mask; from so many subjects."""
-
-    outer_mm: float
-    inner_mm: float
-    subjects: int
-
-
-@dataclass(frozen=True)
 class ContourMargins:
     """What is served: margins that hold for ``each`` contour by itself, or for all at once (``joint``).
 
@@ -163,9 +144,17 @@ class ContourMargins:
     each: Mapping[int, Margins]
     joint: Mapping[int, Margins]
 
-    def of(self, words: Words) -> Mapping[int, Margins]:
+    def of(self, words: ContourWords) -> Mapping[int, Margins]:
         """Margins by structure for one of the two words."""
         return self.joint if words == "joint" else self.each
+
+    def hold_at_once(self, needed: Mapping[int, NeededMargins | None]) -> bool:
+        """Whether all contours of a labelled scan are right with the joint margins; of what was found."""
+        return all(
+            all(margins.hold(own, self.rule.share))
+            for value, margins in self.joint.items()
+            if (own := needed.get(value)) is not None
+        )
 
 
 @dataclass(frozen=True)
@@ -192,7 +181,7 @@ class Contours:
             Mossina & Friedrich 2025 (each); the joint rank takes the construction of the jackknife-minmax
             (Barber et al. 2021), so that the scales cost no coverage (ours).
         """
-        at, alpha = SHARES.index(rule.share), 1 - rule.coverage
+        at, alpha = CONTOUR_SHARES.index(rule.share), 1 - rule.coverage
         each = {}
         for value, rows in self.needed.items():
             known = [row for row in rows if row is not None]
@@ -225,7 +214,7 @@ class Contours:
     def to_json(self) -> dict[str, Any]:
         """Plain numbers, without names of subjects."""
         return {
-            "shares": list(SHARES),
+            "shares": list(CONTOUR_SHARES),
             "structures": {
                 str(value): [None if row is None else row.to_json() for row in rows]
                 for value, rows in self.needed.items()
@@ -245,9 +234,9 @@ class Contours:
         Raises:
             ModelError: if it keeps other shares than this release reads, or the rows differ in number.
         """
-        if tuple(document.get("shares", ())) != SHARES:
+        if tuple(document.get("shares", ())) != CONTOUR_SHARES:
             raise ModelError(
-                f"contours must be kept for the shares {SHARES}, got {document.get('shares')}. "
+                f"contours must be kept for the shares {CONTOUR_SHARES}, got {document.get('shares')}. "
                 "Was the version made by another release of segtrust?"
             )
         needed = {
