@@ -23,7 +23,7 @@ from segtrust.quality import (
 )
 from segtrust.quality.assess import line_scores
 from segtrust.quality.typical import TypicalScans
-from segtrust.settings import CONTOUR_WORDS, ContourRule
+from segtrust.settings import ContourRule
 
 __all__ = ["judge_predictions", "quality_figures"]
 
@@ -61,11 +61,8 @@ def quality_figures(quality: Quality, cases: Sequence[QualityCase], spec: ModelS
     if quality.typical is not None:
         figures["unlike"] = _unlike(quality.typical, cases)
     if quality.contours is not None:
-        margins, names = quality.contours.margins(ContourRule()), {lb.value: lb.name for lb in spec.labels}
-        figures["contours"] = {
-            **vars(margins.rule),
-            **{w: {names[v]: vars(m) for v, m in margins.of(w).items()} for w in CONTOUR_WORDS},
-        }
+        names = {label.value: label.name for label in spec.labels}
+        figures["contours"] = quality.contours.margins(ContourRule()).to_json(names)
     return figures
 
 

@@ -24,18 +24,15 @@ from segtrust.quality import (
     StructureAssessment,
     UsualError,
     Verdict,
+    contour_map,
     contour_masks,
 )
 from segtrust.regions import BAND_MM, distance_to
 from segtrust.scores import ScanScores
-from segtrust.settings import CONTOUR_WORDS, EXCESS, MAP_NAMES, ContourWords
+from segtrust.settings import EXCESS, MAP_NAMES, ContourWords
 from segtrust.slices import SliceHint
 
 __all__ = ["BLIND_SPOT", "RESEARCH_ONLY", "Flag", "Prediction", "SliceHint", "StructureSummary"]
-
-_MOST_SHELLS = 85
-"""Structures whose three values fit into one byte."""
-_TINY_MM = 1e-6
 
 FloatMap = NDArray[np.float32]
 
@@ -218,14 +215,8 @@ class Prediction:
             SettingError: where the version knows no margin, the scan is unlike the calibration scans, or the
                 file does not say how large its voxels are.
         """
-        margins = self._margins(words).get(value)
-        if margins is None or self.spacing is None:
-            raise SettingError(
-                f"contours of structure {value} need a version with margins for it from enough subjects, a "
-                "scan like its calibration scans (p >= 0.05), and voxels of known size; version "
-                f"{self.version_id} of {self.spec.name!r} cannot give them for this scan. Ask for bands."
-            )
-        return contour_masks(self.mask == value, margins, self.spacing)
+        margins = self._margins(words, (value,))
+        return contour_masks(self.mask == value, margins[value], self.spacing or ())
 
     def contour_map(self, words: ContourWords = "each", only: Sequence[int] = ()) -> NDArray[np.uint8]:
         """Contours of the structures as one label map.
@@ -241,31 +232,20 @@ class Prediction:
             across a neighbour, ask for one structure.
 
         Raises:
-            SettingError: as :meth:`contours`, or if a value does not fit into one byte.
+            SettingError: as :meth:`contours`, or for more structures than fit into one byte.
         """
-        shown = tuple(only) or tuple(self._margins(words)) or (1,)
-        if max(shown) > _MOST_SHELLS:
-            raise SettingError(
-                f"a map of contours holds structures 1 to {_MOST_SHELLS}, got {max(shown)}. Ask for one of those."
-            )
-        volume = np.zeros(self.mask.shape, np.uint8)
-        nearest = np.full(self.mask.shape, np.inf, np.float32)
-        for value in shown:
-            _, outer = self.contours(value, words)
-            far = distance_to(self.mask == value, self.spacing) / max(
-                self._margins(words)[value].outer_mm, _TINY_MM
-            )
-            volume[outer & (far < nearest)] = 3 * value
-            nearest = np.where(outer, np.minimum(nearest, far), nearest)
-        for value in shown:
-            inner, _ = self.contours(value, words)
-            volume[self.mask == value] = 3 * value - 1
-            volume[inner] = 3 * value - 2
-        return volume
+        return contour_map(self.mask, self._margins(words, only), self.spacing or ())
 
-    def _margins(self, words: ContourWords) -> Mapping[int, Margins]:
+    def _margins(self, words: ContourWords, wanted: Sequence[int]) -> Mapping[int, Margins]:
         known = self._known_contours()
-        return {} if known is None else known.of(words)
+        found = {} if known is None else known.of(words)
+        if not found or not set(wanted) <= found.keys():
+            raise SettingError(
+                "contours need a version with margins from enough subjects, a scan like its calibration "
+                f"scans (p >= 0.05), and voxels of known size; version {self.version_id} of "
+                f"{self.spec.name!r} cannot give them for this scan. Ask for bands."
+            )
+        return {value: found[value] for value in wanted} if wanted else found
 
     def _known_contours(self) -> ContourMargins | None:
         return self.assessment.contours if self.assessment and self.spacing is not None else None
@@ -298,6 +278,7 @@ class Prediction:
         Returns:
             Plain strings, numbers, lists and dictionaries without NaN.
         """
+        contours, names = self._known_contours(), {label.value: label.name for label in self.spec.labels}
         document: dict[str, Any] = _plain({
             "model": self.spec.name,
             "version": self.version_id,
@@ -311,7 +292,7 @@ class Prediction:
             "flags": [vars(f) for f in self.flags],
             "slices": [vars(s) for s in self.slices],
             **(_said(self.assessment) if self.assessment else {}),
-            **(_contours_said(known, self.spec) if (known := self._known_contours()) else {}),
+            **({"contours": contours.to_json(names)} if contours else {}),
             "steps": list(self.steps),
             "limits": f"{BLIND_SPOT} {RESEARCH_ONLY}",
         })  # fmt: skip
@@ -345,25 +326,6 @@ def _said(assessment: Assessment) -> dict[str, Any]:
             "statement": assessment.statement,
         },
         "out_of_distribution": None if unlike is None else vars(unlike),
-    }
-
-
-def _contours_said(margins: ContourMargins, spec: ModelSpec) -> dict[str, Any]:
-    """Margins by name of the structure, and what they mean in words."""
-    names = {label.value: label.name for label in spec.labels}
-    rule = margins.rule
-    return {
-        "contours": {
-            **vars(rule),
-            **{w: {names[v]: vars(m) for v, m in margins.of(w).items()} for w in CONTOUR_WORDS},
-            "statement": (
-                f"Of scans like the calibration scans, at most {100 * (1 - rule.coverage):.3g} % have an "
-                f"outer contour that holds less than {100 * rule.share:g} % of the true structure, and as many an "
-                f"inner contour of which less than {100 * rule.share:g} % belongs to it. `each`: this holds "
-                "for each contour by itself; `joint`: for all contours of the scan at once. On average over "
-                "calibration sets."
-            ),
-        }
     }
 
 

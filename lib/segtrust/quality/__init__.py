@@ -13,17 +13,16 @@ from segtrust.quality.assess import (
     fine_limit,
 )
 from segtrust.quality.conformal import bound_risk, conformal_bound, conformal_p_value, control_risk
-from segtrust.quality.contours import (
-    ContourMargins,
-    Contours,
-    Margins,
-    NeededMargins,
-    contour_masks,
-    fit_contours,
-    needed_margins,
-)
+from segtrust.quality.contours import ContourMargins, Contours, fit_contours
 from segtrust.quality.excess import RimTotals, UsualError, border_distance, fit_usual_error
 from segtrust.quality.fit import QualityCase, StructureTruth, fit_quality
+from segtrust.quality.margins import (
+    Margins,
+    NeededMargins,
+    contour_map,
+    contour_masks,
+    needed_margins,
+)
 from segtrust.quality.mehrtash import SegmentEntropyLine, fit_segment_entropy, logit_dice
 from segtrust.quality.regression import Line, Regression, Rows, fit_regression
 from segtrust.quality.typical import TypicalScans, Unlikeness, fit_typical_scans, scan_features
@@ -53,6 +52,7 @@ __all__ = [
     "bound_risk",
     "conformal_bound",
     "conformal_p_value",
+    "contour_map",
     "contour_masks",
     "control_risk",
     "fine_limit",

@@ -1,136 +1,23 @@
-"""Margins around a mask: an inner contour inside the true structure, an outer one that holds it.
+"""Conformal contours: an inner one inside the true structure, and an outer one that holds it.
 
-Needed margins of calibration scans are measured in millimetres; a rank among them is what is served.
+Their margins are a rank among those that calibration scans needed.
 """
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from segtrust.errors import ModelError
 from segtrust.quality.conformal import conformal_bound
-from segtrust.regions import distance_to
-from segtrust.settings import CONTOUR_SHARES, ContourRule, ContourWords
+from segtrust.quality.margins import SIDES, Margins, NeededMargins, Side, rounded_up
+from segtrust.settings import CONTOUR_SHARES, CONTOUR_WORDS, ContourRule, ContourWords
 
-__all__ = [
-    "ContourMargins",
-    "Contours",
-    "Margins",
-    "NeededMargins",
-    "contour_masks",
-    "fit_contours",
-    "needed_margins",
-]
+__all__ = ["ContourMargins", "Contours", "fit_contours"]
 
 _LEAST_SCALE_MM = 0.1
-_PER_MM = 1e4
-
-Mask = NDArray[np.bool_]
-Side = Literal["outer", "inner"]
-_SIDES: tuple[Side, Side] = ("outer", "inner")
-
-
-@dataclass(frozen=True)
-class NeededMargins:
-    """Smallest margins in mm with which the contours of a scan are right for each of ``CONTOUR_SHARES``."""
-
-    outer: tuple[float, ...]
-    inner: tuple[float, ...]
-
-    def worse(self, other: "NeededMargins") -> "NeededMargins":
-        """The larger of each: a subject counts by its worst scan."""
-        return NeededMargins(
-            tuple(map(max, self.outer, other.outer)), tuple(map(max, self.inner, other.inner))
-        )
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain numbers; a margin that does not exist is null."""
-        return {side: [mm if math.isfinite(mm) else None for mm in getattr(self, side)] for side in _SIDES}
-
-    @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> Self:
-        """Read what :meth:`to_json` wrote."""
-        return cls(*(tuple(math.inf if mm is None else float(mm) for mm in document[s]) for s in _SIDES))
-
-
-def needed_margins(found: Mask, reference: Mask, spacing: Sequence[float]) -> NeededMargins | None:
-    """Measure how far the contours must lie from the mask to be right on a labelled scan.
-
-    Outer: the smallest dilation that holds a share of the reference's voxels. Inner: the smallest erosion
-    from which on a share of the voxels that are left belongs to the reference.
-
-    Args:
-        found: predicted voxels of one structure, ``(X, Y, Z)``.
-        reference: its true voxels.
-        spacing: millimetres per voxel.
-
-    Returns:
-        The margins, rounded up to 0.1 micrometre; ``None`` if nothing was predicted, since then there is no
-        contour. Where no voxel is true, the outer margin is 0 and the inner one leaves nothing.
-
-    Source:
-        Mossina & Friedrich 2025, "Conformal prediction for image segmentation using morphological prediction
-        sets"; distances instead of repeated dilations, the share and the inner contour by precision are ours.
-
-    Example:
-        >>> row = np.arange(6)
-        >>> needed_margins((row > 1) & (row < 5), row > 2, (2.0,)).outer
-        (2.0, 2.0, 2.0)
-    """
-    if not found.any():
-        return None
-    outside = np.sort(distance_to(found, spacing)[reference])
-    depth, wrong = distance_to(~found, spacing)[found], ~reference[found]
-    levels, group = np.unique(depth, return_inverse=True)
-    left = np.bincount(group)[::-1].cumsum()  # voxels at least so deep, deepest first
-    false = np.bincount(group, weights=wrong)[::-1].cumsum()
-    outer, inner = [], []
-    for share in CONTOUR_SHARES:
-        outer.append(_up(outside[math.ceil(share * len(outside) - 1e-9) - 1]) if len(outside) else 0.0)
-        bad = false > (1 - share) * left + 1e-9
-        inner.append(_up(levels[::-1][np.argmax(bad)]) if bad.any() else 0.0)
-    return NeededMargins(tuple(outer), tuple(inner))
-
-
-@dataclass(frozen=True)
-class Margins:
-    """How far the contours of a structure lie from its mask; from so many subjects."""
-
-    outer_mm: float
-    inner_mm: float
-    subjects: int
-
-    def hold(self, needed: NeededMargins, share: float) -> tuple[bool, bool]:
-        """Whether the outer and the inner contour of a labelled scan are right for a share."""
-        at = CONTOUR_SHARES.index(share)
-        return needed.outer[at] <= self.outer_mm, needed.inner[at] <= self.inner_mm
-
-
-def contour_masks(found: Mask, margins: Margins, spacing: Sequence[float]) -> tuple[Mask, Mask]:
-    """Voxels inside the inner and inside the outer contour of one structure.
-
-    Args:
-        found: predicted voxels, ``(X, Y, Z)``.
-        margins: how far the contours lie from the mask.
-        spacing: millimetres per voxel.
-
-    Returns:
-        Eroded and dilated mask, boolean; the first may be empty where a structure is thin.
-
-    Source:
-        Mossina & Friedrich 2025; a voxel lies in the erosion if it is farther from every other voxel than the
-        margin.
-
-    Example:
-        >>> inner, outer = contour_masks(np.arange(6) > 2, Margins(1.0, 1.0, 26), (1.0,))
-        >>> inner.sum(), outer.sum()
-        (2, 4)
-    """
-    return distance_to(~found, spacing) > margins.inner_mm, distance_to(found, spacing) <= margins.outer_mm
 
 
 @dataclass(frozen=True)
@@ -155,6 +42,20 @@ class ContourMargins:
             for value, margins in self.joint.items()
             if (own := needed.get(value)) is not None
         )
+
+    def to_json(self, names: Mapping[int, str]) -> dict[str, Any]:
+        """What a reader is told: margins by name of the structure, and what they mean in words."""
+        share, wrong = f"{100 * self.rule.share:g} %", 100 * (1 - self.rule.coverage)
+        return {
+            **vars(self.rule),
+            **{w: {names[v]: vars(m) for v, m in self.of(w).items()} for w in CONTOUR_WORDS},
+            "statement": (
+                f"Of scans like the calibration scans, at most {wrong:.3g} % have an outer contour with less "
+                f"than {share} of the true structure in it; and no more an inner contour of which less than "
+                f"{share} belongs to it. `each`: this holds for each contour by itself; `joint`: so few scans "
+                "have any wrong contour at all. On average over calibration sets."
+            ),
+        }
 
 
 @dataclass(frozen=True)
@@ -185,7 +86,7 @@ class Contours:
         each = {}
         for value, rows in self.needed.items():
             known = [row for row in rows if row is not None]
-            outer, inner = (conformal_bound([getattr(row, s)[at] for row in known], alpha) for s in _SIDES)
+            outer, inner = (conformal_bound([getattr(row, s)[at] for row in known], alpha) for s in SIDES)
             if math.isfinite(outer) and math.isfinite(inner):
                 each[value] = Margins(outer, inner, len(known))
         return ContourMargins(rule, each, self._joint(at, alpha))
@@ -195,7 +96,7 @@ class Contours:
         worst = [0.0] * len(next(iter(self.needed.values()), ()))
         seen = [False] * len(worst)
         for value, rows in self.needed.items():
-            for side in _SIDES:
+            for side in SIDES:
                 mm = [math.nan if row is None else getattr(row, side)[at] for row in rows]
                 scales[value, side] = _means_without(mm)
                 for i, (needed, scale) in enumerate(zip(mm, scales[value, side], strict=True)):
@@ -206,7 +107,11 @@ class Contours:
         if not math.isfinite(factor):
             return {}
         return {
-            value: Margins(*(_up(factor * max(scales[value, side])) for side in _SIDES), subjects=len(known))
+            value: Margins(
+                rounded_up(factor * max(scales[value, "outer"])),
+                rounded_up(factor * max(scales[value, "inner"])),
+                len(known),
+            )
             for value, rows in self.needed.items()
             if any(row is not None for row in rows)
         }
@@ -284,8 +189,3 @@ def _means_without(mm: Sequence[float]) -> list[float]:
     sums = total - np.where(finite, values, 0.0)
     means = np.divide(sums, others, out=np.zeros_like(values), where=others > 0)
     return [float(mean) for mean in np.maximum(means, _LEAST_SCALE_MM)]
-
-
-def _up(mm: float) -> float:
-    """Rounded up, so that a margin never loses a voxel to rounding."""
-    return math.ceil(float(mm) * _PER_MM) / _PER_MM if math.isfinite(mm) else math.inf
