@@ -29,6 +29,7 @@ from segtrust.evaluate.quality import quality_case
 from segtrust.evaluate.ranking import ranking_table
 from segtrust.evaluate.records import RecordSet, record_from_json, record_to_json, software_versions
 from segtrust.evaluate.shifts import SHIFT_SUITE, corrupt, shift_seed
+from segtrust.evaluate.targets import check_targets
 from segtrust.inference.predictor import Predictor
 from segtrust.inference.scan import Scan, fingerprint
 from segtrust.metrics.bootstrap import finite_or_none
@@ -150,6 +151,7 @@ class TrustBenchmark:
         *,
         role: str,
         command: str,
+        targets: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
         """Figures of a run.
 
@@ -158,11 +160,13 @@ class TrustBenchmark:
             shifted: records of each shift.
             role: role of the scans in the splits.
             command: how to do this again.
+            targets: of the quality part (``benchmarks/targets.json``); not judged unless given.
 
         Returns:
             JSON: the calibrator comparison (cross-fitted on ``val``, and as a card on the scans of ``role``),
             the ranking on clean scans and on every shift by itself, plain figures of every shift
-            and its share of missed voxels.
+            and its share of missed voxels; ``quality``: its targets, see
+            :func:`segtrust.evaluate.targets.check_targets`.
         """
         structures = [label.name for label in self.version.spec.labels]
         card = make_card(clean, structures, main=_SERVED)
@@ -182,7 +186,20 @@ class TrustBenchmark:
                 "shifts": {str(c): ranking_table(records, _SERVED) for c, records in shifted.items()},
             },
             "shifts": {str(c): _plain_figures(records) for c, records in shifted.items()},
+            **self._quality(targets, clean, shifted),
         }
+
+    def _quality(
+        self,
+        targets: Mapping[str, Any] | None,
+        clean: Sequence[CaseRecord],
+        shifted: Mapping[Condition, Sequence[CaseRecord]],
+    ) -> dict[str, Any]:
+        quality = self.predictor.quality
+        if targets is None or quality is None:
+            return {}
+        names = {str(condition): records for condition, records in shifted.items()}
+        return {"quality": check_targets(targets, quality, self.version.spec, clean, names, system=_SERVED)}
 
     def _origin(self, command: str) -> dict[str, Any]:
         return {

@@ -52,8 +52,8 @@ class ContourMargins:
             "statement": (
                 f"Of scans like the calibration scans, at most {wrong:.3g} % have an outer contour with less "
                 f"than {share} of the true structure in it; and no more an inner contour of which less than "
-                f"{share} belongs to it. `each`: this holds for each contour by itself; `joint`: so few scans "
-                "have any wrong contour at all. On average over calibration sets."
+                f"{share} belongs to it. `each`: this holds for each contour by itself; `joint`: so few "
+                "scans have any wrong contour at all. On average over calibration sets."
             ),
         }
 
