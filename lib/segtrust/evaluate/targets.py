@@ -45,9 +45,9 @@ def check_targets(
 
     Returns:
         ``targets``: entries with ``group``, ``words``, ``n`` in words, ``value``, ``low`` and ``high``
-        (limits; ``None`` for none), ``interval`` (95 % bootstrap over subjects, where there is one), ``met``, ``by``
-        (how far off, 0 if met). ``shifts``: for each condition mean Dice, correlation of predicted and true
-        quality, AUROC of the p-value. ``judged``: counts on all clean scans and on one of each subject.
+        (limits; ``None`` for none), ``interval`` (95 % bootstrap over subjects, where there is one), ``met``,
+        ``by`` (how far off, 0 if met). ``shifts``: for each condition mean Dice, correlation of predicted and
+        true quality, AUROC of the p-value. ``judged``: counts on all clean scans and on one of each subject.
 
     Source:
         ours; Vovk 2012 for the distribution of coverage.
