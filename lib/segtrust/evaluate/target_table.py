@@ -30,12 +30,12 @@ _TRIED = {
   and pairwise Dice as score of the line, chosen anew without each subject. Good scans differ too little for
   any of them to tell one from another ([measured](../explanation/quality.md)).""",
     "errors": "See [error flags](../explanation/error-flags.md).",
-    "quality under shift": """Tried: five scores, worsened copies of each calibration scan for the slope, logit
-  instead of Dice, a robust line. Most weak shifts leave Dice where it was, and there nothing is to be told;
-  where scans fail, the prediction follows (table below).""",
-    "quality, clean": """Tried: seven scores, regions of 2 to 10 mm, sums instead of means, one to ten members,
-  three losses ([decision 0005](../decisions/0005-chosen-inside-train.md), [ranking](ranking.md)). Scans of a
-  well trained model differ little in Dice.""",
+    "quality under shift": """Tried: five scores, worsened copies of each calibration scan for the slope,
+  logit instead of Dice, a robust line. Most weak shifts leave Dice where it was, and
+  there nothing is to be told; where scans fail, the prediction follows (table below).""",
+    "quality, clean": """Tried: seven scores, regions of 2 to 10 mm, sums instead of means, one to ten
+  members, three losses ([decision 0005](../decisions/0005-chosen-inside-train.md), [ranking](ranking.md)).
+  Scans of a well trained model differ little in Dice.""",
     "out of distribution": """Tried: detectors of histogram, sharpness and ensemble, alone and together. The
   p-value cannot fall below 1 / (people + 1).""",
     "contours": "Margins are distances between voxels and come in steps.",
