@@ -62,7 +62,7 @@ def test_all_models_are_meant_by_all_and_by_nothing(text):
 
 def test_an_unknown_setting_is_named_with_the_known_ones():
     with pytest.raises(
-        SettingError, match=r"unknown setting 'devise'. Known: auto_score, band_edges, cache_scans, contour_coverage"
+        SettingError, match=r"unknown setting 'devise'. Known: auto_score, band_edges, cache_scans, contour"
     ):
         AppSettings.from_conf({"devise": "cpu"})
 
