@@ -19,6 +19,8 @@ __all__ = [
     "Side",
     "contour_map",
     "contour_masks",
+    "least_inner",
+    "least_outer",
     "needed_margins",
     "rounded_up",
 ]
@@ -27,6 +29,7 @@ Mask = NDArray[np.bool_]
 Side = Literal["outer", "inner"]
 SIDES: tuple[Side, Side] = ("outer", "inner")
 
+_ROUNDING = 1e-9
 _TINY_MM = 1e-6
 _PER_MM = 1e4
 _MOST_STRUCTURES = 85
@@ -81,17 +84,56 @@ def needed_margins(found: Mask, reference: Mask, spacing: Sequence[float]) -> Ne
     """
     if not found.any():
         return None
-    outside = np.sort(distance_to(found, spacing)[reference])
-    depth, wrong = distance_to(~found, spacing)[found], ~reference[found]
-    levels, group = np.unique(depth, return_inverse=True)
+    far, deep = distance_to(found, spacing)[reference], distance_to(~found, spacing)[found]
+    true = reference[found]
+    return NeededMargins(
+        tuple(rounded_up(least_outer(far, share)) for share in CONTOUR_SHARES),
+        tuple(rounded_up(least_inner(deep, true, share)) for share in CONTOUR_SHARES),
+    )
+
+
+def least_outer(far: NDArray[np.floating[Any]], share: float) -> float:
+    """Smallest reach within which a share of the true voxels lies.
+
+    Args:
+        far: of each true voxel how far outside it lies, in any unit.
+        share: of them, in (0, 1].
+
+    Returns:
+        In the same unit; 0 without true voxels.
+
+    Source:
+        :func:`needed_margins`.
+
+    Example:
+        >>> least_outer(np.arange(10.0), 0.9)
+        8.0
+    """
+    return float(np.sort(far)[math.ceil(share * len(far) - _ROUNDING) - 1]) if len(far) else 0.0
+
+
+def least_inner(deep: NDArray[np.floating[Any]], true: Mask, share: float) -> float:
+    """Smallest depth beyond which, and beyond any larger one, a share of the voxels is true.
+
+    Args:
+        deep: of each voxel how deep inside it lies, in any unit, at least 0.
+        true: whether it is true.
+        share: of those that are left, in (0, 1].
+
+    Returns:
+        In the same unit; 0 if all voxels are true enough.
+
+    Source:
+        :func:`needed_margins`.
+
+    Example:
+        >>> least_inner(np.array([1.0, 2.0, 3.0]), np.array([False, False, True]), 1.0)
+        2.0
+    """
+    levels, group = np.unique(deep, return_inverse=True)
     left = np.bincount(group)[::-1].cumsum()  # voxels at least so deep, deepest first
-    false = np.bincount(group, weights=wrong)[::-1].cumsum()
-    outer, inner = [], []
-    for share in CONTOUR_SHARES:
-        outer.append(rounded_up(outside[math.ceil(share * len(outside) - 1e-9) - 1]) if len(outside) else 0.0)
-        bad = false > (1 - share) * left + 1e-9
-        inner.append(rounded_up(levels[::-1][np.argmax(bad)]) if bad.any() else 0.0)
-    return NeededMargins(tuple(outer), tuple(inner))
+    bad = np.bincount(group, weights=~true)[::-1].cumsum() > (1 - share) * left + _ROUNDING
+    return float(levels[::-1][np.argmax(bad)]) if bad.any() else 0.0
 
 
 @dataclass(frozen=True)
