@@ -2,11 +2,11 @@
 
     python benchmarks/run_contours.py
 
-By distance: margins in millimetres, as they are served. By probability: voxels whose calibrated chance of the
-structure is at least a threshold. Both calibrated to the coverage and share of targets.json on the subjects of
-four folds, judged on the fifth. Fixed before the run: the way with the smaller volume between inner and outer
-contour is the better one; distances are served unless that saves more than a tenth of the volume, since a
-margin in millimetres can be checked by eye. Writes <out>/hippocampus-contours.json.
+By distance: margins in millimetres, as they are served. By probability: voxels whose calibrated chance of
+the structure is at least a threshold. Both calibrated to the coverage and share of targets.json on the
+subjects of four folds, judged on the fifth. Fixed before the run: the way with the smaller volume between
+inner and outer contour is the better one; distances are served unless that saves more than a tenth of the
+volume, since a margin in millimetres can be checked by eye. Writes <out>/hippocampus-contours.json.
 """
 
 import json

@@ -75,7 +75,7 @@ def needed_margins(found: Mask, reference: Mask, spacing: Sequence[float]) -> Ne
 
     Source:
         Mossina & Friedrich 2025, "Conformal prediction for image segmentation using morphological prediction
-        sets"; distances instead of repeated dilations, the share and the inner contour by precision are ours.
+        sets"; distances instead of repeated dilations, and the inner contour by precision, are ours.
 
     Example:
         >>> row = np.arange(6)
