@@ -291,7 +291,11 @@ def main() -> int:
         (README, readme(card)),
         (PAGE, page(card)),
         (TRUST_PAGE, trust_page(result)),
-        (TARGET_PAGE, target_page("hippocampus", result, RESULT.name)),
+        *(
+            [(TARGET_PAGE, target_page("hippocampus", result, RESULT.name))]
+            if "quality" in result  # a version without that part has no targets
+            else []
+        ),
         (EXPERIMENT_PAGE, experiment_page()),
     ):
         if path.is_file() and path.read_text(encoding="utf-8") == text:
