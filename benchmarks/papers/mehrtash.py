@@ -27,7 +27,7 @@ from segtrust.evaluate.arm_figures import entropy_correlations, relative_cut, sy
 from segtrust.evaluate.arms import Arm
 from segtrust.evaluate.cases import CaseRecord
 from segtrust.evaluate.crossfit import CALIBRATOR, system_name
-from segtrust.evaluate.experiments import Cell, Experiment, Folds, read_experiments
+from segtrust.evaluate.experiments import Experiment, Folds, read_experiments
 from segtrust.evaluate.protocol import Protocol, check_data
 from segtrust.evaluate.records import software_versions
 from segtrust.inference.scan import read_labels
@@ -46,12 +46,29 @@ def say(line: str) -> None:
     print(line, flush=True)
 
 
-def fold_members(cell: Cell, experiment: Experiment, folds: Folds, count: int, runs: Path) -> dict[str, Any]:
-    """Fold -> weights of so many members that never saw it; trains those that are not there."""
-    return {
-        str(fold): tuple(train_members(cell.runs(folds, fold, count), runs / "members", say=say))
-        for fold in experiment.folds
-    }
+def fold_members(
+    experiment: Experiment, folds: Folds, runs: Path, *, count: int | None = None, cells: Sequence[str] = ()
+) -> dict[str, dict[str, tuple[Path, ...]]]:
+    """Members that never saw a fold; trains those that are not there.
+
+    Args:
+        experiment: names cells, folds and members.
+        folds: of the protocol.
+        runs: folder with members.
+        count: members per fold; all of the experiment unless given.
+        cells: names of the cells that are wanted; all unless given.
+
+    Returns:
+        Cell -> fold -> weights.
+    """
+    number = count or experiment.members
+    chosen = [cell for cell in experiment.cells if not cells or cell.name in cells]
+    todo = [(c, f, run) for f in experiment.folds for c in chosen for run in c.runs(folds, f, number)]
+    weights = train_members([run for _, _, run in todo], runs / "members", say=say)
+    found: dict[str, dict[str, tuple[Path, ...]]] = {cell.name: {} for cell in chosen}
+    for (cell, fold, _), path in zip(todo, weights, strict=True):
+        found[cell.name][str(fold)] = (*found[cell.name].get(str(fold), ()), path)
+    return found
 
 
 def fold_scans(folds: Folds, numbers: Sequence[int]) -> list[GroupedScan]:
@@ -116,18 +133,18 @@ def hippocampus(args: argparse.Namespace, plan: dict[str, Any]) -> dict[str, Any
     facts = read_experiments(BENCHMARKS / "experiments.json")[part["experiment"]]
     extra = read_experiments(HERE / "extra_members.json")[part["dropout"]["experiment"]]
     scans, fitted_on = fold_scans(folds, facts.folds), other_folds(facts.folds)
-    members = {c.name: fold_members(c, facts, folds, sizes[-1], args.runs) for c in facts.cells}
+    members = fold_members(facts, folds, args.runs)
     spec = {c.name: c.spec for c in facts.cells}
     arms = [Arm(name=n, spec=spec[n], members=m, sizes=sizes) for n, m in members.items()]
-    dropped = []
+    dropped: list[Arm] = []
+    passes = (part["dropout"]["passes"],)
+    weights = fold_members(extra, folds, args.runs, cells=args.dropout) if args.dropout else {}
     for cell in extra.cells:
-        if cell.name in args.dropout:
-            like = f"{cell.name}, batch"
-            dropped.append(replace(next(a for a in arms if a.name == like), sizes=(1, 5)))
-            weights = fold_members(cell, extra, folds, 1, args.runs)
-            passes = (part["dropout"]["passes"],)
-            name = f"{cell.name}, dropout"
-            dropped.append(Arm(name=name, spec=cell.spec, members=weights, kind="dropout", sizes=passes))
+        if cell.name in weights:
+            like = next(arm for arm in arms if arm.name == f"{cell.name}, batch")
+            name, own = f"{cell.name}, dropout", weights[cell.name]
+            dropped.append(replace(like, sizes=(1, 5)))
+            dropped.append(Arm(name=name, spec=cell.spec, members=own, kind="dropout", sizes=passes))
     found = {"protocol": protocol.hash, "box": box_share([s.files for s in scans])}
     for name, several in (("ensembles", arms), ("dropout", dropped)):
         if several:
@@ -172,7 +189,7 @@ def shifts(args: argparse.Namespace, plan: dict[str, Any]) -> dict[str, Any]:
     folds, part = Folds.read(args.data, protocol), plan["shifts"]
     facts = read_experiments(BENCHMARKS / "experiments.json")[plan["hippocampus"]["experiment"]]
     cell = next(c for c in facts.cells if c.name == part["cell"])
-    members = fold_members(cell, facts, folds, part["members"], args.runs)
+    members = fold_members(facts, folds, args.runs, count=part["members"], cells=[cell.name])[cell.name]
     measured = Shifts(cell.spec, folds, members, protocol.shift_seed, args.runs / "mehrtash-shifts", say)
     return {
         "protocol": protocol.hash,

@@ -127,7 +127,7 @@ class ArmComparison:
     def _judge(
         self, scan: GroupedScan, calibrators: Mapping[str, Mapping[tuple[str, int, str], Calibrator]]
     ) -> CaseRecord:
-        labels, spacing, prepared = self._open(scan)
+        labels, spacing, prepared = self.opened(scan)
         systems: dict[str, tuple[Tensor, Calibrator | None]] = {}
         entropies: dict[str, float | None] = {}
         for arm in self.arms:
@@ -147,7 +147,8 @@ class ArmComparison:
         )
         return replace(record, methods=entropies)
 
-    def _open(self, scan: GroupedScan) -> tuple[Tensor, tuple[float, float, float] | None, PreparedScan]:
+    def opened(self, scan: GroupedScan) -> tuple[Tensor, tuple[float, float, float] | None, PreparedScan]:
+        """Labels, voxel size and prepared image of a scan; all arms share orientation and intensity."""
         spec = self.arms[0].spec
         read, labels = read_pair(scan.files, spec)
         return labels, read.spacing, prepare(read, spec)
@@ -169,7 +170,7 @@ class ArmComparison:
 
     def _draw(self, arm: Arm, group: str) -> Iterator[dict[int, CalibrationVoxels]]:
         for index, scan in enumerate(s for s in self.scans if s.group == group):
-            labels, spacing, prepared = self._open(scan)
+            labels, spacing, prepared = self.opened(scan)
             valid = torch.from_numpy(prepared.valid)
             kept = np.random.default_rng(index).random(valid.numel()) < _SHARE
             drawn = {}
