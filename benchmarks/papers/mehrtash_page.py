@@ -100,8 +100,8 @@ def hippocampus(found: Found) -> list[str]:
     part = found["ensembles"]
     lines = [
         "## Hippocampus: losses, normalisation, members\n",
-        f"n = {part['scans']} scans of {part['subjects']} subjects, three folds of *train*, ten members each that",
-        "never saw their fold (experiment `facts`: four epochs). `M = 1` is the first member of each fold.",
+        f"n = {part['scans']} scans of {part['subjects']} subjects, three folds of *train*, ten members",
+        "each that never saw their fold (experiment `facts`: four epochs). `M = 1` is the first member of each fold.",
         f"`{found['command']}`.\n",
         *raw_table(part["systems"]),
         "### NLL that more members cut, raw\n",
