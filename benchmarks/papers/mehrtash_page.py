@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tables import interval, percent, table
+from tables import interval, paragraph, percent, table
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -100,24 +100,31 @@ def hippocampus(found: Found) -> list[str]:
     part = found["ensembles"]
     lines = [
         "## Hippocampus: losses, normalisation, members\n",
-        f"n = {part['scans']} scans of {part['subjects']} subjects, three folds of *train*, ten members",
-        "each that never saw their fold (experiment `facts`: four epochs). `M = 1` is the first member of each fold.",
-        f"`{found['command']}`.\n",
+        paragraph(
+            f"n = {part['scans']} scans of {part['subjects']} subjects, three folds of *train*, ten members",
+            "each that never saw their fold (experiment `facts`: four epochs). `1` is the first member of",
+            f"each fold. `{found['command']}`.",
+        ),
         *raw_table(part["systems"]),
         "### NLL that more members cut, raw\n",
         f"Paper, five members trained with Dice: {PAPER_CUT}.\n",
         *cut_table(part["cuts"]),
         *paper_table(),
         "### Regions and the distance temperature\n",
-        "T(d) is fitted to the other folds. The band is within 5 mm of the union of all predictions of a scan, and",
-        "`dice, instance` predicts so much after four epochs that it holds much of the crop.\n",
+        paragraph(
+            "T(d) is fitted to the other folds. The band is within 5 mm of the union of all predictions of a",
+            "scan, and `dice, instance` predicts so much after four epochs that it holds much of the crop.",
+        ),
         *region_table(part["systems"]),
         "## MC dropout, hippocampus\n",
     ]
     if "dropout" in found:
         lines += [
-            "Ten passes (paper: fifty) of one member trained with dropout 0.1, beside one and five members without,",
-            "on the same scans.\n",
+            paragraph(
+                "Ten passes (paper: fifty) of one member trained with dropout 0.1, beside one",
+                "and five members",
+                "without, on the same scans.",
+            ),
             *raw_table(found["dropout"]["systems"], "samples"),
             *region_table(found["dropout"]["systems"]),
         ]
@@ -132,9 +139,13 @@ def heart(found: Found) -> list[str]:
     part, patients = found["ensembles"], found["patients"]
     return [
         "## Heart\n",
-        f"ACDC, {patients['train']} patients to train, {patients['val']} to calibrate, {patients['test']} to test",
-        f"(n = {part['scans']} volumes), opened once. Voxel sizes are nominal: band and box are 5 and 10 *voxels* of",
-        f"the resampled middle of the slices. {found['budget']['epochs']} epochs. `{found['command']}`.\n",
+        paragraph(
+            f"ACDC, {patients['train']} patients to train, {patients['val']} to calibrate,",
+            f"{patients['test']} to test (n = {part['scans']} volumes), opened once. Voxel sizes",
+            "are nominal:",
+            "band and box are 5 and 10 *voxels* of the resampled middle of the slices.",
+            f"{found['budget']['epochs']} epochs, batch normalisation. `{found['command']}`.",
+        ),
         *raw_table(part["systems"]),
         "Dice of right ventricle, myocardium and left ventricle: "
         + "; ".join(
@@ -181,12 +192,16 @@ def shifts(found: Found) -> list[str]:
     clean = found["clean"]
     return [
         "## Under shift: quality and unlike scans\n",
-        f"`{found['cell']}`, {found['members']} members, the first scan of each of {found['subjects']} held-out subjects.",
-        f"Clean: Dice {clean['dice']:.3f}, correlation {interval(clean['correlation'], 2)}. All shifted scans of the",
-        f"table together: {interval(found['shifted_pooled'], 2)}. Right of it the AUROC of each detector, shifted",
-        "scans against the clean ones of the same fold; `segment entropy` is the paper's detector, `combined` the",
-        "p-value that a version of a model serves, fitted to clean scans of the other folds.",
-        f"`{found['command']}`.\n",
+        paragraph(
+            f"`{found['cell']}`, {found['members']} members, the first scan of each of {found['subjects']}",
+            f"held-out subjects. Clean: Dice {clean['dice']:.3f}, correlation",
+            f"{interval(clean['correlation'], 2)}. All shifted scans of the table together:",
+            f"{interval(found['shifted_pooled'], 2)}. Right of it the AUROC of each detector, shifted scans",
+            "against the clean ones of the same fold; `segment entropy` is the paper's",
+            "detector, `combined` the",
+            "p-value that a version of a model serves, fitted to clean scans of the other folds.",
+            f"`{found['command']}`.",
+        ),
         *table(("shift-strength", "Dice", "correlation", *detectors), rows),
     ]
 
@@ -197,12 +212,18 @@ def page(results: Found) -> str:
     missing = [name for name in PARTS if name not in results]
     lines = [
         "# Mehrtash et al. 2020, measured again\n",
-        "Made by `python benchmarks/papers/mehrtash_page.py` from `benchmarks/results/mehrtash-*.json`, which",
-        "`python benchmarks/papers/mehrtash.py` wrote; settings fixed before in `benchmarks/papers/mehrtash.json`.",
-        "In brackets: 95 % bootstrap over subjects. What differs from the paper: small networks and minutes of",
-        "training; crops around the structure, so that NLL, Brier and ECE are taken over the whole crop instead of",
-        f"the reference's box with a margin (share of the crop within 10 voxels of that box: {'; '.join(any_box)});",
-        "ECE of the top label with 15 bins; Brier summed over classes (0 to 2).\n",
+        paragraph(
+            "Made by `python benchmarks/papers/mehrtash_page.py` from `benchmarks/results/mehrtash-*.json`,",
+            "which `python benchmarks/papers/mehrtash.py` wrote; settings fixed before in",
+            "`benchmarks/papers/mehrtash.json`. In brackets: 95 % bootstrap over subjects. What differs from",
+            "the paper: small networks and minutes of training; crops around the structure, so",
+            "that NLL, Brier",
+            "and ECE are taken over the whole crop instead of the reference's box with a margin",
+            "(share of the",
+            f"crop within 10 voxels of that box: {'; '.join(any_box)}); ECE of the top label",
+            "with 15 bins; Brier",
+            "summed over classes (0 to 2).",
+        ),
     ]
     if missing:
         lines.append(f"Not run: {', '.join(missing)}.\n")

@@ -172,7 +172,8 @@ def correlation_within(rows: Sequence[Row]) -> dict[str, Any]:
     def figure(drawn: Sequence[int]) -> float:
         picked = np.asarray(drawn)
         parts = [picked[folds[picked] == fold] for fold in np.unique(folds)]
-        return float(np.mean([np.corrcoef(x[p], y[p])[0, 1] for p in parts if len(set(p.tolist())) > 2]))
+        found = [np.corrcoef(x[p], y[p])[0, 1] for p in parts if len(set(p.tolist())) > 2]
+        return float(np.mean(found)) if found else float("nan")
 
     return {**cluster_bootstrap([r["subject"] for r in known], figure).to_json(), "scans": len(known)}
 

@@ -1,9 +1,10 @@
 """Figures of a result file as cells of a table in Markdown."""
 
+import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-__all__ = ["interval", "percent", "row", "table"]
+__all__ = ["interval", "paragraph", "percent", "row", "table"]
 
 Found = dict[str, Any]
 
@@ -16,6 +17,12 @@ def row(cells: Iterable[str]) -> str:
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     """Lines of a table, and an empty one behind it."""
     return [row(head), f"|{'---|' * len(head)}", *map(row, rows), ""]
+
+
+def paragraph(*parts: str) -> str:
+    """Lines of at most 110 signs, and an empty one behind them."""
+    text = textwrap.fill(" ".join(parts), 110, break_long_words=False, break_on_hyphens=False)
+    return text + "\n"
 
 
 def interval(found: Found | None, digits: int = 3, *, sign: bool = False) -> str:
