@@ -195,11 +195,11 @@ def test_a_cell_may_change_the_head():
 def test_figures_of_a_system_are_those_of_its_totals(judged):
     records = [j.record for j in judged]
     name = system_name("ce", 2)
-    found = system_figures(records, name, ("outside",))
-    assert set(found) == {"dice", "nll_outside", "brier_outside", "ece_outside", "error_auroc_band"}
-    voxels = sum(r.totals[name]["outside"].n for r in records)
-    want = sum(r.totals[name]["outside"].brier for r in records) / voxels
-    assert found["brier_outside"](range(len(records))) == pytest.approx(want)
+    found = system_figures(records, name, ("volume",))
+    assert set(found) == {"dice", "nll_volume", "brier_volume", "ece_volume", "error_auroc_band"}
+    voxels = sum(r.totals[name]["volume"].n for r in records)
+    want = sum(r.totals[name]["volume"].brier for r in records) / voxels
+    assert found["brier_volume"](range(len(records))) == pytest.approx(want)
 
 
 def test_the_volume_is_the_band_and_what_is_outside(judged):

@@ -1,6 +1,7 @@
 """What a comparison of arms found: figures with intervals, what a size cuts, differences after Holm."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -94,10 +95,10 @@ def entropy_correlations(
     subjects, group_of = [r.subject for r in records], np.array(groups)
     return {
         name: {
-            **cluster_bootstrap(subjects, lambda drawn, xy=xy: _within(*xy, group_of, drawn)).to_json(),
-            "scans": int((np.isfinite(xy[0]) & np.isfinite(xy[1])).sum()),
+            **cluster_bootstrap(subjects, partial(_within, x, y, group_of)).to_json(),
+            "scans": int((np.isfinite(x) & np.isfinite(y)).sum()),
         }
-        for name, xy in found.items()
+        for name, (x, y) in found.items()
     }
 
 
