@@ -32,7 +32,8 @@ from segtrust.training.loop import train_member
 
 HERE = Path(__file__).parent
 PLAN = HERE / "methods_table.json"
-FIGURES = ("nll_band", "dice", "ece_band")
+SHOWN = ("dice", "nll_band", "nll_outside", "nll_volume", "brier_band", "ece_band", "ece_volume")
+COMPARED = ("nll_band", "dice")
 
 
 def arms_of(plan: dict[str, Any], folds: Folds, runs: Path, dropout: Sequence[str]) -> dict[str, Arm]:
@@ -132,6 +133,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         tuple(plan["calibrators"]),
         args.runs / "arms",
         say,
+        share=1 / 16,
     )
     records = fit.records()
     loss, source, kind = plan["base"]
@@ -146,8 +148,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "subjects": len({r.subject for r in records}),
         "base": base,
         "sizes": sizes,
-        "systems": system_intervals(records, fit.systems()),
-        "differences": corrected_differences(records, fit.systems(), base, FIGURES),
+        "systems": system_intervals(records, fit.systems(), SHOWN),
+        "differences": corrected_differences(records, fit.systems(), base, COMPARED),
         "cost": cost(plan, arms, fit, folds),
     }
 

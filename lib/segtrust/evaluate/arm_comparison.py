@@ -26,7 +26,6 @@ __all__ = ["ArmComparison", "GroupedScan", "segment_entropy_name"]
 
 Say = Callable[[str], None]
 _SCHEMA = 1
-_SHARE = 1 / 8
 
 
 @dataclass(frozen=True)
@@ -53,6 +52,7 @@ class ArmComparison:
         kinds: of calibrators, see :data:`segtrust.calibrators.CANDIDATES`.
         cache: folder for means, calibrators and records.
         say: called with one plain line per step.
+        share: of the voxels that a release would fit to, dozens of scans make up for the rest.
     """
 
     arms: Sequence[Arm]
@@ -61,6 +61,7 @@ class ArmComparison:
     kinds: tuple[str, ...]
     cache: Path
     say: Say = lambda _line: None
+    share: float = 1 / 8
 
     def calibrators(self, arm: Arm) -> dict[tuple[str, int, str], Calibrator]:
         """Calibrators of one arm, fitted without the group that they are for.
@@ -72,7 +73,7 @@ class ArmComparison:
             (group, size, kind) -> calibrator.
 
         Source:
-            ours; one in eight of the voxels that a release would fit to.
+            ours.
         """
         path = self.cache / "calibrators" / f"{self._digest(arm)}.json"
         if not path.is_file():
@@ -172,7 +173,7 @@ class ArmComparison:
         for index, scan in enumerate(s for s in self.scans if s.group == group):
             labels, spacing, prepared = self.opened(scan)
             valid = torch.from_numpy(prepared.valid)
-            kept = np.random.default_rng(index).random(valid.numel()) < _SHARE
+            kept = np.random.default_rng(index).random(valid.numel()) < self.share
             drawn = {}
             for size, mean in arm.means(prepared, group, self.cache).items():
                 distance = torch.from_numpy(distance_to(mean.argmax(dim=0).numpy() > 0, spacing))
@@ -197,5 +198,6 @@ class ArmComparison:
             ],
             dict(self.fitted_on),
             self.kinds,
+            self.share,
         ]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]

@@ -20,12 +20,15 @@ __all__ = ["corrected_differences", "entropy_correlations", "relative_cut", "sys
 Floats = NDArray[np.float64]
 
 
-def system_intervals(records: Sequence[CaseRecord], systems: Sequence[str]) -> dict[str, Any]:
-    """Every figure of every system.
+def system_intervals(
+    records: Sequence[CaseRecord], systems: Sequence[str], figures: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Figures of every system.
 
     Args:
         records: evaluated scans.
         systems: their names.
+        figures: some of them; all of all regions unless given.
 
     Returns:
         System -> figure of :func:`~segtrust.evaluate.findings.system_figures` -> ``{value, low, high,
@@ -39,6 +42,7 @@ def system_intervals(records: Sequence[CaseRecord], systems: Sequence[str]) -> d
         name: {
             figure: cluster_bootstrap(subjects, of).to_json()
             for figure, of in system_figures(records, name, REGIONS).items()
+            if not figures or figure in figures
         }
         for name in systems
     }
