@@ -148,7 +148,7 @@ def hippocampus(args: argparse.Namespace, plan: dict[str, Any]) -> dict[str, Any
     found = {"protocol": protocol.hash, "box": box_share([s.files for s in scans])}
     for name, several in (("ensembles", arms), ("dropout", dropped)):
         if several:
-            fit = ArmComparison(several, scans, fitted_on, (CALIBRATOR,), args.runs / "arms", say)
+            fit = ArmComparison(several, scans, fitted_on, (CALIBRATOR,), args.runs, say)
             found[name] = compared(fit, [s.group for s in scans], 2)
     found["dropout_run"] = list(args.dropout)
     return found
@@ -171,7 +171,7 @@ def heart_part(args: argparse.Namespace, plan: dict[str, Any]) -> dict[str, Any]
     scans = [GroupedScan(f, part["calibrated_on"]) for f in fitted]
     scans += [GroupedScan(f, part["judged_on"]) for f in judged]
     fitted_on = {part["judged_on"]: (part["calibrated_on"],)}
-    fit = ArmComparison(arms, scans, fitted_on, (CALIBRATOR,), args.runs / "arms", say)
+    fit = ArmComparison(arms, scans, fitted_on, (CALIBRATOR,), args.runs, say)
     return {
         "patients": {
             role: len({f.subject for f in heart.cases(folder, role)}) for role in ("train", "val", "test")

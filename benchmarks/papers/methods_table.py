@@ -131,7 +131,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         fold_scans(folds, numbers),
         other_folds(numbers),
         tuple(plan["calibrators"]),
-        args.runs / "arms",
+        args.runs,
         say,
         share=1 / 16,
     )

@@ -50,7 +50,7 @@ class ArmComparison:
         scans: of all groups, those that calibrators are fitted to as well.
         fitted_on: group that is judged -> groups whose scans its calibrators are fitted to, never itself.
         kinds: of calibrators, see :data:`segtrust.calibrators.CANDIDATES`.
-        cache: folder for means, calibrators and records.
+        cache: folder of runs; means, calibrators and records are kept in ``arms``.
         say: called with one plain line per step.
         share: of the voxels that a release would fit to, dozens of scans make up for the rest.
     """
@@ -75,7 +75,7 @@ class ArmComparison:
         Source:
             ours.
         """
-        path = self.cache / "calibrators" / f"{self._digest(arm)}.json"
+        path = self.cache / "arms" / "calibrators" / f"{self._digest(arm)}.json"
         if not path.is_file():
             path.parent.mkdir(parents=True, exist_ok=True)
             fitted = {
@@ -111,7 +111,7 @@ class ArmComparison:
         digest = hashlib.sha256(
             "".join(self._digest(arm) + arm.name for arm in self.arms).encode()
         ).hexdigest()
-        folder = self.cache / "records" / digest[:24]
+        folder = self.cache / "arms" / "records" / digest[:24]
         folder.mkdir(parents=True, exist_ok=True)
         found = []
         for scan in self.scans:

@@ -73,7 +73,7 @@ class Arm:
         Args:
             prepared: the scan.
             group: which members predict it.
-            cache: folder; what was computed once is read from it.
+            cache: folder of runs; what was computed once is read from it.
 
         Returns:
             Size -> ``(C, X, Y, Z)`` float32 on the scan's own grid, padding being background.
@@ -83,7 +83,7 @@ class Arm:
         """
         image = prepared.image.cpu().contiguous()
         scan = _digest(str(tuple(image.shape)).encode(), image.numpy().tobytes())
-        path = cache / "means" / self.key(group) / f"{scan}.npy"
+        path = cache / "arms" / "means" / self.key(group) / f"{scan}.npy"
         if not path.is_file():
             path.parent.mkdir(parents=True, exist_ok=True)
             stacked = torch.stack(list(self._running_means(image, group, cache)))
@@ -105,7 +105,7 @@ class Arm:
         return _digest(json.dumps(settings, sort_keys=True).encode(), *weights)
 
     def source(self, group: str, cache: Path) -> SampleSource:
-        """Where the samples of a group come from; members' own probabilities are kept in ``cache``."""
+        """Where samples of a group come from; what members answer is kept as experiments keep it."""
         used, most = self._used(group), self.sizes[-1]
         kept = KeptSource(self.spec, used, cache / "probabilities")
         if self.kind == "members":
