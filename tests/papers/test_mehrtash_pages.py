@@ -79,6 +79,82 @@ def test_what_was_not_measured_is_named(pages):
     assert "Not run: hippocampus, heart, shifts." in text
 
 
+def part_of(arms, structures=2):
+    systems = [f"{arm} | {size} | {kind}" for arm in arms for size in (1, 5) for kind in ("raw", CALIBRATOR)]
+    return {
+        "scans": 30,
+        "subjects": 15,
+        "systems": {name: figures(0.5) for name in systems},
+        "cuts": {f"{arm} | 5 | raw": {"volume": found(0.44), "band": found(0.2)} for arm in arms},
+        "correlations": {
+            name: {k: found(-0.5) for k in ("mean", *map(str, range(1, structures + 1)))}
+            for name in systems
+            if name.endswith("raw")
+        },
+        "dice_per_structure": {f"{arm} | 5 | raw": [0.5] * structures for arm in arms},
+    }
+
+
+CALIBRATOR = "distance_temperature"
+ENDS = {"box": found(0.9), "command": "python benchmarks/papers/mehrtash.py", "members": 5}
+RESULTS_BY_HAND = {
+    "hippocampus": {
+        **ENDS,
+        "ensembles": part_of(("dice, batch", "ce, batch", "dice_ce, batch")),
+        "dropout": part_of(("dice_ce, batch", "dice_ce, dropout")),
+        "dropout_run": ["dice_ce"],
+    },
+    "heart": {
+        **ENDS,
+        "ensembles": part_of(("dice", "ce"), 3),
+        "patients": {"train": 35, "val": 10, "test": 15},
+        "budget": {"epochs": 16},
+    },
+    "shifts": {
+        **ENDS,
+        "cell": "dice_ce, batch",
+        "subjects": 39,
+        "clean": {"dice": 0.82, "correlation": found(-0.4)},
+        "shifted_pooled": found(-0.8),
+        "conditions": {
+            name: {
+                "dice": dice,
+                "correlation": found(-0.6),
+                "auroc": {"segment entropy (paper)": found(value), "combined (ours)": found(1.0)},
+            }
+            for name, dice, value in (("noise-3", 0.6, 0.97), ("blur-3", 0.72, 0.91), ("gamma-1", 0.8, 0.5))
+        },
+    },
+}
+
+
+def test_the_whole_page_names_what_was_not_run(pages):
+    _, page, _ = pages
+    text = page.page(RESULTS_BY_HAND)
+    assert "Not run: MC dropout with dice, ce, and with instance normalisation." in text
+    assert "n = 30 volumes" in text
+    assert "| noise-3 | 0.600 | -0.60 (-0.60 to -0.60) | 0.97 (0.97 to 0.97) |" in text
+
+
+def test_the_summary_takes_strong_shifts_alone(pages):
+    _, page, _ = pages
+    lines = page.summary(RESULTS_BY_HAND)
+    cut = "| 44 to 66 | 44 (44 to 44) | 30 scans, 15 subjects |"
+    assert f"| hippocampus: NLL cut by five members, dice, raw, % {cut}" in lines
+    # Dice falls by .22 and .10, not by .02
+    assert any(
+        line.endswith("the paper's detector | not obtainable | 0.91 to 0.97 | 2 conditions of 39 subjects |")
+        for line in lines
+    )
+    assert 4 <= sum(line.startswith("| h") for line in lines) <= 10
+    assert "](reference/mehrtash.md)" in lines[-1]
+
+
+def test_a_summary_without_results_says_so(pages):
+    _, page, _ = pages
+    assert "Not run: hippocampus, heart, shifts.\n" in page.summary({})
+
+
 BASE = "dice_ce | ensemble | 2 | distance_temperature"
 SYSTEMS = {
     BASE: figures(0.13),
