@@ -5,7 +5,7 @@
 Settings stand in mehrtash.json, written before the first figure; members that are in <runs> are never trained
 again, and what was measured of a scan is kept there. Parts: hippocampus (held-out scans of *train*, by fold),
 heart (trained on *train*, calibrated on *val*, judged once on *test*), shifts (quality and unlike scans under
-the shift suite). Each writes <out>/mehrtash-<part>.json; `mehrtash_page.py` makes the page.
+the shift suite). Each replaces its part of <out>/mehrtash.json; `mehrtash_page.py` makes the page.
 """
 
 import argparse
@@ -208,7 +208,7 @@ def wanted_parts(names: Sequence[str]) -> Iterator[str]:
 
 
 def main() -> int:
-    """Measure, then write one file per part."""
+    """Measure, then write part by part."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -234,15 +234,16 @@ def main() -> int:
         except SegtrustError as error:
             print(f"mehrtash: {error}", file=sys.stderr)
             return 1
-        document = {
+        path = args.out / "mehrtash.json"
+        document = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        document[name] = {
             "plan": hashlib.sha256(PLAN.read_bytes()).hexdigest(),
             "command": f"python benchmarks/papers/mehrtash.py {name}",
             "software": software_versions(),
             **found,
         }
-        path = args.out / f"mehrtash-{name}.json"
         path.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-        say(f"wrote {path}")
+        say(f"wrote {name} into {path}")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Writes docs/reference/mehrtash.md from benchmarks/results/mehrtash-*.json; `--check` only compares."""
+"""Writes docs/reference/mehrtash.md from benchmarks/results/mehrtash.json; `--check` only compares."""
 
 import json
 import sys
@@ -8,7 +8,7 @@ from typing import Any
 from tables import interval, paragraph, percent, table
 
 ROOT = Path(__file__).parents[2]
-RESULTS = ROOT / "benchmarks" / "results"
+RESULT = ROOT / "benchmarks" / "results" / "mehrtash.json"
 PAGE = ROOT / "docs" / "reference" / "mehrtash.md"
 PARTS = ("hippocampus", "heart", "shifts")
 CALIBRATOR = "distance_temperature"
@@ -213,7 +213,7 @@ def page(results: Found) -> str:
     lines = [
         "# Mehrtash et al. 2020, measured again\n",
         paragraph(
-            "Made by `python benchmarks/papers/mehrtash_page.py` from `benchmarks/results/mehrtash-*.json`,",
+            "Made by `python benchmarks/papers/mehrtash_page.py` from `benchmarks/results/mehrtash.json`,",
             "which `python benchmarks/papers/mehrtash.py` wrote; settings fixed before in",
             "`benchmarks/papers/mehrtash.json`. In brackets: 95 % bootstrap over subjects. What differs from",
             "the paper: small networks and minutes of training; crops around the structure, so",
@@ -241,7 +241,7 @@ def summary(results: Found) -> list[str]:
     """The paper in a few rows, for docs/papers.md.
 
     Args:
-        results: what :func:`read_results` reads; parts may be missing.
+        results: content of the result; parts may be missing.
 
     Returns:
         Lines of Markdown without a heading.
@@ -324,17 +324,9 @@ def _shift_rows(found: Found) -> list[tuple[str, str, str, str]]:
     return rows
 
 
-def read_results(folder: Path = RESULTS) -> Found:
-    """Part -> what was measured, of those parts that were."""
-    paths = {name: folder / f"mehrtash-{name}.json" for name in PARTS}
-    return {
-        name: json.loads(path.read_text(encoding="utf-8")) for name, path in paths.items() if path.is_file()
-    }
-
-
 def main() -> int:
     """Write the page, or say whether it is up to date."""
-    text = page(read_results())
+    text = page(json.loads(RESULT.read_text(encoding="utf-8")))
     if "--check" in sys.argv[1:]:
         return int(not PAGE.is_file() or PAGE.read_text(encoding="utf-8") != text)
     PAGE.write_text(text, encoding="utf-8")

@@ -220,7 +220,7 @@ def test_the_page_holds_cost_and_counts(pages):
 
 @pytest.mark.parametrize("name", ["mehrtash", "methods_table"])
 def test_the_page_is_that_of_the_results(name):
-    result = RESULTS / ("methods-table.json" if name == "methods_table" else "mehrtash-hippocampus.json")
+    result = RESULTS / ("methods-table.json" if name == "methods_table" else "mehrtash.json")
     if not result.is_file():
         pytest.skip(f"no {result.name}: python benchmarks/papers/{name}.py")
     run = subprocess.run([sys.executable, HERE / f"{name}_page.py", "--check"], check=False)
