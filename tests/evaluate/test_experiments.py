@@ -13,12 +13,13 @@ from phantoms import TINY_NETWORK, make_blob, spec_of, write_scan
 from segtrust.errors import SettingError
 from segtrust.evaluate.crossfit import CALIBRATOR, CrossFit, system_name
 from segtrust.evaluate.experiments import Cell, Experiment, Folds, read_experiments
-from segtrust.evaluate.findings import findings
+from segtrust.evaluate.findings import findings, system_figures
 from segtrust.evaluate.probabilities import KeptSource
 from segtrust.evaluate.protocol import Protocol
 from segtrust.inference.members import build_network, save_weights
 from segtrust.metrics import dice_per_structure, voxel_totals
-from segtrust.models import Label
+from segtrust.models import Head, Label
+from segtrust.stochastic import n_channels
 from segtrust.training.cache import train_members
 from segtrust.training.loop import Budget
 
@@ -180,6 +181,33 @@ def test_the_shipped_experiments_can_be_read():
     assert {cell.budget.loss for cell in facts.cells} == {"dice", "ce", "dice_ce"}
     assert {cell.spec.network["norm"] for cell in facts.cells} == {"batch", "instance"}
     assert facts.is_scored("dice_ce, instance", 5)
+
+
+def test_a_cell_may_change_the_head():
+    found = read_experiments(BENCHMARKS / "papers" / "extra_members.json")
+    (cell,) = found["losses stochastic"].cells
+    assert cell.spec.head == Head(rank=10)
+    # 3 classes, each a mean, a variance and ten factors
+    assert cell.spec.network["out_channels"] == n_channels(3, 10) == 36
+    assert {c.spec.head.rank for c in found["losses dropout"].cells} == {None}
+
+
+def test_figures_of_a_system_are_those_of_its_totals(judged):
+    records = [j.record for j in judged]
+    name = system_name("ce", 2)
+    found = system_figures(records, name, ("volume",))
+    assert set(found) == {"dice", "nll_volume", "brier_volume", "ece_volume", "error_auroc_band"}
+    voxels = sum(r.totals[name]["volume"].n for r in records)
+    want = sum(r.totals[name]["volume"].brier for r in records) / voxels
+    assert found["brier_volume"](range(len(records))) == pytest.approx(want)
+
+
+def test_the_volume_is_the_band_and_what_is_outside(judged):
+    for j in judged:
+        for totals in j.record.totals.values():
+            assert totals["volume"].n == totals["band"].n + totals["outside"].n
+            whole = totals["band"].brier + totals["outside"].brier
+            assert totals["volume"].brier == pytest.approx(whole, rel=1e-12)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from segtrust.calibrators import CalibrationVoxels, Calibrator, Identity, draw_voxels
+from segtrust.ensemble import labels_from_probs
 from segtrust.errors import ShapeError
 from segtrust.metrics.detection import ErrorHistogram
 from segtrust.metrics.overlap import dice_per_structure
@@ -91,7 +92,9 @@ def evaluate_case(
     """
     if main not in systems:
         raise ShapeError(f"`main` must be one of {', '.join(systems)}, got {main!r}.")
-    masks = {name: probs.argmax(dim=0).numpy().astype(np.uint8) for name, (probs, _) in systems.items()}
+    own_mask = {id(probs): labels_from_probs(probs).numpy() for probs, _ in systems.values()}
+    away = {key: torch.from_numpy(distance_to(mask > 0, spacing)) for key, mask in own_mask.items()}
+    masks = {name: own_mask[id(probs)] for name, (probs, _) in systems.items()}
     union = np.maximum.reduce([(mask > 0).astype(np.uint8) for mask in masks.values()])
     regions = make_regions(union, spacing, valid=valid).masks
     truth = reference.numpy()
@@ -100,13 +103,12 @@ def evaluate_case(
     errors: dict[str, ErrorHistogram] = {}
     changed: dict[str, int] = {}
     for name, (probs, calibrator) in systems.items():
-        distance = torch.from_numpy(distance_to(masks[name] > 0, spacing))
-        calibrated = (calibrator or Identity()).apply(probs, distance)
-        totals[name] = {
-            region: voxel_totals(calibrated, reference, torch.from_numpy(regions[region]))
-            for region in REGIONS
-        }
-        changed[name] = int((calibrated.argmax(dim=0).numpy() != masks[name]).sum())
+        calibrated = (calibrator or Identity()).apply(probs, away[id(probs)])
+        near, far = (
+            voxel_totals(calibrated, reference, torch.from_numpy(regions[r])) for r in ("band", "outside")
+        )
+        totals[name] = {"band": near, "outside": far, "volume": near + far}
+        changed[name] = int((labels_from_probs(calibrated).numpy() != masks[name]).sum())
         unsure = entropy(calibrated[None, :, inside], normalize=True)[0].clamp(0, 1)
         errors[name] = ErrorHistogram.of(unsure, torch.from_numpy(masks[name] != truth)[inside])
     own = make_regions(masks[main], spacing, valid=valid).masks["outside"]

@@ -151,12 +151,15 @@ def _merged(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any
 
 
 def _cell(name: str, change: Mapping[str, Any], recipe: Recipe) -> Cell:
-    unknown = set(change) - {"network", "budget", "patch"}
+    unknown = set(change) - {"network", "budget", "patch", "head"}
     if unknown:
-        raise SettingError(f"a cell may change network, budget and patch, {name!r} has {sorted(unknown)}.")
+        raise SettingError(
+            f"a cell may change network, budget, patch and head, {name!r} has {sorted(unknown)}."
+        )
     spec = replace(
         recipe.spec,
         network={**recipe.spec.network, **change["network"]},
         patch=tuple(change.get("patch", recipe.spec.patch)),
+        head=replace(recipe.spec.head, **change.get("head", {})),
     )
     return Cell(name, spec, replace(recipe.budget, **change["budget"]))

@@ -1,6 +1,7 @@
 """What an experiment found: a row per system, differences from the first cell, scores against Dice."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -8,13 +9,14 @@ import numpy as np
 from segtrust.evaluate.cases import CaseRecord
 from segtrust.evaluate.crossfit import CALIBRATOR, Judged, system_name
 from segtrust.evaluate.experiments import Experiment
-from segtrust.evaluate.pools import ErrorPool, Pool, mean_dice
+from segtrust.evaluate.pools import FIGURES, ErrorPool, Pool, mean_dice
 from segtrust.evaluate.ranking import SCORES, correlation
 from segtrust.metrics.bootstrap import cluster_bootstrap, finite_or_none
 
-__all__ = ["findings"]
+__all__ = ["Statistic", "findings", "system_figures"]
 
 Statistic = Callable[[Sequence[int]], float]
+"""Takes rows of scans, repeats allowed, and returns a figure."""
 
 
 def findings(experiment: Experiment, judged: Sequence[Judged]) -> dict[str, Any]:
@@ -25,17 +27,17 @@ def findings(experiment: Experiment, judged: Sequence[Judged]) -> dict[str, Any]
         judged: every held-out scan.
 
     Returns:
-        ``systems``: per cell, size and kind of calibrator Dice, NLL of band and volume, ECE of the band, and
-        AUROC of wrong voxels of the band by entropy, over all scans with a 95 % bootstrap over subjects and
-        per fold; ``differences``: the largest size, calibrated, less the same of the first cell, paired;
-        ``scores``: Pearson correlation with logit Dice within each fold, and their mean.
+        ``systems``: per cell, size and kind of calibrator :func:`system_figures` over all scans with a 95 %
+        bootstrap over subjects, and per fold; ``differences``: the largest size, calibrated, less the same of
+        the first cell, paired; ``scores``: Pearson correlation with logit Dice within each fold, and their
+        mean.
 
     Source:
         ours.
     """
     records = [j.record for j in judged]
     folds = {fold: [i for i, j in enumerate(judged) if j.fold == fold] for fold in experiment.folds}
-    figures = {name: _figures(records, name) for name in records[0].totals}
+    figures = {name: system_figures(records, name) for name in records[0].totals}
     subjects = [record.subject for record in records]
 
     def summary(of: Statistic) -> dict[str, Any]:
@@ -64,14 +66,32 @@ def findings(experiment: Experiment, judged: Sequence[Judged]) -> dict[str, Any]
     }
 
 
-def _figures(records: Sequence[CaseRecord], name: str) -> dict[str, Statistic]:
-    band, volume = (Pool([r.totals[name][region] for r in records]) for region in ("band", "volume"))
+def system_figures(
+    records: Sequence[CaseRecord], name: str, regions: Sequence[str] = ("band", "volume")
+) -> dict[str, Statistic]:
+    """Figures of one system over any rows of some scans.
+
+    Args:
+        records: evaluated scans.
+        name: the system.
+        regions: some of :data:`segtrust.evaluate.cases.REGIONS`.
+
+    Returns:
+        ``dice`` (mean over scans and structures); ``nll``, ``brier`` and ``ece`` of each region, as in
+        ``nll_band``; ``error_auroc_band``, of wrong voxels by entropy.
+
+    Source:
+        ours.
+    """
+    pools = {region: Pool([r.totals[name][region] for r in records]) for region in regions}
     errors = ErrorPool([r.errors[name] for r in records])
     return {
         "dice": lambda rows: mean_dice(records, rows, name, None),
-        "nll_band": lambda rows: band.figure(rows, "nll"),
-        "ece_band": lambda rows: band.figure(rows, "ece"),
-        "nll_volume": lambda rows: volume.figure(rows, "nll"),
+        **{
+            f"{figure}_{region}": partial(pool.figure, name=figure)
+            for region, pool in pools.items()
+            for figure in FIGURES
+        },
         "error_auroc_band": errors.auroc,
     }
 

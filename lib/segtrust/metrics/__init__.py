@@ -11,6 +11,7 @@ from segtrust.metrics.calibration import (
     kolmogorov_smirnov_error,
     maximum_calibration_error,
 )
+from segtrust.metrics.comparisons import holm, sign_flip_p
 from segtrust.metrics.correlation import MapMoments
 from segtrust.metrics.detection import (
     DetectionLimits,
@@ -62,11 +63,13 @@ __all__ = [
     "error_fpr",
     "expected_calibration_error",
     "finite_or_none",
+    "holm",
     "iou_distances",
     "kolmogorov_smirnov_error",
     "largest_part",
     "maximum_calibration_error",
     "nll_map",
     "reliability_curve",
+    "sign_flip_p",
     "voxel_totals",
 ]
