@@ -21,8 +21,8 @@ def block(result: dict[str, Any]) -> str:
     named = ", ".join(f"{name} {versions[name]}" for name in sorted(others & set(versions)))
     limit = result["limit_bytes"] / 1e9
     lines = [
-        f"One made-up scan of {' x '.join(map(str, shape))} voxels and {classes} classes, float32, one",
-        "thread of a CPU; every contender once, in a process of its own, in one run. Time is processor time,",
+        f"One made-up scan of {' x '.join(map(str, shape))} voxels, {classes} classes, float32, one thread",
+        "of a CPU; every contender once, in a process of its own, in one run. Time is processor time,",
         f"memory the peak above the arrays, at most {limit:g} GB of address space. Where a ratio is above 1, the",
         f"other takes more ({named}).",
         f"Made by `python benchmarks/metrics_page.py` from `{result['command']}`.",
