@@ -23,8 +23,8 @@ def block(result: dict[str, Any]) -> str:
     lines = [
         f"One made-up scan of {' x '.join(map(str, shape))} voxels, {classes} classes, float32, one thread",
         "of a CPU; every contender once, in a process of its own, in one run. Time is processor time,",
-        f"memory the peak above the arrays, at most {limit:g} GB of address space. Where a ratio is above 1, the",
-        f"other takes more ({named}).",
+        f"memory the peak above the arrays, at most {limit:g} GB of address space. Above a ratio",
+        f"of 1 the other takes more ({named}).",
         f"Made by `python benchmarks/metrics_page.py` from `{result['command']}`.",
         "",
         "| task | who | seconds | of ours | MB | of ours |",
