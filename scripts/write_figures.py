@@ -24,6 +24,7 @@ PAGE = ROOT / "docs" / "reference" / "hippocampus.md"
 RESULT = ROOT / "benchmarks" / "results" / "hippocampus-test-trust.json"
 TARGET_PAGE = ROOT / "docs" / "reference" / "targets.md"
 TRUST_PAGE = ROOT / "docs" / "reference" / "hippocampus-trust.md"
+CONTOURS = ROOT / "benchmarks" / "results" / "hippocampus-contours.json"
 EXPERIMENTS = ROOT / "benchmarks" / "experiments.json"
 EXPERIMENT_PAGE = ROOT / "docs" / "reference" / "hippocampus-experiments.md"
 BLOCK = re.compile(r"(<!-- measured: begin -->\n).*?(<!-- measured: end -->)", re.DOTALL)
@@ -197,7 +198,33 @@ def experiment_page() -> str:
         path = ROOT / "benchmarks" / "results" / f"hippocampus-{name}.json"
         if path.is_file():
             parts += experiment_tables(name, content[name]["about"], json.loads(path.read_text("utf-8")))
+    if CONTOURS.is_file():
+        parts += contour_tables(json.loads(CONTOURS.read_text("utf-8")))
     return "\n".join(parts)
+
+
+def contour_tables(result: dict[str, Any]) -> list[str]:
+    """Contours by distance against contours by probability."""
+    share, coverage = (f"{100 * result['rule'][name]:g} %" for name in ("share", "coverage"))
+    lines = [
+        "## Contours\n",
+        "By distance: margins in millimetres. By probability: voxels whose calibrated chance of the",
+        f"structure is at least a threshold. Both for {share} of the voxels in {coverage} of scans,",
+        "calibrated on four folds of subjects, judged on the fifth. Rule, fixed before: distances unless",
+        f"probabilities save a tenth of the volume between the contours. `{result['command']}`, protocol",
+        f"`{result['protocol'][:16]}`.\n",
+        "| cell, structure | n | way | outer right | inner right | ml between | over distance |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for system, structures in result["systems"].items():
+        for name, found in structures.items():
+            ratio = found["probability_over_distance"]
+            for way, shown in (("distance", "1"), ("probability", interval(ratio))):
+                right = (f"{100 * found[way][f'{side}_right']:.1f} %" for side in ("outer", "inner"))
+                n = f"{found['scans']} scans, {ratio['subjects']} subjects"
+                between = f"{found[way]['volume_between_ml']:.2f}"
+                lines.append(row(f"{system}; {name}", n, way, *right, between, shown))
+    return [*lines, ""]
 
 
 _SHOWN = ("band NLL", "band ECE", "error AUROC")

@@ -118,7 +118,7 @@ def test_the_page_has_a_row_for_each_target_and_says_what_was_tried_for_the_miss
     }
     page = target_page("toy", result, "toy.json")
     assert page.count("\n| ") == len(found["targets"]) + 1 + len(found["shifts"]) + 1
-    assert "| outer contours of front that are right (each) | 6 of 6 subjects | 5 |" in page
+    assert "| contours: outer contours of front that are right (each) | 6 of 6 subjects | 5 |" in page
     missed = {t["group"] for t in found["targets"] if not t["met"] and (t["low"] or t["high"])}
     assert all(f"- *{group}*: " in page for group in missed)
     assert "width" in missed
