@@ -83,11 +83,11 @@ def training_seconds(
 ) -> float:
     """Processor time of one member's training: so many patches of an epoch are timed, the rest multiplied."""
     budget = cell_of[arm.name].budget
-    cases = load_cases(data, scans, arm.spec)
+    cases = load_cases(data, scans[:patches], arm.spec)
     with tempfile.TemporaryDirectory() as folder:
         began = time.process_time()
         train_member(arm.spec, cases, replace(budget, epochs=1, patches=patches), seed=0, folder=Path(folder))
-        return (time.process_time() - began) / patches * len(cases) * budget.epochs
+        return (time.process_time() - began) / patches * len(scans) * budget.epochs
 
 
 def prediction_seconds(arm: Arm, scans: Sequence[GroupedScan], fit: ArmComparison) -> float:
