@@ -228,6 +228,11 @@ def main() -> int:
     args = parser.parse_args()
     plan = json.loads(PLAN.read_text(encoding="utf-8"))
     args.out.mkdir(parents=True, exist_ok=True)
+    options = {
+        "hippocampus": f" --dropout {' '.join(args.dropout)}",
+        "heart": "",
+        "shifts": f" --strengths {' '.join(map(str, args.strengths))}",
+    }
     for name in wanted_parts(args.parts):
         try:
             found = PARTS[name](args, plan)
@@ -238,7 +243,7 @@ def main() -> int:
         document = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
         document[name] = {
             "plan": hashlib.sha256(PLAN.read_bytes()).hexdigest(),
-            "command": f"python benchmarks/papers/mehrtash.py {name}",
+            "command": f"python benchmarks/papers/mehrtash.py {name}{options[name]}",
             "software": software_versions(),
             **found,
         }

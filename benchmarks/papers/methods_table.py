@@ -145,7 +145,13 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     return {
         "protocol": protocol.hash,
         "plan": hashlib.sha256(PLAN.read_bytes()).hexdigest(),
-        "command": "python benchmarks/papers/methods_table.py",
+        "command": " ".join(
+            [
+                "python benchmarks/papers/methods_table.py",
+                *("--dropout", *args.dropout),
+                *("--stochastic", *args.stochastic),
+            ]
+        ),
         "software": software_versions(),
         "scans": len(records),
         "subjects": len({r.subject for r in records}),
