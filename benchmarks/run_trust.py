@@ -1,4 +1,4 @@
-"""Measures how far a model can be trusted, under benchmarks/protocol.json; resumes where it was stopped.
+"""Measures how far a model can be trusted, by protocol.json and targets.json; resumes where it was stopped.
 
     python benchmarks/run_trust.py --model lib/segtrust/shipped/hippocampus --role val
 
@@ -69,7 +69,8 @@ def run(args: argparse.Namespace) -> None:
     write_records(
         args.out / f"{stem}-records.json", benchmark.record_set(clean, role=args.role, command=command)
     )
-    result = benchmark.result(clean, shifted, role=args.role, command=command)
+    targets = json.loads((HERE / "targets.json").read_text(encoding="utf-8"))
+    result = benchmark.result(clean, shifted, role=args.role, command=command, targets=targets)
     path = args.out / f"{stem}-trust.json"
     path.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     print(f"wrote {path}")

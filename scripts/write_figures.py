@@ -11,6 +11,7 @@ from typing import Any
 
 from segtrust.evaluate.cases import REGIONS
 from segtrust.evaluate.table import card_headline, card_tables
+from segtrust.evaluate.target_table import target_page
 from segtrust.label.names import band_texts
 from segtrust.metrics import ObservedErrors
 from segtrust.models import open_version
@@ -21,6 +22,7 @@ MODEL = ROOT / "lib" / "segtrust" / "shipped" / "hippocampus"
 README = ROOT / "README.md"
 PAGE = ROOT / "docs" / "reference" / "hippocampus.md"
 RESULT = ROOT / "benchmarks" / "results" / "hippocampus-test-trust.json"
+TARGET_PAGE = ROOT / "docs" / "reference" / "targets.md"
 TRUST_PAGE = ROOT / "docs" / "reference" / "hippocampus-trust.md"
 EXPERIMENTS = ROOT / "benchmarks" / "experiments.json"
 EXPERIMENT_PAGE = ROOT / "docs" / "reference" / "hippocampus-experiments.md"
@@ -111,8 +113,8 @@ def trust_page(result: dict[str, Any]) -> str:
             f"- Command: `{result['command']}`",
             f"- Protocol `benchmarks/protocol.json`, hash `{result['protocol'][:16]}`",
             f"- Software: {', '.join(f'{k} {v}' for k, v in result['software'].items())}",
-            f"- Version digest `{result['model']['digest'][:16]}`: members and calibrator of the shipped",
-            "  one, which got its part for predicted Dice later (its own figures: [card](hippocampus.md))",
+            f"- Version digest `{result['model']['digest'][:16]}`: [card](hippocampus.md),",
+            "  [targets of what it says of itself](targets.md)",
             "- Every interval: 95 % bootstrap over subjects.\n",
             f"## Endpoints, {result['scans']} clean *{result['role']}* scans\n",
             "| endpoint | measured | limit | met | aim | reached |",
@@ -284,11 +286,16 @@ def main() -> int:
     """Write all files, or compare them."""
     card = dict(open_version(MODEL).card)
     stale = []
-    trust = trust_page(json.loads(RESULT.read_text(encoding="utf-8")))
+    result = json.loads(RESULT.read_text(encoding="utf-8"))
     for path, text in (
         (README, readme(card)),
         (PAGE, page(card)),
-        (TRUST_PAGE, trust),
+        (TRUST_PAGE, trust_page(result)),
+        *(
+            [(TARGET_PAGE, target_page("hippocampus", result, RESULT.name))]
+            if "quality" in result  # a version without that part has no targets
+            else []
+        ),
         (EXPERIMENT_PAGE, experiment_page()),
     ):
         if path.is_file() and path.read_text(encoding="utf-8") == text:

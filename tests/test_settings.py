@@ -20,6 +20,8 @@ EXAMPLES = {
     "band_edges": ("0.1,0.2,0.4", (0.1, 0.2, 0.4)),
     "fine_dice": ("0.7", 0.7),
     "fine_risk": ("0.1", 0.1),
+    "contour_coverage": ("0.8", 0.8),
+    "contour_share": ("1", 1.0),
     "ohif_strategy": ("uniform", "uniform"),
     "lease_minutes": ("30", 30.0),
     "held_out_every": ("5", 5),
@@ -60,7 +62,7 @@ def test_all_models_are_meant_by_all_and_by_nothing(text):
 
 def test_an_unknown_setting_is_named_with_the_known_ones():
     with pytest.raises(
-        SettingError, match=r"unknown setting 'devise'. Known: auto_score, band_edges, cache_scans, device"
+        SettingError, match=r"unknown setting 'devise'. Known: auto_score, band_edges, cache_scans, contour"
     ):
         AppSettings.from_conf({"devise": "cpu"})
 
@@ -77,6 +79,8 @@ def test_an_unknown_setting_is_named_with_the_known_ones():
         ("band_edges", "0,0.2,0.4", "three rising chances"),
         ("band_edges", "0.1,0.2,1", "three rising chances"),
         ("band_edges", "a,b,c", "`band_edges` must be a number, got 'a'"),
+        ("contour_coverage", "1", "`contour_coverage` must lie between 0 and 1 .* got 1.0 and 0.99"),
+        ("contour_share", "0.5", "`contour_share` be one of 0.95, 0.99, 1.0, got 0.9 and 0.5"),
         ("lease_minutes", "nan", "`lease_minutes` must be above 0, .* got nan, 4 and 10"),
         ("held_out_every", "1", "`held_out_every` at least 2 .* got 60.0, 1 and 10"),
         ("rounds_planned", "0", "`rounds_planned` at least 1, got 60.0, 4 and 0"),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import fassio_page
+import mehrtash_page
 import write_monteiro
 
 ROOT = Path(__file__).parents[2]
@@ -16,6 +17,11 @@ RESULTS = ROOT / "benchmarks" / "results"
 BLOCK = re.compile(r"(<!-- results: begin -->\n).*?(<!-- results: end -->)", re.DOTALL)
 Summary = Callable[[dict[str, Any]], list[str]]
 PAPERS: dict[str, tuple[str, str, Summary]] = {
+    "Mehrtash et al. 2020: deep ensembles": (
+        "mehrtash.json",
+        "benchmarks/papers/mehrtash.py",
+        mehrtash_page.summary,
+    ),
     "Fassio et al. 2024, Liu et al. 2022: CaPE": (
         "lung-nodules-cape.json",
         "benchmarks/papers/fassio.py",

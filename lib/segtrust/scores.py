@@ -57,8 +57,8 @@ class ScanScores:
 
     ``entropy``, ``between_member``, ``patch_maximum``, ``volume_spread``, ``global_mean``: high means unsure.
     ``pairwise_dice`` and ``soft_dice_confidence`` run the other way: high means sure.
-    ``structures`` holds the entropy of each structure by label value, ``details`` all its scores; records and
-    stored scores keep no details.
+    ``structures`` holds the entropy of each structure by label value, ``details`` all its scores, which
+    the store does not keep.
     """
 
     entropy: float | None

@@ -8,7 +8,18 @@ from typing import Any, Literal, Self
 
 from segtrust.errors import SettingError
 
-__all__ = ["EXCESS", "MAP_NAMES", "AppSettings", "InferRequest", "TrainRequest", "parse_bool"]
+__all__ = [
+    "CONTOUR_SHARES",
+    "CONTOUR_WORDS",
+    "EXCESS",
+    "MAP_NAMES",
+    "AppSettings",
+    "ContourRule",
+    "ContourWords",
+    "InferRequest",
+    "TrainRequest",
+    "parse_bool",
+]
 
 MAP_NAMES: tuple[str, ...] = (
     "entropy",
@@ -20,6 +31,11 @@ MAP_NAMES: tuple[str, ...] = (
     "votes",
 )
 """Maps that every prediction has."""
+CONTOUR_SHARES = (0.95, 0.99, 1.0)
+"""Shares of a structure that a contour may be asked to be right for."""
+ContourWords = Literal["each", "joint"]
+CONTOUR_WORDS: tuple[ContourWords, ...] = ("each", "joint")
+"""Contours are right each by itself, or all of a scan at once."""
 EXCESS = "excess"
 """A map of versions that know the usual chance of error."""
 
@@ -59,6 +75,26 @@ def _setting(default: Any, doc: str) -> Any:  # noqa: ANN401  # stands in for a 
     return field(default=default, metadata={"doc": doc})
 
 
+@dataclass(frozen=True)
+class ContourRule:
+    """How often a contour is right (``coverage`` of scans), and for how much of the structure (``share``).
+
+    Raises:
+        SettingError: for a coverage outside (0, 1), or a share that versions do not keep.
+    """
+
+    coverage: float = 0.9
+    share: float = 0.99
+
+    def __post_init__(self) -> None:
+        if not 0 < self.coverage < 1 or self.share not in CONTOUR_SHARES:
+            raise SettingError(
+                "`contour_coverage` must lie between 0 and 1 and `contour_share` be one of "
+                f"{', '.join(map(str, CONTOUR_SHARES))}, got {self.coverage} and {self.share}. "
+                "Example: --conf contour_share 0.99"
+            )
+
+
 @dataclass(frozen=True, kw_only=True)
 class AppSettings:
     """What ``monailabel start_server --conf KEY VALUE`` can set.
@@ -90,6 +126,10 @@ class AppSettings:
     fine_dice: float = _setting(0.8, "a structure with a Dice below this is bad and must not be called fine")
     fine_risk: float = _setting(
         0.05, "largest share of scans with a structure that is called probably fine and is bad"
+    )
+    contour_coverage: float = _setting(0.9, "share of scans in which an inner or outer contour is right")
+    contour_share: float = _setting(
+        0.99, "share of the voxels that a contour must be right for: 0.95, 0.99 or 1"
     )
     ohif_strategy: str = _setting(
         "entropy", "strategy behind the key `random`, the only one OHIF's button can call"
@@ -148,6 +188,7 @@ class AppSettings:
                 f"`fine_dice` and `fine_risk` must lie between 0 and 1, got {self.fine_dice} and "
                 f"{self.fine_risk}. Example: --conf fine_dice 0.8"
             )
+        ContourRule(self.contour_coverage, self.contour_share)
 
     @classmethod
     def from_conf(cls, conf: Mapping[str, str]) -> Self:
@@ -211,6 +252,8 @@ _READERS: dict[str, Any] = {
     "band_edges": _read_edges,
     "fine_dice": lambda text: _number(text, "fine_dice", float),
     "fine_risk": lambda text: _number(text, "fine_risk", float),
+    "contour_coverage": lambda text: _number(text, "contour_coverage", float),
+    "contour_share": lambda text: _number(text, "contour_share", float),
     "ohif_strategy": str,
     "lease_minutes": lambda text: _number(text, "lease_minutes", float),
     "held_out_every": lambda text: _number(text, "held_out_every", int),
@@ -243,7 +286,7 @@ class InferRequest:
     """What one inference request asks for.
 
     Raises:
-        SettingError: for an unknown map.
+        SettingError: for an unknown map, or contours that are neither each nor joint.
 
     Example:
         >>> InferRequest.from_request({"map": "margin", "foo": 1}, AppSettings()).ignored
@@ -254,6 +297,8 @@ class InferRequest:
     map: str = "entropy"
     show: str = "agreement"
     flag: str = ""
+    contours: ContourWords | None = None
+    structure: str = ""
     float_map: bool = False
     store_in_pacs: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
@@ -270,7 +315,8 @@ class InferRequest:
             The typed request; ``ignored`` names the keys that nothing here understands.
 
         Raises:
-            SettingError: if ``map`` is none of :data:`MAP_NAMES` and not :data:`EXCESS`.
+            SettingError: if ``map`` is none of :data:`MAP_NAMES` and not :data:`EXCESS`, or ``contours`` none
+                of :data:`CONTOUR_WORDS`.
 
         Source:
             ours.
@@ -278,7 +324,10 @@ class InferRequest:
         name = str(_first(request.get("map")) or "entropy")
         if name not in (*MAP_NAMES, EXCESS):
             raise SettingError(f"`map` must be one of {', '.join((*MAP_NAMES, EXCESS))}, got {name!r}.")
-        known = _PLATFORM_KEYS | {"device", "flag", "map", "show", "store_in_pacs"}
+        words = str(_first(request.get("contours")) or "")
+        if words and words not in CONTOUR_WORDS:
+            raise SettingError(f"`contours` must be one of {', '.join(CONTOUR_WORDS)}, got {words!r}.")
+        known = _PLATFORM_KEYS | {"contours", "device", "flag", "map", "show", "store_in_pacs", "structure"}
         dtype = (
             str(_first(request.get("result_dtype")) or "").lower().removeprefix("np.").removeprefix("numpy.")
         )
@@ -287,6 +336,8 @@ class InferRequest:
             map=name,
             show=str(_first(request.get("show")) or "agreement"),
             flag=str(_first(request.get("flag")) or ""),
+            contours=next((known for known in CONTOUR_WORDS if known == words), None),
+            structure=str(_first(request.get("structure")) or ""),
             float_map=dtype in _FLOAT_TYPES,
             store_in_pacs=_read_objects(wanted)
             if (wanted := request.get("store_in_pacs"))

@@ -14,7 +14,17 @@ from segtrust.evaluate.quality_table import quality_tables
 from segtrust.evaluate.shifts import SHIFT_SUITE
 from segtrust.inference import Predictor
 from segtrust.models import open_version
-from segtrust.quality import Assessment, FineRule, StructureAssessment, Unlikeness
+from segtrust.quality import (
+    Assessment,
+    ContourMargins,
+    FineRule,
+    Margins,
+    NeededMargins,
+    StructureAssessment,
+    StructureTruth,
+    Unlikeness,
+)
+from segtrust.settings import ContourRule
 
 SUBJECTS = 12
 
@@ -52,6 +62,9 @@ def test_a_version_gets_a_quality_part_without_new_weights_and_predictions_use_i
     assert params["out_of_distribution"]["subjects"] == SUBJECTS
     assert params["quality"]["fine_risk"] == 0.1
     assert 0 <= said.map("excess").min() <= said.map("excess").max() <= 1
+    assert params["contours"]["coverage"] == 0.9
+    assert after.card["quality"]["contours"]["each"] == params["contours"]["each"]
+    assert "| front | 12 |" in quality_tables(after.card)
     for structure in (s for s in params["structures"] if not s["empty"]):
         assert 0 < structure["predicted_dice"] < 1
         assert structure["verdict"] in ("probably fine", "needs a look")
@@ -67,7 +80,11 @@ def test_the_truth_of_a_structure_is_that_of_its_voxels(tiny_version):
     reference = prediction.mask.astype(np.int64)
     case = quality_case(prediction, prepared.image.numpy(), reference, subject="a", ordinary=True)
     for value in np.unique(reference[reference > 0]):
-        assert vars(case.truth[value]) == {"dice": 1, "volume_ratio": 1, "border_mm": 0}
+        truth = case.truth[value]
+        assert (truth.dice, truth.volume_ratio, truth.border_mm) == (1, 1, 0)
+        assert truth.margins == NeededMargins((0.0,) * 3, (0.0,) * 3)
+        assert truth.volume_ml == np.count_nonzero(reference == value) / 1000  # voxels of 1 mm
+        assert StructureTruth.from_json(json.loads(json.dumps(truth.to_json()))) == truth
     moved = np.roll(reference, 1, axis=0)
     distances = [
         t.border_mm
@@ -89,16 +106,28 @@ def test_sixteen_scans_have_every_shift_in_two_strengths_three_times(monkeypatch
     assert {pair: seen.count(pair) for pair in seen} == {(n, s): 3 for n in SHIFT_SUITE for s in (2, 3)}
 
 
+MARGINS = {1: Margins(1.0, 2.0, 26), 2: Margins(1.0, 2.0, 26)}
+
+
 def said(interval, verdict, p_value=0.5):
-    one = StructureAssessment(0.85, interval, None, None, verdict)
-    return Assessment({1: one, 2: one}, Unlikeness(p_value, {}, 26), 26, FineRule(0.8, 0.05), None)
+    one = StructureAssessment(0.85, interval, None if interval is None else (0.9, 1.1), None, verdict)
+    contours = None if p_value < 0.05 else ContourMargins(ContourRule(0.9, 1.0), MARGINS, MARGINS)
+    unlike = Unlikeness(p_value, {}, 26)
+    return Assessment({1: one, 2: one}, unlike, 26, FineRule(0.8, 0.05), None, contours)
+
+
+def truth(dice, ratio=1.0, outer=0.0, inner=0.0):
+    return StructureTruth(dice, ratio, None, NeededMargins((outer,) * 3, (inner,) * 3))
 
 
 def test_untouched_scans_are_counted_by_hand():
     judged = [
-        (said((0.8, 0.9), "probably fine"), np.array([0.85, 0.95])),
-        (said((0.8, 0.9), "probably fine"), np.array([0.75, np.nan])),
-        (said(None, "needs a look", 0.03), np.array([0.5, 0.5])),
+        (said((0.8, 0.9), "probably fine"), {1: truth(0.85, outer=1.0), 2: truth(0.95, 1.2)}),
+        (
+            said((0.8, 0.9), "probably fine"),
+            {1: truth(0.75, inner=2.5), 2: StructureTruth(np.nan, None, None)},
+        ),
+        (said(None, "needs a look", 0.03), {1: truth(0.5), 2: truth(0.5)}),
     ]
     found = judge_predictions(spec_of(), judged, 26)
     front, back = found["structures"]["front"], found["structures"]["back"]
@@ -108,5 +137,14 @@ def test_untouched_scans_are_counted_by_hand():
     assert (back["intervals"], back["inside"], back["fine_and_bad"]) == (1, 0, 0)
     # 25th smallest of 26 errors: both inside with 25 / 27 * 26 / 28 = .86, none with 2 / 27 * 3 / 28 = .008
     assert front["expected_inside"] == [1, 2]
+    assert front["volume"] == {"n": 2, "inside": 2, "expected": [1, 2]}
+    assert (back["volume"]["n"], back["volume"]["inside"]) == (1, 0)
+    assert front["outer"] == {"n": 2, "inside": 2, "expected": [1, 2]}
+    assert front["inner"] == {"n": 2, "inside": 1, "expected": [1, 2]}
+    assert back["outer"]["n"] == 1  # not found in the second scan
+    assert found["joint"] == {"n": 2, "inside": 1, "expected": [1, 2]}
     card = {"quality": {"subjects": 26, "structures": {}}, "test_quality": found}
-    assert "| front | 2 | 1 | 1 to 2 | 0.150 | 2 | 1 |" in quality_tables(card)
+    tables = quality_tables(card)
+    assert "| front | 2 | 1 | 1 to 2 | 0.150 | 2 | 1 |" in tables
+    assert "| front, inner | 2 | 1 | 1 to 2 |" in tables
+    assert "| joint | 2 | 1 | 1 to 2 |" in tables

@@ -11,9 +11,16 @@ from segtrust.error_flags import FlagRule
 from segtrust.errors import SettingError
 from segtrust.inference.prediction import Flag, Prediction, SliceHint, StructureSummary
 from segtrust.models import Head
-from segtrust.quality import StructureAssessment, UsualError
+from segtrust.quality import (
+    Assessment,
+    ContourMargins,
+    FineRule,
+    Margins,
+    StructureAssessment,
+    UsualError,
+)
 from segtrust.scores import ScanScores, StructureScores
-from segtrust.settings import MAP_NAMES
+from segtrust.settings import MAP_NAMES, ContourRule
 
 
 def prediction(probs, **changes):
@@ -82,6 +89,44 @@ def test_the_excess_is_what_the_chance_of_error_has_above_the_usual():
 def test_the_excess_is_refused_where_version_or_scan_do_not_allow_it(changes):
     with pytest.raises(SettingError, match="needs a version that knows the usual chance of error"):
         prediction(EVEN, **changes).map("excess")
+
+
+def with_contours(**changes):
+    """A row of voxels, the structure `front` on 3 to 7, with margins for it alone."""
+    mask = np.zeros((10, 1, 1), np.uint8)
+    mask[3:8] = 1
+    each, joint = {1: Margins(1.0, 1.0, 9)}, {1: Margins(2.0, 2.0, 9)}
+    known = Assessment({}, None, 9, FineRule(), None, ContourMargins(ContourRule(), each, joint))
+    return prediction([[1.0] * 10, [0.0] * 10, [0.0] * 10], mask=mask, **{"assessment": known, **changes})
+
+
+def test_contours_are_the_mask_shrunk_and_grown():
+    inner, outer = with_contours().contours(1)
+    assert np.flatnonzero(inner).tolist() == [4, 5, 6]
+    assert np.flatnonzero(outer).tolist() == [2, 3, 4, 5, 6, 7, 8]
+    inner, outer = with_contours(spacing=(0.5, 1.0, 1.0)).contours(1, "joint")
+    # two millimetres are four voxels: nothing is so deep
+    assert (inner.sum(), np.flatnonzero(outer).tolist()) == (0, list(range(10)))
+    assert with_contours().contour_map("joint").ravel().tolist() == [0, 3, 3, 2, 2, 1, 2, 2, 3, 3]
+
+
+@pytest.mark.parametrize(
+    ("value", "changes"),
+    [(1, {"spacing": None}), (1, {"assessment": None}), (2, {})],
+    ids=["voxels of unknown size", "a version without margins", "a structure without margins"],
+)
+def test_contours_are_refused_where_nothing_is_known(value, changes):
+    got = with_contours(**changes)
+    with pytest.raises(SettingError, match="contours need a version with margins from enough subjects"):
+        got.contours(value)
+    with pytest.raises(SettingError, match="Ask for bands"):
+        got.contour_map(only=(value,))
+
+
+def test_what_is_said_of_contours_is_absent_for_voxels_of_unknown_size():
+    said = with_contours().params()["contours"]
+    assert said["each"] == {"front": {"outer_mm": 1.0, "inner_mm": 1.0, "subjects": 9}}
+    assert "contours" not in with_contours(spacing=None).params()
 
 
 def test_what_a_version_does_not_know_about_quality_is_absent():

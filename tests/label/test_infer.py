@@ -6,6 +6,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
 from segtrust.errors import DeviceError, ScanError, SettingError
 from segtrust.inference import Predictor
@@ -13,7 +14,7 @@ from segtrust.label.infer import CombinedTask, MaskTask, UncertaintyTask
 from segtrust.label.names import band_labels, is_band
 from segtrust.metrics import ObservedErrors
 from segtrust.models import publish_version
-from segtrust.quality import Quality, UsualError
+from segtrust.quality import Contours, NeededMargins, Quality, UsualError
 
 BANDS = band_labels((0.05, 0.2, 1 / 3))
 
@@ -157,6 +158,36 @@ def test_the_excess_is_a_float_map_once_the_version_knows_what_is_usual(served, 
     assert params["segtrust"]["shows"] == "excess"
     assert (values.dtype, values.min() >= 0, values.max() <= 1) == (np.float32, True, True)
     assert "predicted_dice" not in params["segtrust"]["structures"][0]  # five subjects allow no line
+
+
+def test_contours_are_a_label_map_once_the_version_knows_margins(served, run):
+    with pytest.raises(SettingError, match="contours need a version with margins"):
+        run("uncertainty", contours="each")
+    with pytest.raises(SettingError, match="`contours` must be one of each, joint, got 'both'"):
+        run("uncertainty", contours="both")
+    version = served.version()
+    rows = tuple(NeededMargins((1.0,) * 3, (1.0,) * 3) for _ in range(9))
+    quality = Quality({}, None, None, 9, Contours({1: rows, 2: rows})).to_json()
+    publish_version(
+        served.folder, version.spec, version.members, {**version.calibration, "quality": quality}, {}
+    )
+    _, mask, about = run("mask")
+    _, values, params = run("uncertainty", contours="joint")
+    told = params["segtrust"]
+    assert (told["shows"], told["contours_hold"], told["ignored"]) == ("contours", "joint", [])
+    margins = {"outer_mm": 1.0, "inner_mm": 1.0, "subjects": 9}
+    assert told["contours"]["joint"] == told["contours"]["each"] == {"front": margins, "back": margins}
+    assert about["segtrust"]["contours"] == told["contours"]
+    for value in (1, 2):
+        assert np.array_equal(np.isin(values, (3 * value - 2, 3 * value - 1)), mask == value)
+    assert np.array_equal(values > 0, ndimage.binary_dilation(mask > 0))
+    assert params["label_names"]["conformal contour back: mask to outer"] == 6
+    _, alone, params = run("uncertainty", contours="each", structure="back")
+    assert set(np.unique(alone)) <= {0, 4, 5, 6}
+    assert np.array_equal(alone > 0, ndimage.binary_dilation(mask == 2))
+    assert list(params["label_names"].values()) == [4, 5, 6]
+    with pytest.raises(SettingError, match="`structure` must be one of front, back, got 'x'"):
+        run("uncertainty", contours="each", structure="x")
 
 
 @pytest.mark.parametrize("kind", [UncertaintyTask, CombinedTask])

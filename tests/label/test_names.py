@@ -10,6 +10,7 @@ from segtrust.label.names import (
     band_labels,
     band_texts,
     combined_labels,
+    contour_labels,
     is_band,
     refuse_partial,
 )
@@ -74,3 +75,10 @@ def test_more_labels_than_ohif_can_number_are_refused():
     assert len(app_labels([], [{f"structure {k}": k for k in range(255)}])) == 255
     with pytest.raises(SettingError, match=r"may have 255 labels, got 256"):
         app_labels([], many)
+
+
+def test_the_parts_of_contours_are_numbered_by_structure_and_taken_out_of_labels_like_bands():
+    labels = contour_labels({"front": 1, "back": 2})
+    assert list(labels.values()) == [1, 2, 3, 4, 5, 6]
+    assert labels["conformal contour back: inside inner"] == 4
+    assert all(is_band(name) for name in labels)

@@ -1,13 +1,17 @@
 """What is said of one scan: predicted Dice, intervals, verdict; and when nothing is said."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from segtrust.errors import ModelError
 from segtrust.quality import (
+    Contours,
     FineRule,
+    Margins,
+    NeededMargins,
     Quality,
     QualityCase,
     RimTotals,
@@ -17,6 +21,7 @@ from segtrust.quality import (
     logit_dice,
 )
 from segtrust.scores import ScanScores, StructureScores
+from segtrust.settings import ContourRule
 
 RULE = FineRule(dice=0.8, risk=0.05)
 
@@ -90,6 +95,34 @@ def test_a_scan_unlike_the_calibration_scans_gets_neither_interval_nor_bound(qua
     assert said.verdict == "needs a look"
     assert said.predicted_dice is not None
     assert (said.dice_interval, said.volume_factors, said.border_interval_mm) == (None, None, None)
+
+
+def test_contours_are_withheld_for_an_unlike_scan_and_absent_without_margins(quality):
+    rule = ContourRule(0.9, 1.0)
+    assert quality.assess(scores(0.9), TYPICAL, RULE, rule).contours is None  # as in older versions
+    assert "contours" not in quality.to_json()
+    rows = tuple(NeededMargins((1.0,) * 3, (2.0,) * 3) for _ in range(20))
+    knowing = replace(quality, contours=Contours({1: rows}))
+    margins = knowing.assess(scores(0.9), TYPICAL, RULE, rule).contours
+    assert margins.each == {1: Margins(1.0, 2.0, 20)}
+    assert knowing.assess(scores(0.9), STRANGE, RULE, rule).contours is None
+    assert Quality.from_json(knowing.to_json()) == knowing
+
+
+def test_margins_are_fitted_to_scans_as_they_are_and_not_to_worsened_copies():
+    cases = [
+        replace(
+            case,
+            truth={
+                1: replace(
+                    case.truth[1], margins=NeededMargins((i + 100.0 * (not case.ordinary),) * 3, (0.0,) * 3)
+                )
+            },
+        )
+        for i, case in enumerate(cohort(12))
+    ]
+    rows = fit_quality(cases, [1]).contours.needed[1]
+    assert sorted(row.outer[0] for row in rows) == [float(i) for i in range(0, 24, 2)]
 
 
 def test_an_empty_prediction_needs_a_look_and_has_no_predicted_dice(quality):

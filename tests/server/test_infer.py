@@ -117,6 +117,23 @@ def test_a_flag_map_equals_that_of_the_library(server, scan_id, direct, predicto
     assert params["label_names"] == {"chance of error flagged": 1}
 
 
+@pytest.mark.parametrize("words", ["each", "joint"])
+def test_contours_equal_those_of_the_library(server, scan_id, direct, tmp_path, words):
+    asked = {"contours": words, "result_extension": ".nrrd"}
+    answer = server.infer("hippocampus_uncertainty", scan_id, output="image", **asked)
+    values, _ = volume_of(answer, ".nrrd", tmp_path)
+    assert np.array_equal(values, direct.contour_map(words))
+    assert set(np.unique(values)) == {0, 1, 2, 3, 4, 5, 6}
+    params = server.infer("hippocampus_uncertainty", scan_id, output="json", **asked).json()
+    told = params["segtrust"]["contours"]
+    assert told == direct.params()["contours"]
+    margins = told[words]["anterior hippocampus"]
+    assert margins["outer_mm"] > 0
+    assert margins["inner_mm"] > 0
+    assert (told["coverage"], told["share"], margins["subjects"]) == (0.9, 0.99, 26)
+    assert params["label_names"]["conformal contour anterior hippocampus: inside inner"] == 1
+
+
 def test_the_map_is_entropy_unless_named(server, scan_id, direct, tmp_path):
     answer = server.infer("hippocampus_uncertainty", scan_id, output="image", result_dtype="float32")
     assert np.allclose(volume_of(answer, ".nii.gz", tmp_path)[0], direct.map("entropy"), atol=1e-6)

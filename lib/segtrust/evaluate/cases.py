@@ -15,6 +15,8 @@ from segtrust.errors import ShapeError
 from segtrust.metrics.detection import ErrorHistogram
 from segtrust.metrics.overlap import dice_per_structure
 from segtrust.metrics.voxels import VoxelTotals, voxel_totals
+from segtrust.quality import StructureTruth
+from segtrust.quality.typical import Features
 from segtrust.regions import distance_to, make_regions, missed_voxels
 from segtrust.scores import ScanScores
 from segtrust.uncertainty import entropy
@@ -36,7 +38,9 @@ class CaseRecord:
     ``errors[system]`` counts wrong and right voxels of the band by entropy; ``changed[system]`` counts voxels
     whose most likely class calibration changed. ``maps[name]`` counts like ``errors``, for every registered
     map of the main system, and ``methods[name]`` is a registered score of the scan
-    (:mod:`segtrust.evaluate.methods`); both are empty where nobody asked for them.
+    (:mod:`segtrust.evaluate.methods`); both are empty where nobody asked for them. ``features`` and ``truth``
+    (structure -> how the main system's prediction came out) are what a quality part is judged by; empty where
+    it is not.
     """
 
     id: str
@@ -49,6 +53,8 @@ class CaseRecord:
     scores: ScanScores | None = None
     maps: Mapping[str, ErrorHistogram] = field(default_factory=dict)
     methods: Mapping[str, float | None] = field(default_factory=dict)
+    features: Features = field(default_factory=dict)
+    truth: Mapping[int, StructureTruth] = field(default_factory=dict)
 
 
 def evaluate_case(

@@ -1,5 +1,6 @@
 """The quality part of a version, measured and fitted on its calibration scans."""
 
+import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -27,6 +28,7 @@ from segtrust.quality import (
     RimTotals,
     StructureTruth,
     fit_quality,
+    needed_margins,
     scan_features,
 )
 from segtrust.training.cases import read_labelled, read_splits, read_subjects
@@ -196,18 +198,20 @@ def _truth(
     dice: float,
     spacing: tuple[float, float, float] | None,
 ) -> StructureTruth:
+    volume = None if spacing is None else np.count_nonzero(reference) * math.prod(spacing) / 1000
     if not found.any():
-        return StructureTruth(dice, None, None)
+        return StructureTruth(dice, None, None, volume_ml=volume)
     ratio = np.count_nonzero(reference) / np.count_nonzero(found)
+    margins = None if spacing is None else needed_margins(found, reference, spacing)
     if not reference.any() or spacing is None:
-        return StructureTruth(dice, ratio, None)
+        return StructureTruth(dice, ratio, None, margins, volume)
     one, two = (torch.from_numpy(part)[None, None].float() for part in (found, reference))
     with warnings.catch_warnings():  # MONAI 1.6 warns of an argument that it passes to itself
         warnings.simplefilter("ignore", FutureWarning)
         distance = compute_average_surface_distance(
             one, two, include_background=True, symmetric=True, spacing=list(spacing)
         )
-    return StructureTruth(dice, ratio, float(distance))
+    return StructureTruth(dice, ratio, float(distance), margins, volume)
 
 
 def _calibrators_without(drawn: Sequence[CalibrationVoxels], served: Calibrator) -> Mapping[str, Calibrator]:

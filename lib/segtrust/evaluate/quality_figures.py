@@ -1,7 +1,7 @@
 """How far off the quality part of a version is, on subjects it was not fitted to."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,11 +17,13 @@ from segtrust.quality import (
     QualityCase,
     Regression,
     StructureAssessment,
+    StructureTruth,
     conformal_bound,
     logit_dice,
 )
 from segtrust.quality.assess import line_scores
 from segtrust.quality.typical import TypicalScans
+from segtrust.settings import ContourRule
 
 __all__ = ["judge_predictions", "quality_figures"]
 
@@ -42,7 +44,7 @@ def quality_figures(quality: Quality, cases: Sequence[QualityCase], spec: ModelS
         range of 90 % of the true values, and the correlation with the true log odds on ordinary scans and on
         worsened copies, apart. Coverage is not among them: on the subjects that make the intervals it is the
         promised share by construction; :func:`judge_predictions` counts it on others.
-        ``unlike``: share of scans and of copies with p < 0.05.
+        ``unlike``: share of scans and of copies with p < 0.05. ``contours``: margins of the usual rule.
 
     Source:
         ours.
@@ -58,6 +60,9 @@ def quality_figures(quality: Quality, cases: Sequence[QualityCase], spec: ModelS
     figures["structures"] = structures
     if quality.typical is not None:
         figures["unlike"] = _unlike(quality.typical, cases)
+    if quality.contours is not None:
+        names = {label.value: label.name for label in spec.labels}
+        figures["contours"] = quality.contours.margins(ContourRule()).to_json(names)
     return figures
 
 
@@ -127,45 +132,93 @@ def _unlike(typical: TypicalScans, cases: Sequence[QualityCase]) -> dict[str, An
 
 def judge_predictions(
     spec: ModelSpec,
-    judged: Sequence[tuple[Assessment, NDArray[np.float64]]],
+    judged: Sequence[tuple[Assessment, Mapping[int, StructureTruth]]],
     calibration_subjects: int,
 ) -> dict[str, Any]:
-    """Hold predicted Dice, intervals and verdicts of untouched scans against the truth.
+    """Hold predicted Dice, intervals, verdicts and contours of untouched scans against the truth.
 
     Args:
         spec: names the structures.
-        judged: what was said of each scan, with the true Dice of its structures.
+        judged: what was said of each scan, and how its structures came out.
         calibration_subjects: how many subjects the intervals rest on.
 
     Returns:
         Per structure: number of scans with an interval, how many hold the true Dice, the 95 % range of that
         number (beta-binomial, for intervals that hold exactly 90 %), mean absolute error, scans called fine,
-        and those of them that are bad. ``unlike``: scans with p < 0.05.
+        and those of them that are bad; the same counts for ``volume``, and for the ``outer`` and ``inner``
+        contour. ``joint``: scans with all contours right at once. ``unlike``: scans with p < 0.05.
 
     Source:
         ours; Vovk 2012 for the distribution of coverage.
     """
-    structures: dict[str, Any] = {}
-    for index, label in enumerate(spec.labels):
-        said = [(a.structures[label.value], float(dice[index]), a.rule.dice) for a, dice in judged]
-        structures[label.name] = _judged([s for s in said if not math.isnan(s[1])], calibration_subjects)
-    return {"scans": len(judged), "unlike": sum(a.is_unlike for a, _ in judged), "structures": structures}
+    found: dict[str, Any] = {"scans": len(judged), "unlike": sum(a.is_unlike for a, _ in judged)}
+    found["structures"] = {
+        label.name: {
+            **_judged([(a.structures[label.value], t[label.value], a.rule.dice) for a, t in judged],
+                      calibration_subjects),
+            **_contours(judged, label.value),
+        }
+        for label in spec.labels
+    }  # fmt: skip
+    joint = [
+        (c, c.hold_at_once({value: truth.margins for value, truth in truths.items()}))
+        for a, truths in judged
+        if (c := a.contours) is not None and c.joint
+    ]
+    if joint:
+        margins, _ = joint[0]
+        subjects = next(iter(margins.joint.values())).subjects
+        found["joint"] = _count([held for _, held in joint], subjects, margins.rule.coverage)
+    return found
 
 
-def _judged(said: Sequence[tuple[StructureAssessment, float, float]], subjects: int) -> dict[str, Any]:
-    given = [(s.dice_interval, dice) for s, dice, _ in said if s.dice_interval is not None]
-    errors = [abs(s.predicted_dice - dice) for s, dice, _ in said if s.predicted_dice is not None]
-    fine = [dice < edge for s, dice, edge in said if s.verdict == "probably fine"]
-    rank = math.ceil((subjects + 1) * COVERAGE - 1e-9)
-    chance = stats.betabinom(len(given), rank, subjects + 1 - rank) if given and rank <= subjects else None
+def _judged(
+    said: Sequence[tuple[StructureAssessment, StructureTruth, float]], subjects: int
+) -> dict[str, Any]:
+    known = [(s, truth, edge) for s, truth, edge in said if not math.isnan(truth.dice)]
+    inside = [s.dice_interval[0] <= t.dice <= s.dice_interval[1] for s, t, _ in known if s.dice_interval]
+    volumes = [
+        s.volume_factors[0] <= t.volume_ratio <= s.volume_factors[1]
+        for s, t, _ in known
+        if s.volume_factors and t.volume_ratio is not None
+    ]
+    errors = [abs(s.predicted_dice - t.dice) for s, t, _ in known if s.predicted_dice is not None]
+    fine = [t.dice < edge for s, t, edge in known if s.verdict == "probably fine"]
+    counts = _count(inside, subjects, COVERAGE)
     return {
-        "intervals": len(given),
-        "inside": sum(low <= dice <= high for (low, high), dice in given),
-        "expected_inside": None if chance is None else [int(chance.ppf(p)) for p in (0.025, 0.975)],
+        "intervals": counts["n"],
+        "inside": counts["inside"],
+        "expected_inside": counts["expected"],
         "error": float(np.mean(errors)) if errors else None,
         "fine": len(fine),
         "fine_and_bad": sum(fine),
+        "volume": _count(volumes, subjects, COVERAGE),
     }
+
+
+def _contours(
+    judged: Sequence[tuple[Assessment, Mapping[int, StructureTruth]]], value: int
+) -> dict[str, dict[str, Any]]:
+    held, rule, subjects = [], ContourRule(), 0
+    for assessment, truth in judged:
+        needed, margins = truth[value].margins, assessment.contours
+        if needed is not None and margins is not None and value in margins.each:
+            rule, subjects = margins.rule, margins.each[value].subjects
+            held.append(margins.each[value].hold(needed, rule.share))
+    if not held:
+        return {}
+    return {
+        side: _count([pair[i] for pair in held], subjects, rule.coverage)
+        for i, side in enumerate(("outer", "inner"))
+    }
+
+
+def _count(held: Sequence[bool], subjects: int, coverage: float) -> dict[str, Any]:
+    """How often a bound held, and how often it does in 95 % of repetitions if it is exact."""
+    rank = math.ceil((subjects + 1) * coverage - 1e-9)
+    chance = stats.betabinom(len(held), rank, subjects + 1 - rank) if held and rank <= subjects else None
+    expected = None if chance is None else [int(chance.ppf(p)) for p in (0.025, 0.975)]
+    return {"n": len(held), "inside": sum(held), "expected": expected}
 
 
 def _share(log_odds: NDArray[np.float64]) -> NDArray[np.float64]:

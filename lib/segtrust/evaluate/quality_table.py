@@ -3,8 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
+from segtrust.settings import CONTOUR_WORDS
+
 __all__ = ["quality_tables"]
 
+_CONTOURS = "Margins of the contours, mm; right for {:g} % of the voxels in {:g} % of scans like those:"
 _WHAT = {"dice": "Dice", "volume": "volume, ln of the ratio", "border": "border, ln mm"}
 
 
@@ -57,10 +60,25 @@ def _calibration(found: Mapping[str, Any]) -> str:
             "|---|---|---|---|---|---|",
             *dice,
         ]
+    if contours := found.get("contours"):
+        lines += [
+            "",
+            _CONTOURS.format(100 * contours["share"], 100 * contours["coverage"]),
+            "",
+            "| structure | n | outer, each | inner, each | outer, joint | inner, joint |",
+            "|---|---|---|---|---|---|",
+            *(_margins(name, contours) for name in found["structures"]),
+        ]
     if unlike := found.get("unlike"):
         shares = (f"{100 * f['share']:.0f} % of {f['n']} {kind}" for kind, f in unlike.items())
         lines += ["", f"Called unlike the calibration scans (p < 0.05): {', '.join(shares)}."]
     return "\n".join(lines)
+
+
+def _margins(name: str, contours: Mapping[str, Any]) -> str:
+    known = [contours[words].get(name, {}) for words in CONTOUR_WORDS]
+    cells = [_number(m.get(side), 2) for m in known for side in ("outer_mm", "inner_mm")]
+    return f"| {name} | {known[0].get('subjects', '-')} | {' | '.join(cells)} |"
 
 
 def _test(found: Mapping[str, Any]) -> str:
@@ -77,7 +95,26 @@ def _test(found: Mapping[str, Any]) -> str:
             f"| {name} | {f['intervals']} | {f['inside']} | {chance} | {_number(f['error'])} | {f['fine']} | "
             f"{f['fine_and_bad']} |"
         )
+    if "joint" in found:
+        lines += [
+            "",
+            "Contours that were right, each by itself and all of a scan at once (joint):",
+            "",
+            "| contour | scans | right | 95 % range by chance |",
+            "|---|---|---|---|",
+            *(
+                _right(f"{name}, {side}", f[side])
+                for name, f in found["structures"].items()
+                for side in ("outer", "inner")
+                if side in f
+            ),
+            _right("joint", found["joint"]),
+        ]
     return "\n".join(lines)
+
+
+def _right(name: str, found: Mapping[str, Any]) -> str:
+    return f"| {name} | {found['n']} | {found['inside']} | {' to '.join(map(str, found['expected']))} |"
 
 
 def _number(value: float | None, digits: int = 3) -> str:

@@ -19,7 +19,8 @@ from segtrust.evaluate.cases import CaseRecord
 from segtrust.metrics.bootstrap import finite_or_none
 from segtrust.metrics.detection import ErrorHistogram
 from segtrust.metrics.voxels import VoxelTotals
-from segtrust.scores import ScanScores
+from segtrust.quality import StructureTruth
+from segtrust.scores import ScanScores, StructureScores
 
 __all__ = [
     "RecordSet",
@@ -140,9 +141,15 @@ def record_to_json(record: CaseRecord) -> dict[str, Any]:
         "changed": dict(record.changed),
         "scores": None
         if scores is None
-        else {**scores.to_json(), "structures": {str(k): v for k, v in scores.structures.items()}},
+        else {
+            **scores.to_json(),
+            "structures": {str(k): v for k, v in scores.structures.items()},
+            "details": {str(k): vars(v) for k, v in scores.details.items()},
+        },
         "maps": {name: errors.to_json() for name, errors in record.maps.items()},
         "methods": {name: v if v is None else finite_or_none(v) for name, v in record.methods.items()},
+        "features": {name: list(values) for name, values in record.features.items()},
+        "truth": {str(value): truth.to_json() for value, truth in record.truth.items()},
     }
 
 
@@ -173,7 +180,15 @@ def record_from_json(document: Mapping[str, Any]) -> CaseRecord:
         changed=document["changed"],
         scores=None
         if scores is None
-        else ScanScores(**{**scores, "structures": {int(k): v for k, v in scores["structures"].items()}}),
+        else ScanScores(
+            **{
+                **scores,
+                "structures": {int(k): v for k, v in scores["structures"].items()},
+                "details": {int(k): StructureScores(**v) for k, v in scores.get("details", {}).items()},
+            }
+        ),
         maps={name: ErrorHistogram.from_json(e) for name, e in document.get("maps", {}).items()},
         methods=document.get("methods", {}),
+        features={name: tuple(values) for name, values in document.get("features", {}).items()},
+        truth={int(v): StructureTruth.from_json(t) for v, t in document.get("truth", {}).items()},
     )

@@ -18,7 +18,7 @@ from segtrust.calibrators import (
 )
 from segtrust.evaluate.card import make_card
 from segtrust.evaluate.cases import CaseRecord, draw_scan, evaluate_case
-from segtrust.evaluate.quality import measure_cases
+from segtrust.evaluate.quality import measure_cases, quality_case
 from segtrust.evaluate.quality_figures import judge_predictions, quality_figures
 from segtrust.evaluate.records import software_versions
 from segtrust.inference.flags import brightness_asymmetry
@@ -120,7 +120,7 @@ def release(
     if quality is not None:
         card["quality"] = quality_figures(quality, cases, spec)
         card["test_quality"] = judge_predictions(
-            spec, [(said, record.dice["calibrated"]) for record, said in measured if said], quality.subjects
+            spec, [(said, record.truth) for record, said in measured if said], quality.subjects
         )
     return publish_version(model, spec, members, calibration, card)
 
@@ -215,5 +215,8 @@ def _measure(
             main="calibrated",
             scores=prediction.scores,
         )
+        judged = quality_case(
+            prediction, prepared.image.numpy(), labels.numpy(), subject=record.subject, ordinary=False
+        )
         say(f"{index}/{len(ids)} {scan_id} Dice {np.nanmean(record.dice['calibrated']):.3f}")
-        yield record, prediction.assessment
+        yield replace(record, features=judged.features, truth=judged.truth), prediction.assessment

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -25,9 +25,11 @@ from segtrust.evaluate.cases import REGIONS, CaseRecord, draw_scan, evaluate_cas
 from segtrust.evaluate.endpoints import Measured, check_endpoints
 from segtrust.evaluate.pools import mean_dice
 from segtrust.evaluate.protocol import Protocol
+from segtrust.evaluate.quality import quality_case
 from segtrust.evaluate.ranking import ranking_table
 from segtrust.evaluate.records import RecordSet, record_from_json, record_to_json, software_versions
 from segtrust.evaluate.shifts import SHIFT_SUITE, corrupt, shift_seed
+from segtrust.evaluate.targets import check_targets
 from segtrust.inference.predictor import Predictor
 from segtrust.inference.scan import Scan, fingerprint
 from segtrust.metrics.bootstrap import finite_or_none
@@ -38,7 +40,7 @@ from segtrust.training.cases import read_labelled, read_subjects
 __all__ = ["CLEAN", "Condition", "TrustBenchmark", "shift_conditions"]
 
 Say = Callable[[str], None]
-_SCHEMA = 2
+_SCHEMA = 3
 _SERVED = "served"
 
 
@@ -149,6 +151,7 @@ class TrustBenchmark:
         *,
         role: str,
         command: str,
+        targets: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
         """Figures of a run.
 
@@ -157,11 +160,13 @@ class TrustBenchmark:
             shifted: records of each shift.
             role: role of the scans in the splits.
             command: how to do this again.
+            targets: of the quality part (``benchmarks/targets.json``); not judged unless given.
 
         Returns:
             JSON: the calibrator comparison (cross-fitted on ``val``, and as a card on the scans of ``role``),
             the ranking on clean scans and on every shift by itself, plain figures of every shift
-            and its share of missed voxels.
+            and its share of missed voxels; ``quality``: its targets, see
+            :func:`segtrust.evaluate.targets.check_targets`.
         """
         structures = [label.name for label in self.version.spec.labels]
         card = make_card(clean, structures, main=_SERVED)
@@ -181,7 +186,20 @@ class TrustBenchmark:
                 "shifts": {str(c): ranking_table(records, _SERVED) for c, records in shifted.items()},
             },
             "shifts": {str(c): _plain_figures(records) for c, records in shifted.items()},
+            **self._quality(targets, clean, shifted),
         }
+
+    def _quality(
+        self,
+        targets: Mapping[str, Any] | None,
+        clean: Sequence[CaseRecord],
+        shifted: Mapping[Condition, Sequence[CaseRecord]],
+    ) -> dict[str, Any]:
+        quality = self.predictor.quality
+        if targets is None or quality is None:
+            return {}
+        names = {str(condition): records for condition, records in shifted.items()}
+        return {"quality": check_targets(targets, quality, self.version.spec, clean, names, system=_SERVED)}
 
     def _origin(self, command: str) -> dict[str, Any]:
         return {
@@ -197,9 +215,17 @@ class TrustBenchmark:
 
     def _path(self, kind: str, scan_id: str, *more: str) -> Path:
         image = self._image(scan_id)
-        parts = [_SCHEMA, self.protocol.hash, self.version.digest, kind, scan_id, fingerprint(image), *more]
+        parts = [_SCHEMA, self.protocol.hash, self._digest, kind, scan_id, fingerprint(image), *more]
         digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
         return self.cache / f"{kind}-{scan_id}-{digest[:24]}.{'json' if kind == 'record' else 'npz'}"
+
+    @cached_property
+    def _digest(self) -> str:
+        """Name of all that a record depends on: another quality part leaves records as they are."""
+        version = self.version
+        members = [hashlib.sha256(path.read_bytes()).hexdigest() for path in version.members]
+        known = [version.spec.to_json(), members, self.predictor.calibrator.to_json()]
+        return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
 
     @cached_property
     def _calibration_digest(self) -> str:
@@ -241,7 +267,7 @@ class TrustBenchmark:
         }
         if condition == CLEAN:  # calibrators are compared on clean scans only
             systems |= {name: (statistics.mean, c) for name, c in self.calibrators.items()}
-        return evaluate_case(
+        record = evaluate_case(
             scan_id,
             self._subject(scan_id),
             systems,
@@ -251,6 +277,10 @@ class TrustBenchmark:
             main=_SERVED,
             scores=prediction.scores,
         )
+        judged = quality_case(
+            prediction, prepared.image.numpy(), labels.numpy(), subject=record.subject, ordinary=False
+        )
+        return replace(record, features=judged.features, truth=judged.truth)
 
 
 def _plain_figures(records: Sequence[CaseRecord]) -> dict[str, Any]:

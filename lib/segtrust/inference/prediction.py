@@ -1,7 +1,7 @@
 """The result of one prediction: mask, calibrated probabilities, maps and numbers, on the scan's own grid."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Self
@@ -16,10 +16,20 @@ from segtrust.error_flags import FlagRule
 from segtrust.errors import SettingError
 from segtrust.inference.sample_masks import SampleMasks
 from segtrust.models import ModelSpec
-from segtrust.quality import COVERAGE, Assessment, StructureAssessment, UsualError, Verdict
+from segtrust.quality import (
+    COVERAGE,
+    Assessment,
+    ContourMargins,
+    Margins,
+    StructureAssessment,
+    UsualError,
+    Verdict,
+    contour_map,
+    contour_masks,
+)
 from segtrust.regions import BAND_MM, distance_to
 from segtrust.scores import ScanScores
-from segtrust.settings import EXCESS, MAP_NAMES
+from segtrust.settings import EXCESS, MAP_NAMES, ContourWords
 from segtrust.slices import SliceHint
 
 __all__ = ["BLIND_SPOT", "RESEARCH_ONLY", "Flag", "Prediction", "SliceHint", "StructureSummary"]
@@ -187,6 +197,59 @@ class Prediction:
         bands = self.bands(edges)
         return np.where(bands > 0, bands + np.uint8(len(self.spec.labels)), self.mask)
 
+    def contours(
+        self, value: int, words: ContourWords = "each"
+    ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Inner and outer contour of one structure, filled.
+
+        Args:
+            value: label value of the structure, 1..N.
+            words: ``each`` for contours that hold by themselves, ``joint`` for all at once.
+
+        Returns:
+            Two boolean volumes ``(X, Y, Z)``: of scans like the calibration scans, at most the share that the
+            settings allow has an inner one that is not inside the true structure, or an outer one that does
+            not hold it. Both are empty for an empty prediction; the inner one may be for a thin structure.
+
+        Raises:
+            SettingError: where the version knows no margin, the scan is unlike the calibration scans, or the
+                file does not say how large its voxels are.
+        """
+        margins = self._margins(words, (value,))
+        return contour_masks(self.mask == value, margins[value], self.spacing or ())
+
+    def contour_map(self, words: ContourWords = "each", only: Sequence[int] = ()) -> NDArray[np.uint8]:
+        """Contours of the structures as one label map.
+
+        Args:
+            words: as for :meth:`contours`.
+            only: label values of the structures to show; all that have margins unless given.
+
+        Returns:
+            ``(X, Y, Z)`` uint8, for structure ``k``: ``3 k - 2`` inside the inner contour, ``3 k - 1`` on to
+            the edge of the mask, ``3 k`` on to the outer contour. A voxel belongs to the mask that holds it,
+            outside all masks to the structure that is nearer as a share of its margin: to see a contour run
+            across a neighbour, ask for one structure.
+
+        Raises:
+            SettingError: as :meth:`contours`, or for more structures than fit into one byte.
+        """
+        return contour_map(self.mask, self._margins(words, only), self.spacing or ())
+
+    def _margins(self, words: ContourWords, wanted: Sequence[int]) -> Mapping[int, Margins]:
+        known = self._known_contours()
+        found = {} if known is None else known.of(words)
+        if not found or not set(wanted) <= found.keys():
+            raise SettingError(
+                "contours need a version with margins from enough subjects, a scan like its calibration "
+                f"scans (p >= 0.05), and voxels of known size; version {self.version_id} of "
+                f"{self.spec.name!r} cannot give them for this scan. Ask for bands."
+            )
+        return {value: found[value] for value in wanted} if wanted else found
+
+    def _known_contours(self) -> ContourMargins | None:
+        return self.assessment.contours if self.assessment and self.spacing is not None else None
+
     def flagged(
         self, name: str, rule: FlagRule, *, wrong: NDArray[np.float64] | None = None
     ) -> tuple[NDArray[np.uint8], float]:
@@ -215,6 +278,7 @@ class Prediction:
         Returns:
             Plain strings, numbers, lists and dictionaries without NaN.
         """
+        contours, names = self._known_contours(), {label.value: label.name for label in self.spec.labels}
         document: dict[str, Any] = _plain({
             "model": self.spec.name,
             "version": self.version_id,
@@ -228,6 +292,7 @@ class Prediction:
             "flags": [vars(f) for f in self.flags],
             "slices": [vars(s) for s in self.slices],
             **(_said(self.assessment) if self.assessment else {}),
+            **({"contours": contours.to_json(names)} if contours else {}),
             "steps": list(self.steps),
             "limits": f"{BLIND_SPOT} {RESEARCH_ONLY}",
         })  # fmt: skip

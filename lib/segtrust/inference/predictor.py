@@ -30,6 +30,7 @@ from segtrust.models import ModelSpec, ModelVersion
 from segtrust.quality import Assessment, FineRule, Quality, scan_features
 from segtrust.regions import BAND_MM, distance_to
 from segtrust.scores import score_scan
+from segtrust.settings import ContourRule
 from segtrust.slices import review_axis, slices_to_review
 from segtrust.uncertainty import chance_of_error, entropy, summarise_channels
 
@@ -58,6 +59,7 @@ class Predictor:
         source: another source of samples; the version's members unless given.
         calibrator: another calibrator; the version's own unless given.
         fine: what counts as bad in verdicts, and how often.
+        contours: how often contours are right, and for how much of a structure.
 
     Raises:
         DeviceError: if the device does not exist.
@@ -74,6 +76,7 @@ class Predictor:
         source: SampleSource | None = None,
         calibrator: Calibrator | None = None,
         fine: FineRule = FineRule(),  # noqa: B008  # frozen
+        contours: ContourRule = ContourRule(),  # noqa: B008  # frozen
     ) -> None:
         self.version, self.spec = version, version.spec
         self.device = check_device(device)
@@ -81,7 +84,7 @@ class Predictor:
         self.calibrator = calibrator or calibrator_from_json(version.calibration.get("calibrator", {}))
         known = version.calibration.get("quality")
         self.quality = None if known is None else Quality.from_json(known)
-        self.fine = fine
+        self.fine, self.contours = fine, contours
         self._source = source
         self._kept: dict[int, nn.Module] = {}
         self._lock = threading.Lock()
@@ -248,7 +251,9 @@ class Predictor:
         assessment = (
             None
             if self.quality is None
-            else self.quality.assess(scores, scan_features(prepared.image.numpy(), scores), self.fine)
+            else self.quality.assess(
+                scores, scan_features(prepared.image.numpy(), scores), self.fine, self.contours
+            )
         )
         return Prediction(
             spec=spec,

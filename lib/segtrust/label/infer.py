@@ -21,6 +21,7 @@ from segtrust.label.names import (
     RESEARCH_ONLY,
     band_colours,
     combined_labels,
+    contour_labels,
     is_band,
     structure_labels,
 )
@@ -132,7 +133,7 @@ class MaskTask(_ModelTask):
 
 
 class UncertaintyTask(_ModelTask):
-    """``<model>_uncertainty``: bands of the chance of error, flags, or a map for clients that ask for floats.
+    """``<model>_uncertainty``: bands of the chance of error, flags, contours, or a map as floats.
 
     Args:
         model: the model.
@@ -145,6 +146,9 @@ class UncertaintyTask(_ModelTask):
         super().__init__(model, bands, f"{text} {BLIND_SPOT}", archive)
 
     def render(self, prediction: Prediction, request: InferRequest) -> tuple[NDArray[Any], dict[str, Any]]:
+        if request.contours:
+            volume = prediction.contour_map(request.contours, tuple(self._shown(request).values()))
+            return volume, {"shows": "contours", "contours_hold": request.contours}
         if request.flag:
             return self._flags(prediction, request)
         if request.float_map:
@@ -173,7 +177,16 @@ class UncertaintyTask(_ModelTask):
         return flags, {"shows": "flags", "flagged": about}
 
     def label_names(self, request: InferRequest) -> dict[str, int]:
+        if request.contours:
+            return contour_labels(self._shown(request) or structure_labels(self.model.spec))
         return {FLAGGED: 1} if request.flag else super().label_names(request)
+
+    def _shown(self, request: InferRequest) -> dict[str, int]:
+        """The structure whose contours are asked for; empty for all that the version knows."""
+        known = structure_labels(self.model.spec)
+        if request.structure and request.structure not in known:
+            raise SettingError(f"`structure` must be one of {', '.join(known)}, got {request.structure!r}.")
+        return {request.structure: known[request.structure]} if request.structure else {}
 
     def colours(self) -> dict[str, tuple[int, int, int]]:
         return band_colours(self.labels)

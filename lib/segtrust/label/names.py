@@ -12,6 +12,7 @@ from segtrust.models import ModelSpec
 __all__ = [
     "BAND_PREFIX",
     "BLIND_SPOT",
+    "CONTOUR_PREFIX",
     "FLAGGED",
     "PARTIAL_SUFFIX",
     "RESEARCH_ONLY",
@@ -23,6 +24,7 @@ __all__ = [
     "band_labels",
     "band_texts",
     "combined_labels",
+    "contour_labels",
     "is_band",
     "refuse_partial",
     "structure_labels",
@@ -36,6 +38,9 @@ FLAGGED = f"{BAND_PREFIX} flagged"
 
 SAMPLES_PREFIX = "share of samples"
 """Begins the name of every level of agreement of samples; such names are taken out like bands."""
+
+CONTOUR_PREFIX = "conformal contour"
+"""Begins the name of every part of a map of contours; such names are taken out like bands."""
 
 PARTIAL_SUFFIX = " sure part - do not measure"
 """Ends the name of a structure from which the uncertain voxels were taken out."""
@@ -95,8 +100,8 @@ def band_colours(names: Iterable[str]) -> dict[str, tuple[int, int, int]]:
 
 
 def is_band(name: str) -> bool:
-    """Whether a segment's name is that of a band or level of agreement, in any case of letters."""
-    return name.strip().lower().startswith((BAND_PREFIX, SAMPLES_PREFIX))
+    """Whether a segment's name is that of a band, level of agreement or contour, in any case of letters."""
+    return name.strip().lower().startswith((BAND_PREFIX, SAMPLES_PREFIX, CONTOUR_PREFIX))
 
 
 def agreement_labels(structures: Mapping[str, int], model: str = "") -> dict[str, int]:
@@ -126,6 +131,30 @@ def agreement_labels(structures: Mapping[str, int], model: str = "") -> dict[str
 def agreement_colours(names: Iterable[str]) -> dict[str, tuple[int, int, int]]:
     """Colour of each level of agreement, dark for few samples and light for nearly all."""
     return dict(zip(names, _LEVEL_COLOURS, strict=True))
+
+
+def contour_labels(structures: Mapping[str, int]) -> dict[str, int]:
+    """Names of the parts of a map of contours with their voxel values.
+
+    Args:
+        structures: names of a model's structures with the values 1..N.
+
+    Returns:
+        Name -> value: three for each structure, as :meth:`Prediction.contour_map` has them.
+
+    Source:
+        ours.
+
+    Example:
+        >>> contour_labels({"spleen": 2})["conformal contour spleen: mask to outer"]
+        6
+    """
+    parts = ("inside inner", "inner to mask", "mask to outer")
+    return {
+        f"{CONTOUR_PREFIX} {name}: {part}": 3 * (value - 1) + index
+        for name, value in structures.items()
+        for index, part in enumerate(parts, start=1)
+    }
 
 
 def structure_labels(spec: ModelSpec) -> dict[str, int]:

@@ -15,7 +15,7 @@ from segtrust.inference import Prediction, PredictionCache, Predictor, check_dev
 from segtrust.inference.stored import StoredPredictor, open_predictor
 from segtrust.models import ModelSpec, ModelVersion, find_models, open_version, shipped_models_dir
 from segtrust.quality import FineRule
-from segtrust.settings import AppSettings
+from segtrust.settings import AppSettings, ContourRule
 from segtrust.store import ScoreKey
 
 __all__ = ["ServedModel", "serve_models"]
@@ -167,6 +167,7 @@ class ServedModel:
                     precision=self.settings.precision,
                     keep_members=self.settings.keep_members and device not in self._lent,
                     fine=FineRule(self.settings.fine_dice, self.settings.fine_risk),
+                    contours=ContourRule(self.settings.contour_coverage, self.settings.contour_share),
                 )
             return self._predictors[key]
 

@@ -1,4 +1,4 @@
-"""How good one prediction probably is: predicted Dice, verdict, intervals, likeness, and excess of doubt.
+"""How good one prediction probably is: predicted Dice, verdict, intervals, contours, likeness, excess.
 
 Everything is fitted on calibration scans alone and holds for scans like those.
 """
@@ -13,8 +13,16 @@ from segtrust.quality.assess import (
     fine_limit,
 )
 from segtrust.quality.conformal import bound_risk, conformal_bound, conformal_p_value, control_risk
+from segtrust.quality.contours import ContourMargins, Contours, fit_contours
 from segtrust.quality.excess import RimTotals, UsualError, border_distance, fit_usual_error
 from segtrust.quality.fit import QualityCase, StructureTruth, fit_quality
+from segtrust.quality.margins import (
+    Margins,
+    NeededMargins,
+    contour_map,
+    contour_masks,
+    needed_margins,
+)
 from segtrust.quality.mehrtash import SegmentEntropyLine, fit_segment_entropy, logit_dice
 from segtrust.quality.regression import Line, Regression, Rows, fit_regression
 from segtrust.quality.typical import TypicalScans, Unlikeness, fit_typical_scans, scan_features
@@ -22,8 +30,12 @@ from segtrust.quality.typical import TypicalScans, Unlikeness, fit_typical_scans
 __all__ = [
     "COVERAGE",
     "Assessment",
+    "ContourMargins",
+    "Contours",
     "FineRule",
     "Line",
+    "Margins",
+    "NeededMargins",
     "Quality",
     "QualityCase",
     "Regression",
@@ -40,13 +52,17 @@ __all__ = [
     "bound_risk",
     "conformal_bound",
     "conformal_p_value",
+    "contour_map",
+    "contour_masks",
     "control_risk",
     "fine_limit",
+    "fit_contours",
     "fit_quality",
     "fit_regression",
     "fit_segment_entropy",
     "fit_typical_scans",
     "fit_usual_error",
     "logit_dice",
+    "needed_margins",
     "scan_features",
 ]

@@ -7,11 +7,13 @@ from typing import Any, Literal, Self
 
 from segtrust.errors import ModelError
 from segtrust.quality.conformal import bound_risk
+from segtrust.quality.contours import ContourMargins, Contours
 from segtrust.quality.excess import UsualError
 from segtrust.quality.mehrtash import logit_dice
 from segtrust.quality.regression import Regression
 from segtrust.quality.typical import Features, TypicalScans, Unlikeness
 from segtrust.scores import ScanScores, StructureScores
+from segtrust.settings import ContourRule
 
 __all__ = [
     "COVERAGE",
@@ -58,13 +60,17 @@ class StructureAssessment:
 
 @dataclass(frozen=True)
 class Assessment:
-    """What is said of one scan; ``statement`` says what the verdicts mean, ``None`` without verdicts."""
+    """What is said of one scan; ``statement`` says what the verdicts mean, ``None`` without verdicts.
+
+    ``contours``: how far they lie from the mask; ``None`` where not known, or for an unlike scan.
+    """
 
     structures: Mapping[int, StructureAssessment]
     unlikeness: Unlikeness | None
     subjects: int
     rule: FineRule
     statement: str | None
+    contours: ContourMargins | None = None
 
     @property
     def is_unlike(self) -> bool:
@@ -74,24 +80,32 @@ class Assessment:
 
 @dataclass(frozen=True)
 class Quality:
-    """The quality part of a version: lines per structure and target, typical scans, usual errors."""
+    """The quality part of a version: lines by structure and target, typical scans, usual errors, contours."""
 
     lines: Mapping[int, Mapping[str, Regression]]
     typical: TypicalScans | None
     usual: UsualError | None
     subjects: int
+    contours: Contours | None = None
 
-    def assess(self, scores: ScanScores, features: Features, rule: FineRule) -> Assessment:
+    def assess(
+        self,
+        scores: ScanScores,
+        features: Features,
+        rule: FineRule,
+        contour_rule: ContourRule = ContourRule(),  # noqa: B008  # frozen
+    ) -> Assessment:
         """Say how good a prediction probably is.
 
         Args:
             scores: of the prediction.
             features: :func:`segtrust.quality.scan_features` of the scan.
             rule: what counts as bad, and how often.
+            contour_rule: how often contours are right, and for how much of a structure.
 
         Returns:
-            The assessment. Intervals are left out, and no structure is called fine, if the scan's p-value is
-            below 0.05: they hold for scans like the calibration scans.
+            The assessment. Intervals and contours are left out, and no structure is called fine, if the
+            scan's p-value is below 0.05: they hold for scans like the calibration scans.
 
         Source:
             intervals: Barber et al. 2021, jackknife-minmax; verdict: conformal risk control (Angelopoulos et
@@ -106,7 +120,12 @@ class Quality:
         }
         said = any(s.verdict for s in structures.values())
         return Assessment(
-            structures, unlikeness, self.subjects, rule, self._statement(rule) if said else None
+            structures,
+            unlikeness,
+            self.subjects,
+            rule,
+            self._statement(rule) if said else None,
+            None if unlike or self.contours is None else self.contours.margins(contour_rule),
         )
 
     def _structure(
@@ -149,7 +168,7 @@ class Quality:
 
     def to_json(self) -> dict[str, Any]:
         """The entry `quality` of `calibration.json`; what was not justified is absent."""
-        parts = {"typical": self.typical, "usual_error": self.usual}
+        parts = {"typical": self.typical, "usual_error": self.usual, "contours": self.contours}
         return {
             "subjects": self.subjects,
             "structures": {
@@ -183,12 +202,13 @@ class Quality:
                 f"`quality` of calibration.json must have structures and subjects, but {error!r}. "
                 "Was the version made by another release of segtrust?"
             ) from error
-        typical, usual = document.get("typical"), document.get("usual_error")
+        typical, usual, contours = (document.get(name) for name in ("typical", "usual_error", "contours"))
         return cls(
             lines,
             None if typical is None else TypicalScans.from_json(typical),
             None if usual is None else UsualError.from_json(usual),
             subjects,
+            None if contours is None else Contours.from_json(contours),
         )
 
 

@@ -3,11 +3,14 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 
 from segtrust.quality.assess import LINE_SCORES, TARGETS, Quality, line_scores
+from segtrust.quality.contours import fit_contours
 from segtrust.quality.excess import RimTotals, fit_usual_error
+from segtrust.quality.margins import NeededMargins
 from segtrust.quality.mehrtash import logit_dice
 from segtrust.quality.regression import Regression, Rows, fit_regression
 from segtrust.quality.typical import Features, fit_typical_scans
@@ -23,12 +26,15 @@ class StructureTruth:
     """How one structure of a calibration scan came out.
 
     ``dice`` NaN if neither has it; ``volume_ratio`` reference over prediction; ``border_mm`` mean distance
-    between the two surfaces; ``None`` where not defined.
+    between the two surfaces; ``margins`` with which its contours are right; ``volume_ml`` of the reference;
+    ``None`` where not defined.
     """
 
     dice: float
     volume_ratio: float | None
     border_mm: float | None
+    margins: NeededMargins | None = None
+    volume_ml: float | None = None
 
     def targets(self) -> dict[str, float | None]:
         """What lines are fitted to: log odds of Dice, log volume ratio, log millimetres."""
@@ -37,6 +43,24 @@ class StructureTruth:
             "volume": None if self.volume_ratio is None else _clipped_log(self.volume_ratio),
             "border": None if self.border_mm is None else _clipped_log(self.border_mm),
         }
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain numbers; a Dice that is not defined is null."""
+        return {
+            **vars(self),
+            "dice": None if math.isnan(self.dice) else self.dice,
+            "margins": None if self.margins is None else self.margins.to_json(),
+        }
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Self:
+        """Read what :meth:`to_json` wrote."""
+        dice, margins = document["dice"], document["margins"]
+        return cls(**{
+            **document,
+            "dice": math.nan if dice is None else dice,
+            "margins": None if margins is None else NeededMargins.from_json(margins),
+        })  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -74,9 +98,13 @@ def fit_quality(cases: Sequence[QualityCase], structures: Sequence[int]) -> Qual
     usual = fit_usual_error(list(rims.values()))
     lines = {value: _fit_lines(cases, value) for value in structures}
     typical = fit_typical_scans([first[subject].features for subject in sorted(first)])
+    contours = fit_contours(
+        ((case.subject, {value: case.truth[value].margins for value in structures}) for case in ordinary),
+        structures,
+    )
     if usual is None and typical is None and not any(lines.values()):
         return None
-    return Quality(lines, typical, usual, len(first))
+    return Quality(lines, typical, usual, len(first), contours)
 
 
 def _fit_lines(cases: Sequence[QualityCase], value: int) -> dict[str, Regression]:
