@@ -162,7 +162,7 @@ def heart_part(args: argparse.Namespace, plan: dict[str, Any]) -> dict[str, Any]
         heart.cases(folder, r) for r in ("train", part["calibrated_on"], part["judged_on"])
     )
     arms = []
-    for loss in part["losses"]:
+    for loss in args.heart_losses or part["losses"]:
         budget = replace(heart.BUDGET, loss=loss)
         runs = [MemberRun(spec, budget, seed, train, f"heart {loss}") for seed in part["seeds"]]
         weights = tuple(train_members(runs, args.runs / "members", say=say))
@@ -177,6 +177,7 @@ def heart_part(args: argparse.Namespace, plan: dict[str, Any]) -> dict[str, Any]
             role: len({f.subject for f in heart.cases(folder, role)}) for role in ("train", "val", "test")
         },
         "box": box_share(judged),
+        "losses_run": args.heart_losses or part["losses"],
         "ensembles": compared(fit, [part["judged_on"]] * len(judged), 3),
         "budget": {"epochs": heart.BUDGET.epochs, "learning_rate": heart.BUDGET.learning_rate},
     }
@@ -220,6 +221,7 @@ def main() -> int:
     parser.add_argument(
         "--dropout", nargs="*", default=["dice_ce", "dice", "ce"], help="losses with MC dropout"
     )
+    parser.add_argument("--heart-losses", nargs="*", default=[], help="default: those of the plan")
     parser.add_argument("--strengths", type=int, nargs="+", default=(1, 2, 3), help="of shifts")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="default: runs")
     parser.add_argument(
@@ -228,6 +230,11 @@ def main() -> int:
     args = parser.parse_args()
     plan = json.loads(PLAN.read_text(encoding="utf-8"))
     args.out.mkdir(parents=True, exist_ok=True)
+    options = {
+        "hippocampus": f" --dropout {' '.join(args.dropout)}",
+        "heart": f" --heart-losses {' '.join(args.heart_losses)}" if args.heart_losses else "",
+        "shifts": f" --strengths {' '.join(map(str, args.strengths))}",
+    }
     for name in wanted_parts(args.parts):
         try:
             found = PARTS[name](args, plan)
@@ -238,7 +245,7 @@ def main() -> int:
         document = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
         document[name] = {
             "plan": hashlib.sha256(PLAN.read_bytes()).hexdigest(),
-            "command": f"python benchmarks/papers/mehrtash.py {name}",
+            "command": f"python benchmarks/papers/mehrtash.py {name}{options[name]}",
             "software": software_versions(),
             **found,
         }

@@ -155,6 +155,7 @@ def heart(found: Found) -> list[str]:
         + ".\n",
         *cut_table(part["cuts"]),
         *region_table(part["systems"]),
+        *(f"Not run: {loss}.\n" for loss in ("dice", "ce") if loss not in found["losses_run"]),
     ]
 
 
@@ -258,9 +259,9 @@ def summary(results: Found) -> list[str]:
         part = results[organ]["ensembles"]
         n = f"{part['scans']} scans, {part['subjects']} subjects"
         for loss, paper in zip(("dice", "ce"), paper_cut[organ], strict=True):
-            found = part["cuts"][name.format(loss)]["volume"]
+            found = part["cuts"].get(name.format(loss))
             words = f"{organ}: NLL cut by five members, {loss}, raw, %"
-            rows.append((words, paper, percent(found), n))
+            rows.append((words, paper, "not run" if found is None else percent(found["volume"]), n))
         shown = part["correlations"][quality.format("dice")]["mean"]
         paper_r = "-.77" if organ == "heart" else "-.77 to -.92"
         loss = "dice" if organ == "heart" else "dice_ce"

@@ -36,7 +36,9 @@ SHOWN = ("dice", "nll_band", "nll_outside", "nll_volume", "brier_band", "ece_ban
 COMPARED = ("nll_band", "dice")
 
 
-def arms_of(plan: dict[str, Any], folds: Folds, runs: Path, dropout: Sequence[str]) -> dict[str, Arm]:
+def arms_of(
+    plan: dict[str, Any], folds: Folds, runs: Path, dropout: Sequence[str], stochastic: Sequence[str]
+) -> dict[str, Arm]:
     """``loss | source`` -> arm; trains members that are not there.
 
     Args:
@@ -44,6 +46,7 @@ def arms_of(plan: dict[str, Any], folds: Folds, runs: Path, dropout: Sequence[st
         folds: of the protocol.
         runs: folder with members.
         dropout: losses whose MC dropout is run.
+        stochastic: losses whose stochastic head is run.
 
     Returns:
         Arms.
@@ -64,7 +67,7 @@ def arms_of(plan: dict[str, Any], folds: Folds, runs: Path, dropout: Sequence[st
             found[name] = Arm(name=name, **own, **changes)
     for source, kind, size, wanted in (
         ("MC dropout", "dropout", plan["passes"], dropout),
-        ("stochastic", "draws", plan["draws"], plan["stochastic"]["losses"]),
+        ("stochastic", "draws", plan["draws"], stochastic),
     ):
         experiment = extra[plan["dropout" if kind == "dropout" else "stochastic"]["experiment"]]
         members = fold_members(experiment, folds, runs, cells=wanted) if wanted else {}
@@ -80,11 +83,11 @@ def training_seconds(
 ) -> float:
     """Processor time of one member's training: so many patches of an epoch are timed, the rest multiplied."""
     budget = cell_of[arm.name].budget
-    cases = load_cases(data, scans, arm.spec)
+    cases = load_cases(data, scans[:patches], arm.spec)
     with tempfile.TemporaryDirectory() as folder:
         began = time.process_time()
         train_member(arm.spec, cases, replace(budget, epochs=1, patches=patches), seed=0, folder=Path(folder))
-        return (time.process_time() - began) / patches * len(cases) * budget.epochs
+        return (time.process_time() - began) / patches * len(scans) * budget.epochs
 
 
 def prediction_seconds(arm: Arm, scans: Sequence[GroupedScan], fit: ArmComparison) -> float:
@@ -125,7 +128,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     check_data(protocol, args.data)
     folds = Folds.read(args.data, protocol)
     numbers = read_experiments(BENCHMARKS / "experiments.json")[plan["experiment"]].folds
-    arms = arms_of(plan, folds, args.runs, args.dropout)
+    arms = arms_of(plan, folds, args.runs, args.dropout, args.stochastic)
     fit = ArmComparison(
         list(arms.values()),
         fold_scans(folds, numbers),
@@ -142,7 +145,13 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     return {
         "protocol": protocol.hash,
         "plan": hashlib.sha256(PLAN.read_bytes()).hexdigest(),
-        "command": "python benchmarks/papers/methods_table.py",
+        "command": " ".join(
+            [
+                "python benchmarks/papers/methods_table.py",
+                *("--dropout", *args.dropout),
+                *("--stochastic", *args.stochastic),
+            ]
+        ),
         "software": software_versions(),
         "scans": len(records),
         "subjects": len({r.subject for r in records}),
@@ -165,6 +174,7 @@ def main() -> int:
     parser.add_argument(
         "--dropout", nargs="*", default=["dice_ce", "dice", "ce"], help="losses with MC dropout"
     )
+    parser.add_argument("--stochastic", nargs="*", default=["dice_ce"], help="losses with a stochastic head")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="default: runs")
     parser.add_argument(
         "--out", type=Path, default=BENCHMARKS / "results", help="default: benchmarks/results"

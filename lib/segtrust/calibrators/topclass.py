@@ -69,7 +69,7 @@ class TopClassTemperature:
                 f"got {head} over {len(probs)}. Fit it again for this model."
             )
         beta = 1 / torch.tensor(self.temperatures)
-        return scale_logits(probs, beta[probs.argmax(dim=0)], head)
+        return scale_logits(probs, beta[probs.max(dim=0).indices], head)
 
     def to_json(self) -> dict[str, Any]:
         """Name and temperatures."""

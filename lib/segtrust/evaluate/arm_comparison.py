@@ -135,7 +135,7 @@ class ArmComparison:
             for size, mean in arm.means(prepared, scan.group, self.cache).items():
                 raw = system_name(arm.name, size)
                 systems[raw] = (mean, None)
-                mask = mean.argmax(dim=0).numpy()
+                mask = mean.max(dim=0).indices.numpy()
                 for value in range(1, len(mean)):
                     found = binary_segment_entropy(mean[value].numpy(), mask == value)
                     entropies[segment_entropy_name(raw, value)] = found
@@ -176,7 +176,7 @@ class ArmComparison:
             kept = np.random.default_rng(index).random(valid.numel()) < self.share
             drawn = {}
             for size, mean in arm.means(prepared, group, self.cache).items():
-                distance = torch.from_numpy(distance_to(mean.argmax(dim=0).numpy() > 0, spacing))
+                distance = torch.from_numpy(distance_to(mean.max(dim=0).indices.numpy() > 0, spacing))
                 drawn[size] = draw_voxels(
                     mean,
                     labels,
