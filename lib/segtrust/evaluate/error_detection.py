@@ -63,10 +63,11 @@ class FlagCounts:
 
 @dataclass(frozen=True, eq=False)
 class ScanErrors:
-    """One scan: scores and kinds of error in its band, and histograms per score and region.
+    """One scan: scores and kinds of error of its voxels, and histograms per score and region.
 
-    ``kinds`` are indices into :data:`segtrust.error_flags.FAILURES`; ``missed``: wrong voxels outside the
-    band, where no flag near the prediction can be, and all wrong voxels.
+    ``scores`` and ``kinds``, indices into :data:`segtrust.error_flags.FAILURES`, hold the ``near`` voxels of
+    the band first, then the rest; ``missed``: wrong voxels outside the band, where no flag near the
+    prediction can be, and all wrong voxels.
     """
 
     id: str
@@ -76,28 +77,33 @@ class ScanErrors:
     kinds: NDArray[np.uint8]
     histograms: Mapping[str, Mapping[str, ErrorHistogram]]
     missed: tuple[int, int]
+    near: int
 
-    def flags(self, score: str, rule: FlagRule, wrong: NDArray[np.int64] | None = None) -> FlagCounts:
-        """Flag the band by one score and rule.
+    def flags(
+        self, score: str, rule: FlagRule, wrong: NDArray[np.int64] | None = None, *, region: str = "band"
+    ) -> FlagCounts:
+        """Flag voxels by one score and rule.
 
         Args:
             score: name of the score.
             rule: sets the threshold from the scores of the band.
             wrong: for ``calibrated``: wrong voxels per cell of other scans.
+            region: ``band`` or ``volume``: where voxels are flagged and counted.
 
         Returns:
-            Counts in the band.
+            Counts in the region.
         """
-        values = self.scores[score]
-        flagged = values > rule.threshold(values, wrong=wrong)
+        counted = slice(self.near if region == "band" else None)
+        threshold = rule.threshold(self.scores[score][: self.near], wrong=wrong)
+        flagged, kinds = self.scores[score][counted] > threshold, self.kinds[counted]
         return FlagCounts(
-            values.size,
+            flagged.size,
             int(np.count_nonzero(flagged)),
             {
                 name: (int(np.count_nonzero(here)), int(np.count_nonzero(here & flagged)))
                 for kind, name in enumerate(FAILURES)
                 if name != "right"
-                for here in [self.kinds == kind]
+                for here in [kinds == kind]
             },
         )
 
@@ -135,12 +141,16 @@ def count_errors(  # what there is to know about one scan
     regions = make_regions(predicted, spacing, valid=valid)
     masks = {"band": regions.masks[regions.band_name], **{r: regions.masks[r] for r in REGIONS[1:]}}
     wrong = predicted != reference
+    parts, kinds = [masks[region] for region in REGIONS[:2]], failure_map(predicted, reference)
     return ScanErrors(
         scan_id,
         subject,
         fold,
-        {name: score[masks["band"]].astype(np.float32) for name, score in scores.items()},
-        failure_map(predicted, reference)[masks["band"]],
+        {
+            name: np.concatenate([score[part] for part in parts]).astype(np.float32)
+            for name, score in scores.items()
+        },
+        np.concatenate([kinds[part] for part in parts]),
         {
             name: {
                 region: ErrorHistogram.of(torch.from_numpy(score[mask]), torch.from_numpy(wrong[mask]))
@@ -149,14 +159,16 @@ def count_errors(  # what there is to know about one scan
             for name, score in scores.items()
         },
         (int(np.count_nonzero(wrong & masks["outside"])), int(np.count_nonzero(wrong & masks["volume"]))),
+        int(np.count_nonzero(masks["band"])),
     )
 
 
-def detection_figures(scans: Sequence[ScanErrors]) -> dict[str, Any]:
-    """AUROC and AUPR of every score in every region, without any threshold.
+def detection_figures(scans: Sequence[ScanErrors], regions: Sequence[str] = REGIONS) -> dict[str, Any]:
+    """AUROC and AUPR of every score, without any threshold.
 
     Args:
         scans: measured scans.
+        regions: where; every one of :data:`REGIONS` unless given.
 
     Returns:
         Per score and region: both figures over the voxels of all scans (with a 95 % bootstrap over
@@ -168,7 +180,7 @@ def detection_figures(scans: Sequence[ScanErrors]) -> dict[str, Any]:
     """
     return {
         name: {
-            region: _detection([scan.histograms[name][region] for scan in scans], scans) for region in REGIONS
+            region: _detection([scan.histograms[name][region] for scan in scans], scans) for region in regions
         }
         for name in scans[0].scores
     }
@@ -192,13 +204,23 @@ def _detection(histograms: Sequence[ErrorHistogram], scans: Sequence[ScanErrors]
     return found
 
 
-def flag_figures(scans: Sequence[ScanErrors], score: str, rule: FlagRule) -> dict[str, Any]:
-    """Recall, precision and flagged share in the band by one score and rule, and recall per kind of error.
+def flag_figures(  # what is measured, by what, learnt where
+    scans: Sequence[ScanErrors],
+    score: str,
+    rule: FlagRule,
+    *,
+    learnt: NDArray[np.int64] | None = None,
+    region: str = "band",
+) -> dict[str, Any]:
+    """Recall, precision and flagged share by one score and rule, and recall per kind of error.
 
     Args:
-        scans: measured scans; the threshold of ``calibrated`` is learnt from those of other folds.
+        scans: measured scans.
         score: name of the score.
-        rule: sets the threshold.
+        rule: sets the threshold, always from the scores of the band.
+        learnt: for ``calibrated``: wrong voxels per cell of labelled scans of another role; those of the
+            other folds of ``scans`` unless given.
+        region: ``band`` or ``volume``: where voxels are flagged and counted.
 
     Returns:
         ``pooled`` over the voxels of all scans with a 95 % bootstrap over subjects, ``scans`` and ``worst``:
@@ -207,13 +229,13 @@ def flag_figures(scans: Sequence[ScanErrors], score: str, rule: FlagRule) -> dic
     Source:
         ours.
     """
-    wrong: dict[int, NDArray[np.int64] | None] = dict.fromkeys({scan.fold for scan in scans})
-    if rule.name == "calibrated":
+    wrong = dict.fromkeys((scan.fold for scan in scans), learnt)
+    if rule.name == "calibrated" and learnt is None:
         wrong = {
             fold: np.sum([s.histograms[score]["band"].wrong for s in scans if s.fold != fold], axis=0)
             for fold in wrong
         }
-    counts = [scan.flags(score, rule, wrong[scan.fold]) for scan in scans]
+    counts = [scan.flags(score, rule, wrong[scan.fold], region=region) for scan in scans]
     table = np.array([(c.voxels, c.flagged, c.wrong, c.found) for c in counts], np.int64)
     subjects = [scan.subject for scan in scans]
 
