@@ -134,10 +134,10 @@ def judge(network: Network, condition: str, learnt: Mapping[str, Sequence[int]])
     scans = list(network.measured("test", condition))
     errors, regions = [scan.errors for scan in scans], network.settings["regions"]
     rules = [FlagRule.parse(rule) for rule in network.settings["rules"]]
-    dice = np.array([scan.dice for scan in scans])
+    dice, subjects = np.array([scan.dice for scan in scans]), [e.subject for e in errors]
     missed, wrong = (sum(e.missed[i] for e in errors) for i in (0, 1))
     return _compact({
-        "dice": cluster_bootstrap([e.subject for e in errors], lambda rows: _mean(dice[list(rows)])).to_json(),
+        "dice": cluster_bootstrap(subjects, lambda rows: _mean(dice[list(rows)])).to_json(),
         "empty": sum(scan.empty for scan in scans),
         "wrong": {"voxels": wrong, "outside_band": missed},
         "detection": detection_figures(errors, regions),

@@ -25,12 +25,12 @@ __all__ = ["CONSENSUS", "PER_PATIENT", "DataSet", "open_data", "shifted"]
 CONSENSUS = 2
 """Raters of four who must have marked a pixel: half of them, as is usual for this data set."""
 PER_PATIENT = {"train": 3, "val": 1, "test": 1}
-"""Slices of lung nodules that are used of each patient, the first in the file: no patient outweighs others."""
+"""Slices of lung nodules that are used of each patient, the first in the file."""
 
 
 @dataclass(frozen=True)
 class DataSet:
-    """A folder with ``images``, ``labels``, ``splits.json`` and ``subjects.csv``; ``spec`` lacks a network."""
+    """A folder with images, labels, ``splits.json`` and ``subjects.csv``; ``spec`` lacks a network."""
 
     name: str
     folder: Path
