@@ -108,7 +108,9 @@ class Network:
             scores |= {f"view_{name}": score for name, score in sample_scores(by_view).items()}
             mask, truth = ensemble.mean.argmax(dim=0).numpy().astype(np.uint8), labels.numpy()
             subject, valid = self.data.subject(scan_id), prepared.valid
-            errors = count_errors(scan_id, subject, scores, mask, truth, scan.spacing, valid=valid)
+            errors = count_errors(
+                scan_id, subject, scores, mask, truth, scan.spacing, valid=valid, whole=True
+            )
             dice = dice_per_structure(mask, truth, len(self.spec.labels))
             yield Measured(errors, _mean(dice), not mask.any())
 

@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 
 from segtrust.errors import SettingError
 
-__all__ = ["EXCESS", "MAP_NAMES", "AppSettings", "InferRequest", "TrainRequest", "parse_bool"]
+__all__ = ["EXCESS", "MAP_NAMES", "VIEW_MAPS", "AppSettings", "InferRequest", "TrainRequest", "parse_bool"]
 
 MAP_NAMES: tuple[str, ...] = (
     "entropy",
@@ -22,6 +22,9 @@ MAP_NAMES: tuple[str, ...] = (
 """Maps that every prediction has."""
 EXCESS = "excess"
 """A map of versions that know the usual chance of error."""
+VIEW_MAPS: tuple[str, ...] = ("view_deviation", "view_votes")
+"""Maps of what changes when the scan is mirrored; the first member runs twice more for them."""
+_MAPS = (*MAP_NAMES, EXCESS, *VIEW_MAPS)
 
 _TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
 _FLOAT_TYPES = ("float", "float16", "float32", "float64", "half", "single", "double")
@@ -270,14 +273,15 @@ class InferRequest:
             The typed request; ``ignored`` names the keys that nothing here understands.
 
         Raises:
-            SettingError: if ``map`` is none of :data:`MAP_NAMES` and not :data:`EXCESS`.
+            SettingError: if ``map`` is none of :data:`MAP_NAMES` and :data:`VIEW_MAPS`, and not
+                :data:`EXCESS`.
 
         Source:
             ours.
         """
         name = str(_first(request.get("map")) or "entropy")
-        if name not in (*MAP_NAMES, EXCESS):
-            raise SettingError(f"`map` must be one of {', '.join((*MAP_NAMES, EXCESS))}, got {name!r}.")
+        if name not in _MAPS:
+            raise SettingError(f"`map` must be one of {', '.join(_MAPS)}, got {name!r}.")
         known = _PLATFORM_KEYS | {"device", "flag", "map", "show", "store_in_pacs"}
         dtype = (
             str(_first(request.get("result_dtype")) or "").lower().removeprefix("np.").removeprefix("numpy.")

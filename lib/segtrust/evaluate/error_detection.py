@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from segtrust.error_flags import FAILURES, FlagRule, failure_map
+from segtrust.errors import ShapeError
 from segtrust.metrics.bootstrap import cluster_bootstrap, finite_or_none
 from segtrust.metrics.detection import ErrorHistogram, error_aupr, error_auroc
 from segtrust.regions import make_regions
@@ -66,8 +67,8 @@ class ScanErrors:
     """One scan: scores and kinds of error of its voxels, and histograms per score and region.
 
     ``scores`` and ``kinds``, indices into :data:`segtrust.error_flags.FAILURES`, hold the ``near`` voxels of
-    the band first, then the rest; ``missed``: wrong voxels outside the band, where no flag near the
-    prediction can be, and all wrong voxels.
+    the band, followed by the rest if the scan was kept ``whole``; ``missed``: wrong voxels outside the band,
+    where no flag near the prediction can be, and all wrong voxels.
     """
 
     id: str
@@ -78,6 +79,7 @@ class ScanErrors:
     histograms: Mapping[str, Mapping[str, ErrorHistogram]]
     missed: tuple[int, int]
     near: int
+    whole: bool
 
     def flags(
         self, score: str, rule: FlagRule, wrong: NDArray[np.int64] | None = None, *, region: str = "band"
@@ -92,7 +94,14 @@ class ScanErrors:
 
         Returns:
             Counts in the region.
+
+        Raises:
+            ShapeError: for ``volume`` of a scan that was not kept whole.
         """
+        if region != "band" and not self.whole:
+            raise ShapeError(
+                f"flags in {region!r} need a scan that is kept whole, {self.id!r} is not: `whole=True`."
+            )
         counted = slice(self.near if region == "band" else None)
         threshold = rule.threshold(self.scores[score][: self.near], wrong=wrong)
         flagged, kinds = self.scores[score][counted] > threshold, self.kinds[counted]
@@ -108,7 +117,7 @@ class ScanErrors:
         )
 
 
-def count_errors(  # what there is to know about one scan
+def count_errors(  # noqa: PLR0913  # what there is to know about one scan
     scan_id: str,
     subject: str,
     scores: Scores,
@@ -118,6 +127,7 @@ def count_errors(  # what there is to know about one scan
     *,
     valid: NDArray[np.bool_] | None = None,
     fold: int = 0,
+    whole: bool = False,
 ) -> ScanErrors:
     """Measure scores of error on one scan.
 
@@ -131,6 +141,7 @@ def count_errors(  # what there is to know about one scan
         spacing: millimetres per voxel; ``None`` if unknown.
         valid: voxels that are no padding; all unless given.
         fold: which scans a threshold must not be learnt from together with this one.
+        whole: keep the scores outside the band as well, so that flags can be counted in the volume.
 
     Returns:
         The counts. The band is that of the prediction.
@@ -141,7 +152,7 @@ def count_errors(  # what there is to know about one scan
     regions = make_regions(predicted, spacing, valid=valid)
     masks = {"band": regions.masks[regions.band_name], **{r: regions.masks[r] for r in REGIONS[1:]}}
     wrong = predicted != reference
-    parts, kinds = [masks[region] for region in REGIONS[:2]], failure_map(predicted, reference)
+    parts, kinds = [masks[r] for r in REGIONS[: 1 + whole]], failure_map(predicted, reference)
     return ScanErrors(
         scan_id,
         subject,
@@ -160,6 +171,7 @@ def count_errors(  # what there is to know about one scan
         },
         (int(np.count_nonzero(wrong & masks["outside"])), int(np.count_nonzero(wrong & masks["volume"]))),
         int(np.count_nonzero(masks["band"])),
+        whole,
     )
 
 
