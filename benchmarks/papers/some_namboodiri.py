@@ -217,7 +217,7 @@ def main() -> int:
     }
     try:
         for name in settings["data"]:
-            data = open_data(name, args.data, work)
+            data = open_data(name, args.data, args.runs)
             result["data"][name] = {role: counts(data, role) for role in ("train", "val", "test")}
             for architecture in settings["architectures"]:
                 network = Network(data, architecture, settings, args.runs)

@@ -61,7 +61,7 @@ def open_data(name: str, data: Path, work: Path) -> DataSet:
     Args:
         name: ``hippocampus``, ``heart`` or ``lung nodules``.
         data: folder of the data sets.
-        work: gets the folders of heart and lung nodules.
+        work: gets the folders ``heart-128-80`` and ``lung-nodules-consensus``.
 
     Returns:
         The data set.

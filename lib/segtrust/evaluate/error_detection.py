@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from segtrust.error_flags import FAILURES, FlagRule, failure_map
 from segtrust.errors import ShapeError
-from segtrust.metrics.bootstrap import cluster_bootstrap, finite_or_none
+from segtrust.metrics.bootstrap import cluster_draws, finite_or_none, interval_of
 from segtrust.metrics.detection import ErrorHistogram, error_aupr, error_auroc
 from segtrust.regions import make_regions
 
@@ -27,6 +27,8 @@ __all__ = [
 REGIONS = ("band", "outside", "volume")
 WORST = 0.1
 """Share of the scans, those with the worst figures, that is reported beside all."""
+
+_DRAWS = 300
 
 Scores = Mapping[str, NDArray[np.floating[Any]]]
 
@@ -190,30 +192,46 @@ def detection_figures(scans: Sequence[ScanErrors], regions: Sequence[str] = REGI
     Source:
         ours.
     """
+    subjects = [scan.subject for scan in scans]
+    times = _times_drawn(subjects)
     return {
         name: {
-            region: _detection([scan.histograms[name][region] for scan in scans], scans) for region in regions
+            region: _detection([scan.histograms[name][region] for scan in scans], subjects, times)
+            for region in regions
         }
         for name in scans[0].scores
     }
 
 
-def _detection(histograms: Sequence[ErrorHistogram], scans: Sequence[ScanErrors]) -> dict[str, Any]:
-    wrong, right = (np.stack([getattr(h, part) for h in histograms]) for part in ("wrong", "right"))
-    voxels = int(wrong.sum() + right.sum())
-    found: dict[str, Any] = {"wrong": finite_or_none(_share(int(wrong.sum()), voxels))}
+def _times_drawn(subjects: Sequence[str]) -> NDArray[np.float64]:
+    """How often each scan is in each draw, ``(draws + 1, scans)``; the last row holds all scans once."""
+    rows = [*cluster_draws(subjects, draws=_DRAWS), range(len(subjects))]
+    return np.array([np.bincount(row, minlength=len(subjects)) for row in rows], np.float64)
+
+
+def _detection(
+    histograms: Sequence[ErrorHistogram], subjects: Sequence[str], times: NDArray[np.float64]
+) -> dict[str, Any]:
+    # sums of counts far below 2^53 are exact in float64, and its product is the fast one
+    wrong, right = (
+        times @ np.stack([getattr(h, part) for h in histograms]).astype(np.float64)
+        for part in ("wrong", "right")
+    )
+    pools = [ErrorHistogram(*map(_whole, pair)) for pair in zip(wrong, right, strict=True)]
+    errors = int(pools[-1].wrong.sum())
+    found: dict[str, Any] = {"wrong": finite_or_none(_share(errors, errors + int(pools[-1].right.sum())))}
     figures: dict[str, Callable[[ErrorHistogram], float]] = {"auroc": error_auroc, "aupr": error_aupr}
     for figure, measure in figures.items():
-
-        def pooled(rows: Sequence[int], measure: Callable[[ErrorHistogram], float] = measure) -> float:
-            times = np.bincount(np.asarray(rows), minlength=len(wrong))
-            return measure(ErrorHistogram(times @ wrong, times @ right))
-
+        *drawn, value = map(measure, pools)
         found[figure] = {
-            "pooled": cluster_bootstrap([s.subject for s in scans], pooled, draws=300).to_json(),
+            "pooled": interval_of(value, drawn, subjects).to_json(),
             **_over_scans([measure(h) for h in histograms]),
         }
     return found
+
+
+def _whole(counts: NDArray[np.float64]) -> NDArray[np.int64]:
+    return counts.astype(np.int64)
 
 
 def flag_figures(  # what is measured, by what, learnt where
@@ -248,17 +266,13 @@ def flag_figures(  # what is measured, by what, learnt where
             for fold in wrong
         }
     counts = [scan.flags(score, rule, wrong[scan.fold], region=region) for scan in scans]
-    table = np.array([(c.voxels, c.flagged, c.wrong, c.found) for c in counts], np.int64)
     subjects = [scan.subject for scan in scans]
+    table = _times_drawn(subjects) @ np.array([(c.voxels, c.flagged, c.wrong, c.found) for c in counts])
 
     def pooled(figure: str) -> dict[str, Any]:
         over, under = {"recall": (3, 2), "precision": (3, 1), "flagged": (1, 0)}[figure]
-
-        def statistic(rows: Sequence[int]) -> float:
-            totals = table[list(rows)].sum(axis=0)
-            return _share(int(totals[over]), int(totals[under]))
-
-        return cluster_bootstrap(subjects, statistic, draws=300).to_json()
+        *drawn, value = (_share(int(totals[over]), int(totals[under])) for totals in table)
+        return interval_of(value, drawn, subjects).to_json()
 
     total = sum(counts[1:], counts[0])
     return {
