@@ -86,7 +86,7 @@ class Network:
         given = {**rules["budget"], **own["budget"]}
         budget = Budget(**{**given, "flip_axes": tuple(given["flip_axes"])})
         cases = cases_in(self.data.folder, self.data.role("train"))
-        seeds, label = rules["seeds"][: self.settings["members"]], f"{self.data.name}, {self.name}"
+        seeds, label = rules["seeds"][: self.settings["members"][self.name]], f"{self.data.name}, {self.name}"
         runs = [MemberRun(self.spec, budget, seed, cases, label) for seed in seeds]
         return train_members(runs, self.runs / "members", say=say)
 
@@ -104,7 +104,9 @@ class Network:
             views = list(mirrored.samples(prepared.image, over_scan))  # the first is the plain one
             samples = [views[0], *(over_scan(network, prepared.image) for network in networks[1:])]
             ensemble, by_view = (_totals(prepared, found) for found in (samples, views))
-            scores = probability_scores(ensemble.mean) | sample_scores(ensemble)
+            scores = probability_scores(ensemble.mean)
+            if len(samples) > 1:
+                scores |= sample_scores(ensemble)
             scores |= {f"view_{name}": score for name, score in sample_scores(by_view).items()}
             mask, truth = ensemble.mean.argmax(dim=0).numpy().astype(np.uint8), labels.numpy()
             subject, valid = self.data.subject(scan_id), prepared.valid
@@ -173,7 +175,8 @@ def _compact(found: Any) -> Any:  # noqa: ANN401  # of JSON types
 def kept(network: Network, name: str, cache: Path, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """A part of the result, computed once: it is named by members, model, settings and code."""
     weights = [hashlib.sha256(path.read_bytes()).hexdigest() for path in network.members]
-    rules = {n: part for n, part in network.settings.items() if n not in ("about", "data", "architectures")}
+    fixed = ("rules", "regions", "view_axes", "shifts", "strength", "shift_seed")
+    rules = {name: network.settings[name] for name in fixed}
     text = json.dumps([CODE, name, weights, network.spec.to_json(), rules], sort_keys=True)
     path = cache / f"{hashlib.sha256(text.encode()).hexdigest()[:24]}.json"
     if not path.is_file():

@@ -67,13 +67,15 @@ def _setting(result: dict[str, Any], settings: dict[str, Any]) -> str:
         "subjects (test) for every figure."
         for data, roles in result["data"].items()
     )
+    members = ", ".join(f"{name} {count}" for name, count in settings["members"].items())
     return f"""{counts}
 - Test was opened once; `some_namboodiri.json` was written before.
 - Networks are MONAI's: a U-Net, SegResNet, and UNETR as the transformer, each small and trained for about
-  80 s a member on one thread; {settings["members"]} members a cell. Their Dice shows what that gives: the
-  question is not how good they are but whether they know where they are wrong.
-- Probabilities are the mean of the members as it is, not calibrated. Views: the first member on the scan as
-  it is and mirrored along its first axis, which training did as well.
+  80 s a member on one thread. Their Dice shows what that gives: the question is not how good they are but
+  whether they know where they are wrong.
+- Members: {members}. With two, probabilities are their mean, and `deviation` and `votes`
+  compare them. Nothing is calibrated. Views: the first member on the scan as it is and mirrored along its
+  first axis, which training did as well.
 - Shifts: {" and ".join(settings["shifts"])} of shift suite v1 at strength {settings["strength"]}; neither
   networks nor thresholds of `calibrated` have seen them. The suite was made for MR.
 - Figures are over the voxels of all scans, with a 95 % bootstrap over subjects. Thresholds always come from
@@ -115,17 +117,17 @@ def findings(cells: Sequence[Cell]) -> list[str]:
 
 
 def _scores_said(cells: Sequence[Cell]) -> list[str]:
-    scores = list(cells[0][3]["detection"])
-    best = [max(scores, key=lambda s, c=c: _auroc(c, s)[0] or 0) for c in cells]
+    scores = list(dict.fromkeys(score for cell in cells for score in cell[3]["detection"]))
+    best = [max(c[3]["detection"], key=lambda s, c=c: _auroc(c, s)[0] or 0) for c in cells]
     won = ", ".join(f"{s} {best.count(s)}" for s in scores if s in best)
     gaps = [
         max(_auroc(c, s)[0] or 0 for s in PROBABILITY) - min(_auroc(c, s)[0] or 0 for s in PROBABILITY)
         for c in cells
     ]
     others = "; ".join(
-        f"{s} {_range([_auroc(c, s)[0] for c in cells])}"
-        for s in (HEADLINE, *scores)
-        if s not in PROBABILITY[1:]
+        f"{s} {_range([_auroc(c, s)[0] for c in cells if s in c[3]['detection']])}"
+        for s in scores
+        if s == HEADLINE or s not in PROBABILITY
     )
     first = (
         f"Best score by AUROC in the band, cells won: {won}. The four that need probabilities alone differ "

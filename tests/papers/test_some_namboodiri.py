@@ -1,4 +1,4 @@
-"""The benchmark of error flags: its data by hand, figures of a made-up network, its page as its result says."""
+"""The benchmark of error flags: data by hand, figures of a made-up network, a page as its result says."""
 
 import json
 import subprocess
