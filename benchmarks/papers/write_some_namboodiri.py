@@ -70,8 +70,8 @@ def _setting(result: dict[str, Any], settings: dict[str, Any]) -> str:
     members = ", ".join(f"{name} {count}" for name, count in settings["members"].items())
     return f"""{counts}
 - Test was opened once; `some_namboodiri.json` was written before.
-- Networks are MONAI's: a U-Net, SegResNet, and UNETR as the transformer, each small and trained for about
-  80 s a member on one thread. Their Dice shows what that gives: the question is not how good they are but
+- Networks are MONAI's: a U-Net, SegResNet, and UNETR as the transformer, each small and trained for 40
+  to 90 s a member on one thread. Their Dice shows what that gives: the question is not how good they are but
   whether they know where they are wrong.
 - Members: {members}. With two, probabilities are their mean, and `deviation` and `votes`
   compare them. Nothing is calibrated. Views: the first member on the scan as it is and mirrored along its
