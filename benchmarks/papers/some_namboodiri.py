@@ -10,6 +10,7 @@ where it was. Weights of the heart are not to be shipped (CC BY-NC-SA 4.0).
 import argparse
 import hashlib
 import json
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -239,9 +240,10 @@ def counts(data: DataSet, role: str) -> dict[str, int]:
 
 
 def write(result: Mapping[str, Any], path: Path) -> None:
-    """Write what is known so far, one line per condition, score and rule."""
+    """Write what is known so far; a figure with its interval takes one line."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    replace_text(path, json.dumps(result, indent=0, allow_nan=False) + "\n")
+    text = json.dumps(result, indent=1, allow_nan=False)
+    replace_text(path, re.sub(r"\[[^\[\]{}]*\]", lambda found: " ".join(found[0].split()), text) + "\n")
     say(f"wrote {path}")
 
 
