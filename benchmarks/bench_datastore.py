@@ -23,8 +23,8 @@ from monailabel.datastore.local import LocalDatastore
 
 from segtrust import __version__
 from segtrust._files import replace_text
-from segtrust.label.datastore import SafeDatastore
-from segtrust.label.snapshot import Snapshot
+from segtrust.label.studies.datastore import SafeDatastore
+from segtrust.label.studies.snapshot import Snapshot
 from segtrust.store import ScoreKey, StateStore
 
 Step = Callable[[int], object]

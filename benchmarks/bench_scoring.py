@@ -12,8 +12,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from segtrust.inference import PredictionCache, fingerprint
-from segtrust.label.scan_scores import Fingerprints, missing_scores
-from segtrust.label.scoring_worker import ScoringWorker
+from segtrust.label.scoring.scan_scores import Fingerprints, missing_scores
+from segtrust.label.scoring.worker import ScoringWorker
 from segtrust.label.served import ServedModel
 from segtrust.models import find_models, shipped_models_dir
 from segtrust.settings import AppSettings

@@ -3,7 +3,7 @@
 import os
 import signal
 
-from segtrust.label.score_jobs import run_score_job
+from segtrust.label.scoring.jobs import run_score_job
 
 __all__ = ["die_once"]
 

@@ -17,7 +17,7 @@ def ask_for_scans(path: str, client: str, scans: list[str], times: int, answers:
 def open_folder(folder: str, state: str):
     """The folder as a server has it, with its own connection to the state file."""
     # the processes that only ask for scans need no monai
-    from segtrust.label.datastore import SafeDatastore  # noqa: PLC0415
+    from segtrust.label.studies.datastore import SafeDatastore  # noqa: PLC0415
 
     return SafeDatastore(
         folder,

@@ -9,9 +9,10 @@ import pytest
 from died_once import die_once
 from phantoms import make_blob, write_scan
 from segtrust import cli
-from segtrust.label import score_jobs, studies_scores
+from segtrust.label.scoring import jobs as score_jobs
+from segtrust.label.scoring import studies as studies_scores
+from segtrust.label.scoring.studies import score_folder
 from segtrust.label.served import ServedModel
-from segtrust.label.studies_scores import score_folder
 from segtrust.settings import AppSettings
 from segtrust.store import StateStore
 

@@ -18,12 +18,13 @@ TEST = {
 }
 
 
-@pytest.fixture
-def entries(tmp_path):
-    weights = tmp_path / "member.safetensors"
+@pytest.fixture(scope="module")
+def entries(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("version")
+    weights = folder / "member.safetensors"
     weights.write_bytes(b"0" * 2_000_000)
     card = {"training_seconds": 14_400, "test": {"systems": {"calibration": TEST}}}
-    version = ModelVersion(tmp_path, "0001", spec_of(), (weights,) * 11, {}, card, "digest")
+    version = ModelVersion(folder, "0001", spec_of(), (weights,) * 11, {}, card, "digest")
     # reference 2, 3; each predicts 2, 3: Dice 1
     records = [made_record(i, 0.6 + 0.1 * i) for i in range(4)]
     figures = make_card(records, ["front"], main="ensemble")

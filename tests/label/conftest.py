@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 
 from segtrust.inference import PredictionCache
-from segtrust.label.datastore import SafeDatastore
 from segtrust.label.served import ServedModel
+from segtrust.label.studies.datastore import SafeDatastore
 from segtrust.models import Label
 from segtrust.settings import AppSettings
 from segtrust.store import StateStore

@@ -4,7 +4,7 @@ import pytest
 from monailabel.config import settings as platform
 from monailabel.endpoints.user.auth import User
 
-from segtrust.label.annotators import annotator
+from segtrust.label.queue.annotators import annotator
 
 LOGGED_IN = User(username="ann@site", email="", name="", roles=[])
 

@@ -4,8 +4,8 @@ import itk
 import numpy as np
 import pytest
 
-from segtrust.label.cleaning import clean_label, cleaned_file
 from segtrust.label.failures import LabelError
+from segtrust.label.studies.cleaning import clean_label, cleaned_file
 
 SPLEEN = {"abdomen": {"spleen": 1}}
 BANDS = (

@@ -6,8 +6,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from segtrust.label.collect import collect_labelled, fix_roles, labels_of
-from segtrust.label.datastore import SafeDatastore
+from segtrust.label.studies.datastore import SafeDatastore
+from segtrust.label.training.collect import collect_labelled, fix_roles, labels_of
 from segtrust.settings import AppSettings
 
 SCANS = [f"p{number:02d}_{side}" for number in range(30) for side in "lr"]

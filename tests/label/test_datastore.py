@@ -12,6 +12,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from monailabel.interfaces.exception import ImageNotFoundException
+from watchdog.events import FileDeletedEvent
 
 from segtrust.label.failures import LabelError, PathError
 from segtrust.store import StateStore
@@ -31,8 +32,15 @@ def watching(datastore, store):
     }
     opened = type(datastore)(str(folder), auto_reload=True, **options)
     yield opened
-    opened._observer.stop()
-    opened._observer.join()
+    opened.close()
+
+
+def test_a_folder_that_vanished_does_not_end_the_watching(watching, caplog):
+    folder = Path(watching.get_image_uri("a")).parent
+    folder.rename(folder.with_name("elsewhere"))
+    for name in ("datastore_v2.json", "a.nii.gz"):
+        watching._on_any_event(FileDeletedEvent(str(folder / name)))
+    assert "cannot be read" in caplog.text
 
 
 def label_file(tmp_path, values):

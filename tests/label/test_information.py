@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 from monailabel.datastore.local import LocalDatastore
 
-from segtrust.label.datastore import SafeDatastore
-from segtrust.label.snapshot import Snapshot
+from segtrust.label.studies.datastore import SafeDatastore
+from segtrust.label.studies.snapshot import Snapshot
 from segtrust.store import InfoKey, StateStore
 from writers import note_images, open_folder, save_and_write_for_ever
 
@@ -182,7 +182,7 @@ def warm():
     if sys.platform == "win32":
         pytest.skip("needs POSIX: processes are forked from one that has monai already")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["writers", "segtrust.label.datastore"])
+    context.set_forkserver_preload(["writers", "segtrust.label.studies.datastore"])
     return context
 
 

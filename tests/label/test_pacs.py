@@ -9,9 +9,9 @@ from monailabel.config import settings as platform
 from monailabel.interfaces.exception import ImageNotFoundException
 from pydicom import Dataset
 
-from segtrust.label.connection import connect, forget_defaults, image_filters, listing_seconds
 from segtrust.label.failures import PacsError, status_and_code
-from segtrust.label.pacs import Pacs
+from segtrust.label.studies.connection import connect, forget_defaults, image_filters, listing_seconds
+from segtrust.label.studies.pacs import Pacs
 
 MR, MAP = "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.30"
 

@@ -1,6 +1,8 @@
 """The queue: who gets which scan, in which turn, and what is said about it."""
 
+import math
 import shutil
+import threading
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -10,8 +12,8 @@ import pytest
 from conftest import publish_random_version
 from labelled_site import give_roles
 from segtrust.inference import fingerprint
-from segtrust.label import ranking
-from segtrust.label.queue import CHECK, Queue
+from segtrust.label.queue import ranking
+from segtrust.label.queue.queue import CHECK, Queue
 from segtrust.settings import AppSettings
 
 UNLIKE = {"code": "field_of_view", "text": "unlike training: field of view 900 mm"}
@@ -208,6 +210,29 @@ def test_a_new_score_a_new_scan_and_a_new_version_make_a_ranking_anew(site, made
     publish_random_version(site.served.folder, tiny_spec, seed=7)
     assert site.next("joe")["score"] is None
     assert made == ["entropy"] * 4
+
+
+def test_a_large_site_is_served_from_the_last_ranking_while_a_thread_makes_the_next(site, made, monkeypatch):
+    monkeypatch.setattr(ranking, "_AT_ONCE", -1.0)  # every site is large
+    monkeypatch.setattr(ranking, "_SHARE", math.inf)  # and may renew at any time
+    site.score({"a": 0.1, "b": 0.5, "c": 0.3})
+    assert site.next("ann")["id"] == "b"
+    go_on, rank = threading.Event(), ranking.Rankings._rank
+
+    def slow(*args):
+        go_on.wait(60)
+        return rank(*args)
+
+    monkeypatch.setattr(ranking.Rankings, "_rank", slow)
+    site.score({"a": 0.9})
+    site.add("d")
+    found = site.next("ben")
+    assert (found["id"], found["of"]) == ("c", 3), "neither the new score of a, nor scan d"
+    go_on.set()
+    site.queue._rankings.wait()
+    found = site.next("eve")
+    assert (found["id"], found["rank"], found["of"]) == ("a", 1, 4)
+    assert made == ["entropy"] * 2
 
 
 def test_a_label_makes_no_ranking_anew(site, made):

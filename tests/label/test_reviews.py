@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from segtrust.errors import SettingError
-from segtrust.label.reviews import is_partial, reviewed_slices
+from segtrust.label.queue.reviews import is_partial, reviewed_slices
 
 
 @pytest.fixture

@@ -6,9 +6,15 @@ from monailabel.config import settings as platform
 from monailabel.endpoints.user.auth import DEFAULT_USER, User
 
 from segtrust.errors import SegtrustError, SettingError
-from segtrust.label import routes
-from segtrust.label.dicomweb import DicomwebDatastore
-from segtrust.label.routes import _options, _require_annotator, install_routes, next_scan, run_inference
+from segtrust.label.routes import install as routes
+from segtrust.label.routes.install import (
+    _options,
+    _require_annotator,
+    install_routes,
+    next_scan,
+    run_inference,
+)
+from segtrust.label.studies.dicomweb import DicomwebDatastore
 
 
 @pytest.fixture

@@ -9,10 +9,10 @@ import pytest
 from phantoms import TINY_NETWORK, spec_of
 from segtrust.errors import SettingError
 from segtrust.inference import PredictionCache
-from segtrust.label.cleaning import clean_label
 from segtrust.label.names import agreement_labels, is_band, structure_labels
 from segtrust.label.samples import SHOWS, SamplesTask
 from segtrust.label.served import ServedModel
+from segtrust.label.studies.cleaning import clean_label
 from segtrust.models import Head
 from segtrust.settings import AppSettings
 from segtrust.stochastic import n_channels

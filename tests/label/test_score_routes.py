@@ -10,9 +10,9 @@ from monailabel.endpoints.user.auth import DEFAULT_USER
 from monailabel.interfaces.exception import MONAILabelException
 
 from segtrust.errors import ModelNotFoundError, StoreError
-from segtrust.label import score_routes
-from segtrust.label.score_routes import SCORE_ROUTES
-from segtrust.label.scoring_worker import ScoringWorker
+from segtrust.label.routes import scoring as score_routes
+from segtrust.label.routes.scoring import SCORE_ROUTES
+from segtrust.label.scoring.worker import ScoringWorker
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 
 from conftest import publish_random_version
 from segtrust.inference import Predictor
-from segtrust.label.scoring import EntropyScoring
+from segtrust.label.scoring.method import EntropyScoring
 
 
 @pytest.fixture

@@ -15,9 +15,9 @@ import pytest
 from conftest import publish_random_version
 from segtrust.errors import DeviceError, ModelNotFoundError, ScanError, StoreError
 from segtrust.inference import Predictor, fingerprint, write_volume
-from segtrust.label import scan_scores
-from segtrust.label.scan_scores import Fingerprints, missing_scores
-from segtrust.label.scoring_worker import ScoringWorker
+from segtrust.label.scoring import scan_scores
+from segtrust.label.scoring.scan_scores import Fingerprints, missing_scores
+from segtrust.label.scoring.worker import ScoringWorker
 from segtrust.label.served import ServedModel
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from segtrust.errors import ModelNotFoundError, SettingError
-from segtrust.label.strategies import chosen_model, queue_strategies, telling_name
+from segtrust.label.queue.strategies import chosen_model, queue_strategies, telling_name
 from segtrust.selection import STRATEGIES
 
 NAMES = [

@@ -9,9 +9,9 @@ from filelock import FileLock
 
 from segtrust.errors import DeviceError, SettingError, TrainingError
 from segtrust.evaluate.round import RoundResult
-from segtrust.label import trainer
 from segtrust.label.failures import BusyError, LabelError
-from segtrust.label.trainer import RoundTask, round_settings
+from segtrust.label.training import trainer
+from segtrust.label.training.trainer import RoundTask, round_settings
 from segtrust.settings import AppSettings
 from segtrust.training.round import Progress, RoundSettings
 

@@ -6,10 +6,10 @@ import pytest
 from monailabel.utils.async_tasks import utils
 
 from segtrust.errors import ModelNotFoundError
-from segtrust.label import trainer, trainings
 from segtrust.label.failures import BusyError, LabelError
-from segtrust.label.trainer import RoundTask
-from segtrust.label.trainings import Trainings
+from segtrust.label.training import trainer, trainings
+from segtrust.label.training.trainer import RoundTask
+from segtrust.label.training.trainings import Trainings
 
 
 class Processes:

@@ -5,7 +5,7 @@ import stat
 
 import pytest
 
-from segtrust.label.uploads import holds_upload, receive
+from segtrust.label.routes.uploads import holds_upload, receive
 
 
 def test_a_file_lives_as_long_as_its_request_and_nobody_else_can_read_it():

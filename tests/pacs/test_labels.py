@@ -14,9 +14,9 @@ from pydicom import dcmread
 from live_server import until
 from segtrust.dicom import read_series, segment_names
 from segtrust.inference import read_scan
-from segtrust.label.connection import connect, image_filters
-from segtrust.label.dicomweb import DicomwebDatastore
-from segtrust.label.pacs import Pacs
+from segtrust.label.studies.connection import connect, image_filters
+from segtrust.label.studies.dicomweb import DicomwebDatastore
+from segtrust.label.studies.pacs import Pacs
 from segtrust.store import StateStore
 
 BAND = "chance of error above 1 in 3"
@@ -259,6 +259,7 @@ def test_what_is_known_of_series_and_labels_survives_an_emptied_cache(pacs, open
         first.update_label_info(scan, "final", {"by": "ann"})
         before = first.get_label_info(scan, "final")
         assert str(first.image_path(scan)) == first.get_image_uri(scan)
+        first.close()
         shutil.rmtree(tmp_path / "cache")
         again = open_cache()
         assert again.get_image_info(other)["note"] == "x"

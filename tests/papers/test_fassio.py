@@ -1,7 +1,5 @@
-"""The benchmark of CaPE: its figures by hand, and its page as its result says."""
+"""The benchmark of CaPE: its figures by hand."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +10,6 @@ from sklearn.metrics import roc_auc_score
 from segtrust.training.cape_stage import CapeSettings, fine_tune
 
 HERE = Path(__file__).parents[2] / "benchmarks" / "papers"
-RESULT = HERE.parent / "results" / "lung-nodules-cape.json"
 
 
 @pytest.fixture(scope="module")
@@ -119,10 +116,3 @@ def test_on_known_chances_cape_is_no_worse_than_going_on_with_cross_entropy(benc
     control, tuned = (run(start, f"{t}.pt", **stage, target=t) for t in ("labels", target))
     assert min(tuned.watched) <= 1.01 * min(control.watched)
     assert tuned.watched[-1] <= control.watched[-1]
-
-
-@pytest.mark.skipif(not RESULT.is_file(), reason=f"{RESULT.name} was not measured yet")
-def test_the_page_is_that_of_the_result():
-    command = [sys.executable, str(HERE / "fassio_page.py"), "--check"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr

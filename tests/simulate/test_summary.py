@@ -85,13 +85,13 @@ def test_scans_of_a_subject_count_as_one(folder):
     assert found["subjects"] == 2
 
 
-def test_a_structure_that_is_nowhere_does_not_count(folder):
+def test_a_structure_in_neither_mask_counts_1_so_that_all_strategies_have_the_same_scans(folder):
     replays = make_replays([0.5, 0.6, 0.7], [0.5, 0.7, 0.8])
     for records in replays:
         for record in records:
             record["judged"][0]["dice"] = [None, 0.1]
     found = summarise_simulation(PLAN, folder, replays)["strategies"]["uniform"]["rounds"][0]["dice"]
-    assert found["value"] == pytest.approx(((0.1 + 0.5) / 2 + 0.5) / 2)
+    assert found["value"] == pytest.approx(((1.0 + 0.1) / 4 + 0.5 / 2 + 0.5) / 2)
 
 
 def test_result_is_plain_json(result):

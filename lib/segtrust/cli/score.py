@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from segtrust.label.studies_scores import score_folder
+from segtrust.label.scoring.studies import score_folder
 from segtrust.settings import AppSettings
 
 __all__ = ["add_arguments", "run"]

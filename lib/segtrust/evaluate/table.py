@@ -128,11 +128,11 @@ def _figure(found: Mapping[str, Any], digits: int) -> str:
 
 
 def number(value: float, digits: int) -> str:
-    """Fixed digits, or two that count where those would all be zero.
+    """Fixed digits, or, from three digits on, two that count where fewer would be left.
 
     Args:
         value: any number.
-        digits: after the point.
+        digits: after the point; up to two is for correlations, where 0.03 is no smaller than it looks.
 
     Returns:
         The number.
@@ -144,4 +144,5 @@ def number(value: float, digits: int) -> str:
         >>> number(0.1234, 3), number(0.00012, 3)
         ('0.123', '1.2e-04')
     """
-    return f"{value:.{digits}f}" if value == 0 or abs(value) >= 10.0 ** (1 - digits) else f"{value:.1e}"
+    plain = digits < 3 or value == 0 or abs(value) >= 10.0 ** (1 - digits)
+    return f"{value:.{digits}f}" if plain else f"{value:.1e}"

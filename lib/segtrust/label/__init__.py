@@ -1,14 +1,14 @@
 """segtrust inside a MONAI Label server: the only part that imports monailabel.
 
 - ``app``: the mixin that an app's ``main.py`` adds to ``MONAILabelApp``
-- ``served``: models, predictors and the cache behind all tasks
-- ``infer``: the two infer tasks of a model
-- ``strategies``, ``scoring``: which scan next
-- ``datastore``, ``cleaning``: what happens to a label that somebody submits
-- ``folder``, ``information``, ``snapshot``: which scans and labels there are, and what is known about them
-- ``pacs``, ``connection``, ``dicomweb``: a DICOMweb archive, and the datastore on it
-- ``archive``: predictions as DICOM, for the answer and for the PACS
-- ``routes``, ``datastore_routes``, ``failures``: HTTP
+- ``served``, ``warmup``: models, predictors and the cache behind all tasks
+- ``infer``, ``samples``, ``answer``, ``archive``: the infer tasks of a model; what they answer, and as DICOM
+- ``studies``: scans and labels
+- ``queue``, ``scoring``: which scan next
+- ``training``: the train task
+- ``routes``, ``failures``: HTTP
+- ``ohif``: the viewer that the server brings along
+- ``names``, ``environment``: names of structures; how the process is set up
 """
 
 from segtrust.label.environment import prepare_environment

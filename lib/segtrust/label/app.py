@@ -21,10 +21,6 @@ from segtrust import __version__
 from segtrust.errors import ModelNotFoundError, ScanError, SegtrustError, SettingError
 from segtrust.inference import Prediction
 from segtrust.label.archive import Archive, objects_of
-from segtrust.label.collect import fix_roles
-from segtrust.label.connection import connect, forget_defaults, image_filters, listing_seconds
-from segtrust.label.datastore import SafeDatastore, tag_name
-from segtrust.label.dicomweb import DicomwebDatastore, cache_dir
 from segtrust.label.environment import announce_server, background_method, before_end
 from segtrust.label.failures import LabelError
 from segtrust.label.infer import CombinedTask, MaskTask, UncertaintyTask
@@ -36,17 +32,21 @@ from segtrust.label.names import (
     combined_labels,
     structure_labels,
 )
-from segtrust.label.pacs import Pacs
-from segtrust.label.queue import Queue
-from segtrust.label.routes import install_routes
+from segtrust.label.queue.queue import Queue
+from segtrust.label.queue.strategies import chosen_model, queue_strategies
+from segtrust.label.routes.install import install_routes
+from segtrust.label.routes.uploads import holds_upload
 from segtrust.label.samples import SamplesTask
-from segtrust.label.scoring import EntropyScoring
-from segtrust.label.scoring_worker import ScoringWorker
+from segtrust.label.scoring.method import EntropyScoring
+from segtrust.label.scoring.worker import ScoringWorker
 from segtrust.label.served import serve_models
-from segtrust.label.strategies import chosen_model, queue_strategies
-from segtrust.label.trainer import RoundTask, round_settings
-from segtrust.label.trainings import Trainings
-from segtrust.label.uploads import holds_upload
+from segtrust.label.studies.connection import connect, forget_defaults, image_filters, listing_seconds
+from segtrust.label.studies.datastore import SafeDatastore, tag_name
+from segtrust.label.studies.dicomweb import DicomwebDatastore, cache_dir
+from segtrust.label.studies.pacs import Pacs
+from segtrust.label.training.collect import fix_roles
+from segtrust.label.training.trainer import RoundTask, round_settings
+from segtrust.label.training.trainings import Trainings
 from segtrust.label.warmup import warm_up
 from segtrust.settings import AppSettings
 from segtrust.store import StateStore, state_dir_for

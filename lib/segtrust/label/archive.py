@@ -14,7 +14,7 @@ from pydicom import dcmread
 from segtrust.dicom import Series, map_names, read_series, write_parametric_map, write_segmentation
 from segtrust.errors import DicomError, SegtrustError, SettingError
 from segtrust.inference import Prediction
-from segtrust.label.dicomweb import DicomwebDatastore
+from segtrust.label.studies.dicomweb import DicomwebDatastore
 from segtrust.models import ModelSpec
 
 __all__ = ["Archive", "objects_of"]

@@ -44,8 +44,9 @@ def summarise_simulation(
         replays: of :func:`segtrust.simulate.replay.run_simulation`.
 
     Returns:
-        Plain numbers, ``None`` where a figure is not defined. Dice is the mean over structures, then over
-        the scans of a subject, then over subjects and seeds; intervals are over seeds and subjects.
+        Plain numbers, ``None`` where a figure is not defined. Dice is the mean over structures (1 where
+        neither mask has one), then over the scans of a subject, then over subjects and seeds; intervals are
+        over seeds and subjects.
 
     Source:
         ours; see the single figures.
@@ -90,17 +91,20 @@ def summarise_simulation(
 
 
 def _curves(replays: Sequence[Sequence[Mapping[str, Any]]], subjects: Sequence[str]) -> Curves:
-    """Mean Dice, ``(seeds, rounds, subjects)``; NaN where no scan of the subject has any structure."""
+    """Mean Dice, ``(seeds, rounds, subjects)``.
+
+    A structure in neither mask counts 1, else strategies would be compared on other scans: whether it is in
+    the predicted mask depends on the strategy.
+    """
     return np.array([[_by_subject(record["judged"], subjects) for record in rounds] for rounds in replays])
 
 
 def _by_subject(judged: Sequence[Mapping[str, Any]], subjects: Sequence[str]) -> list[float]:
     dice: dict[str, list[float]] = {subject: [] for subject in subjects}
     for scan in judged:
-        known = [value for value in scan["dice"] if value is not None]
-        if known:
-            dice[scan["subject"]].append(sum(known) / len(known))
-    return [sum(values) / len(values) if values else np.nan for values in dice.values()]
+        values = [1.0 if value is None else value for value in scan["dice"]]
+        dice[scan["subject"]].append(sum(values) / len(values))
+    return [sum(values) / len(values) for values in dice.values()]
 
 
 def _rounds(replays: Sequence[Sequence[Mapping[str, Any]]], curve: Curves) -> list[dict[str, Any]]:

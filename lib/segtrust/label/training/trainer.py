@@ -18,12 +18,12 @@ from monailabel.interfaces.tasks.train import TrainTask
 from segtrust.errors import SegtrustError
 from segtrust.evaluate.round import RoundResult, run_round
 from segtrust.inference import check_device
-from segtrust.label.collect import collect_labelled, labels_of
 from segtrust.label.environment import server_pid
 from segtrust.label.failures import BusyError, LabelError, status_and_code
 from segtrust.label.names import RESEARCH_ONLY
-from segtrust.label.record import RoundRecord
 from segtrust.label.served import ServedModel
+from segtrust.label.training.collect import collect_labelled, labels_of
+from segtrust.label.training.record import RoundRecord
 from segtrust.losses import LOSSES
 from segtrust.settings import AppSettings, TrainRequest
 from segtrust.store import StateStore

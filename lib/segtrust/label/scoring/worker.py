@@ -11,7 +11,8 @@ from typing import Any
 from monailabel.interfaces.datastore import Datastore
 
 from segtrust.errors import ModelNotFoundError, ScanError, SegtrustError
-from segtrust.label.scan_scores import (
+from segtrust.label.scoring.run import ScoringRun
+from segtrust.label.scoring.scan_scores import (
     Fingerprints,
     GiveWay,
     failed_score,
@@ -21,7 +22,6 @@ from segtrust.label.scan_scores import (
     reason_of,
     score_scan,
 )
-from segtrust.label.scoring_run import ScoringRun
 from segtrust.label.served import ServedModel
 from segtrust.store import StateStore, StoredScore
 

@@ -8,7 +8,7 @@ from monailabel.endpoints.user.auth import RBAC, User
 from monailabel.interfaces.exception import MONAILabelError, MONAILabelException
 from monailabel.interfaces.utils.app import app_instance
 
-from segtrust.label.strategies import chosen_model
+from segtrust.label.queue.strategies import chosen_model
 
 if TYPE_CHECKING:
     from segtrust.label.app import SegtrustApp

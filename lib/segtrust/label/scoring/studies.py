@@ -8,11 +8,11 @@ from pathlib import Path
 from monailabel.config import settings as platform
 
 from segtrust.errors import DeviceError, ScanError, SettingError
-from segtrust.label.datastore import SafeDatastore
 from segtrust.label.names import structure_labels
-from segtrust.label.scan_scores import Fingerprints, keep_score, missing_scores
-from segtrust.label.score_jobs import ScoreJob, run_score_job
+from segtrust.label.scoring.jobs import ScoreJob, run_score_job
+from segtrust.label.scoring.scan_scores import Fingerprints, keep_score, missing_scores
 from segtrust.label.served import ServedModel, serve_models
+from segtrust.label.studies.datastore import SafeDatastore
 from segtrust.parallel import parallel_results
 from segtrust.settings import AppSettings
 from segtrust.store import StateStore, state_dir_for

@@ -9,9 +9,9 @@ from monailabel.interfaces.datastore import DefaultLabelTag
 from monailabel.interfaces.exception import MONAILabelException
 
 from segtrust.errors import SegtrustError
-from segtrust.label.datastore import SafeDatastore
-from segtrust.label.dicomweb import DicomwebDatastore
-from segtrust.label.reviews import is_partial
+from segtrust.label.queue.reviews import is_partial
+from segtrust.label.studies.datastore import SafeDatastore
+from segtrust.label.studies.dicomweb import DicomwebDatastore
 from segtrust.roles import Role, is_held_out, role_used
 from segtrust.settings import AppSettings
 from segtrust.store import StateStore

@@ -23,10 +23,10 @@ from segtrust.dicom import read_label, read_series, write_label
 from segtrust.errors import ScanError, SegtrustError, SettingError
 from segtrust.inference import write_volume
 from segtrust.inference.scan import read_labels
-from segtrust.label.cleaning import cleaned_file
-from segtrust.label.datastore import FinalLabel, SafeDatastore, tag_name
 from segtrust.label.names import structure_labels
-from segtrust.label.pacs import LabelSeries, Pacs
+from segtrust.label.studies.cleaning import cleaned_file
+from segtrust.label.studies.datastore import FinalLabel, SafeDatastore, tag_name
+from segtrust.label.studies.pacs import LabelSeries, Pacs
 from segtrust.models import Label, ModelSpec
 from segtrust.store import InfoKey, StateStore
 

@@ -8,9 +8,9 @@ from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.tasks.scoring import ScoringMethod
 
 from segtrust.errors import DeviceError, ScanError
-from segtrust.label.scan_scores import Fingerprints, keep_score, locate, missing_scores, score_scan
+from segtrust.label.queue.strategies import chosen_model
+from segtrust.label.scoring.scan_scores import Fingerprints, keep_score, locate, missing_scores, score_scan
 from segtrust.label.served import ServedModel
-from segtrust.label.strategies import chosen_model
 from segtrust.store import StateStore
 
 __all__ = ["EntropyScoring"]

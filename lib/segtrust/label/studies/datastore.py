@@ -14,9 +14,9 @@ from monailabel.datastore.local import DataModel
 from monailabel.interfaces.datastore import DefaultLabelTag
 from monailabel.interfaces.exception import ImageNotFoundException
 
-from segtrust.label.cleaning import Structures, cleaned_file
 from segtrust.label.failures import LabelError, PathError
-from segtrust.label.information import InformedFolder, tag_name
+from segtrust.label.studies.cleaning import Structures, cleaned_file
+from segtrust.label.studies.information import InformedFolder, tag_name
 from segtrust.store import InfoKey, StateStore
 
 __all__ = ["FinalLabel", "SafeDatastore", "tag_name"]

@@ -11,8 +11,8 @@ from monailabel.datastore.local import DataModel, ImageLabelModel, LocalDatastor
 from monailabel.interfaces.exception import ImageNotFoundException, LabelNotFoundException
 
 from segtrust._files import replace_text
-from segtrust.label.folder import ScanFolder
-from segtrust.label.snapshot import Snapshot
+from segtrust.label.studies.folder import ScanFolder
+from segtrust.label.studies.snapshot import Snapshot
 from segtrust.store import InfoKey, StateStore
 
 __all__ = ["InformedFolder", "tag_name"]
@@ -112,9 +112,13 @@ class InformedFolder(ScanFolder):
                 part.info = info
 
     def _on_modify_event(self, event: Any) -> None:  # noqa: ANN401 -- watchdog's own type
-        if self._datastore_config_path in (event.src_path, getattr(event, "dest_path", "")):
+        if self._datastore_config_path not in (event.src_path, getattr(event, "dest_path", "")):
+            return
+        try:
             self._init_from_datastore_file()
             self._reconcile_datastore()
+        except OSError as error:  # would end the watching; the folder may be emptied just now
+            logger.warning("%s changed, and cannot be read: %s", self._datastore_config_path, error)
 
     def _init_from_datastore_file(self, throw_exception: bool = False) -> None:
         """Take over what plain MONAI Label wrote; at the start also which scans there are."""
@@ -140,7 +144,10 @@ class InformedFolder(ScanFolder):
             self._snapshot.changed()
 
     def close(self) -> None:
-        """Write the snapshot now if a change waits for it."""
+        """Stop watching the folder, and write the snapshot if a change waits for it."""
+        if (observer := getattr(self, "_observer", None)) is not None and observer.is_alive():
+            observer.stop()
+            observer.join()
         self._snapshot.close()
 
     def write_snapshot(self) -> None:
@@ -148,9 +155,9 @@ class InformedFolder(ScanFolder):
         if self._frozen:
             return
         self._init_from_datastore_file()
-        self._reconcile_datastore()
         path = Path(self._datastore_config_path)
         with FileLock(self._lock_file):
+            self._reconcile_datastore()  # in here: a list from before would undo what another process wrote
             with self._guard:
                 self._tell_infos()
                 infos = _infos(self._datastore)

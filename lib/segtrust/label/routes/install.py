@@ -13,15 +13,15 @@ from monailabel.endpoints.user.auth import RBAC, User
 from monailabel.interfaces.utils.app import app_instance
 
 from segtrust.errors import ScanError, SettingError
-from segtrust.label.annotators import annotator
-from segtrust.label.datastore_routes import DATASTORE_ROUTES
-from segtrust.label.dicomweb import DicomwebDatastore
 from segtrust.label.failures import HANDLERS, answer_failure
 from segtrust.label.ohif import routers_for
-from segtrust.label.score_routes import SCORE_ROUTES
-from segtrust.label.strategies import telling_name
-from segtrust.label.train_routes import TRAIN_ROUTES
-from segtrust.label.uploads import receive
+from segtrust.label.queue.annotators import annotator
+from segtrust.label.queue.strategies import telling_name
+from segtrust.label.routes.scoring import SCORE_ROUTES
+from segtrust.label.routes.studies import DATASTORE_ROUTES
+from segtrust.label.routes.training import TRAIN_ROUTES
+from segtrust.label.routes.uploads import receive
+from segtrust.label.studies.dicomweb import DicomwebDatastore
 
 if TYPE_CHECKING:
     from segtrust.label.app import SegtrustApp

@@ -10,10 +10,10 @@ from monailabel.interfaces.datastore import Datastore
 
 from segtrust.errors import ScanError
 from segtrust.inference import fingerprint
-from segtrust.label.collect import fix_roles
-from segtrust.label.datastore import SafeDatastore
-from segtrust.label.ranking import Ranking, Rankings, Waiting
+from segtrust.label.queue.ranking import Ranking, Rankings, Waiting
 from segtrust.label.served import ServedModel
+from segtrust.label.studies.datastore import SafeDatastore
+from segtrust.label.training.collect import fix_roles
 from segtrust.roles import HELD_OUT, Role, is_held_out
 from segtrust.settings import AppSettings
 from segtrust.store import StateStore

@@ -7,7 +7,7 @@ from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.tasks.strategy import Strategy
 
 from segtrust.errors import ModelNotFoundError, SettingError
-from segtrust.label.queue import CHECK, Queue
+from segtrust.label.queue.queue import CHECK, Queue
 from segtrust.label.served import ServedModel
 from segtrust.selection import STRATEGIES
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from segtrust.errors import DeviceError
 from segtrust.inference import PredictionCache
-from segtrust.label.scan_scores import score_scan
+from segtrust.label.scoring.scan_scores import score_scan
 from segtrust.label.served import ServedModel
 from segtrust.settings import AppSettings
 from segtrust.store import ScoreKey, StoredScore
@@ -31,8 +31,8 @@ def run_score_job(job: ScoreJob) -> StoredScore | DeviceError:
         job: what to do.
 
     Returns:
-        Score or reason, as :func:`segtrust.label.scan_scores.score_scan`; an error of the device instead of
-        raising it, so that other jobs go on.
+        Score or reason, as :func:`segtrust.label.scoring.scan_scores.score_scan`; an error of the device
+        instead of raising it, so that other jobs go on.
 
     Raises:
         ModelError: if the model's files are wrong.

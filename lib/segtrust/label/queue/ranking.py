@@ -1,11 +1,15 @@
 """Rankings of the waiting scans: made once per strategy and version, kept in memory and in the state file."""
 
-from collections.abc import Collection, Mapping
+import logging
+import threading
+import time
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from cachetools import LRUCache
 
+from segtrust.errors import SegtrustError
 from segtrust.label.served import ServedModel
 from segtrust.selection import STRATEGIES, Candidate, Pick, check_queue, order
 from segtrust.store import BriefScore, StateStore, StoredScore
@@ -20,6 +24,10 @@ _UNLIKE = {
 }
 _BY_DETAILS = ("foreground_random", "clasp", "diverse", "cold_start")
 _KEPT = 8
+_AT_ONCE = 0.03  # seconds of a processor: a ranking that took longer is renewed beside the calls
+_SHARE = 0.1  # of a processor's time for renewing, at most
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,10 +73,24 @@ class Ranking:
         return cls(stamp, parts[False], parts[True])
 
 
+class _Made(NamedTuple):
+    version: str
+    whole: Ranking
+    waiting: Waiting
+    left: Ranking  # of `whole`, what waits
+    took: float  # seconds of a processor
+    ended: float  # time.monotonic()
+
+
+_Key = tuple[str, str, int]
+
+
 class Rankings:
     """Rankings of a site. One is made anew when the version, one of its scores, or the list of scans changed.
 
-    Whether a score changed is one number of the state file; whether a scan came, a comparison of two sets.
+    Whether a score changed is one number of the state file; whether a scan came, a comparison of two sets. A
+    large site's ranking, once there is one of the version, is renewed in a thread: until then calls get the
+    last one, less what no longer waits.
 
     Args:
         store: scores and rankings.
@@ -78,10 +100,12 @@ class Rankings:
     def __init__(self, store: StateStore, rounds: int) -> None:
         self._store = store
         self._rounds = rounds
-        self._made: LRUCache[tuple[str, str, int], tuple[Ranking, Waiting, Ranking]] = LRUCache(_KEPT)
+        self._lock = threading.Lock()
+        self._made: LRUCache[_Key, _Made] = LRUCache(_KEPT)
+        self._renewing: dict[_Key, threading.Thread] = {}
 
     def get(self, strategy: str, model: ServedModel, seed: int, waiting: Waiting) -> Ranking:
-        """The ranking of now.
+        """The ranking of now, or, on a large site, of a moment ago.
 
         Args:
             strategy: one of :data:`segtrust.selection.STRATEGIES`; any other name ranks nothing and lists the
@@ -94,21 +118,66 @@ class Rankings:
         Returns:
             The ranking of the scans that wait.
         """
-        version = model.version().digest
+        key, version = (model.name, strategy, seed), model.version().digest
         stamp = f"{version}-{self._store.scores_stamp(version, model.settings_digest())}"
-        known, seen, left = self._made.get((model.name, strategy, seed), (None, None, None))
-        if known is not None and left is not None and known.stamp == stamp and seen is waiting:
-            return left
-        if known is None or known.stamp != stamp:
+        with self._lock:
+            found = self._made.get(key)
+        last = found if found is not None and found.version == version else None
+        if last is not None and last.whole.stamp == stamp and last.waiting is waiting:
+            return last.left
+
+        def make() -> _Made:
+            return self._make(strategy, model, seed, waiting, stamp, last)
+
+        stale = last is None or last.whole.stamp != stamp or self._came(strategy, last.whole, waiting)
+        if last is None or (stale and last.took <= _AT_ONCE):
+            made = make()
+        else:
+            if stale:
+                self._renew(key, last, make)
+            made = last._replace(waiting=waiting, left=last.whole.of(waiting.scans))
+        with self._lock:
+            if self._made.get(key) is found:  # else a thread was faster
+                self._made[key] = made
+        return made.left
+
+    def wait(self) -> None:
+        """Wait until no ranking is being renewed."""
+        for thread in list(self._renewing.values()):
+            thread.join()
+
+    def _renew(self, key: _Key, last: _Made, make: Callable[[], _Made]) -> None:
+        """Make a ranking in a thread, unless one is being made or was a moment ago."""
+
+        def work() -> None:
+            try:
+                made = make()
+            except (OSError, SegtrustError) as error:
+                logger.warning("Scans cannot be ranked anew, the last ranking stays: %s", error)
+                return
+            with self._lock:
+                self._made[key] = made
+
+        running = self._renewing.get(key)
+        if (running is not None and running.is_alive()) or time.monotonic() < last.ended + last.took / _SHARE:
+            return
+        self._renewing[key] = threading.Thread(target=work, name="ranking", daemon=True)
+        self._renewing[key].start()
+
+    def _make(
+        self, strategy: str, model: ServedModel, seed: int, waiting: Waiting, stamp: str, last: _Made | None
+    ) -> _Made:
+        begun, version = time.thread_time(), model.version().digest
+        known = last.whole if last is not None and last.whole.stamp == stamp else None
+        if known is None:
             kept = self._store.batch(model.name, version, strategy, seed, stamp=stamp)
             known = None if kept is None else Ranking.from_json(stamp, kept)
         if known is None or self._came(strategy, known, waiting):
             active, check = self._rank(strategy, model, seed, waiting)
             known = Ranking(stamp, {p.scan_id: p for p in active}, {p.scan_id: p for p in check})
             self._store.put_batch(model.name, version, strategy, seed, known.to_json(), stamp=stamp)
-        left = known.of(waiting.scans)
-        self._made[model.name, strategy, seed] = (known, waiting, left)
-        return left
+        took, left = time.thread_time() - begun, known.of(waiting.scans)
+        return _Made(version, known, waiting, left, took, time.monotonic())
 
     @staticmethod
     def _came(strategy: str, known: Ranking, waiting: Waiting) -> bool:

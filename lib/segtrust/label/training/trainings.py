@@ -13,7 +13,7 @@ from monailabel.utils.async_tasks.utils import processes, run_background_task, t
 from segtrust.errors import ModelNotFoundError
 from segtrust.label.failures import BusyError, LabelError
 from segtrust.label.served import ServedModel
-from segtrust.label.trainer import RoundTask, no_labels, round_settings
+from segtrust.label.training.trainer import RoundTask, no_labels, round_settings
 from segtrust.models import open_version
 
 __all__ = ["Trainings"]

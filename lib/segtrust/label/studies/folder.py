@@ -1,5 +1,6 @@
 """Which scans and labels lie in a folder: listed once, then followed file by file at a constant cost."""
 
+import logging
 import os
 import threading
 import time
@@ -12,6 +13,8 @@ from monailabel.datastore.local import DataModel, ImageLabelModel, LocalDatastor
 from monailabel.interfaces.datastore import DefaultLabelTag
 
 __all__ = ["ScanFolder"]
+
+logger = logging.getLogger(__name__)
 
 _FINAL = DefaultLabelTag.FINAL.value
 _Listing = dict[str, list[str]]
@@ -98,8 +101,11 @@ class ScanFolder(LocalDatastore):
         for path in filter(None, (event.src_path, getattr(event, "dest_path", ""))):
             if path == self._datastore_config_path:
                 self._on_modify_event(event)
-            else:
+                continue
+            try:
                 self._look_at(self._to_id(Path(path).name)[0])
+            except OSError as error:  # would end the watching
+                logger.warning("A file changed, and the folder cannot be read: %s", error)
 
     def _reconcile_datastore(self) -> None:
         """List the folder again."""

@@ -22,9 +22,9 @@ from monailabel.interfaces.datastore import DefaultLabelTag
 from monailabel.interfaces.utils.app import app_instance
 from monailabel.utils.others.generic import remove_file
 
-from segtrust.label.annotators import annotator
 from segtrust.label.failures import LabelError
-from segtrust.label.reviews import reviewed_slices
+from segtrust.label.queue.annotators import annotator
+from segtrust.label.queue.reviews import reviewed_slices
 
 if TYPE_CHECKING:
     from segtrust.label.app import SegtrustApp

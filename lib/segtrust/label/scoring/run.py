@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from segtrust.label.scan_scores import reason_of
+from segtrust.label.scoring.scan_scores import reason_of
 from segtrust.models import ModelVersion
 
 __all__ = ["ScoringRun"]

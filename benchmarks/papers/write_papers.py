@@ -1,0 +1,61 @@
+"""Writes what papers found, and what was found here, into docs/papers.md; `--check` writes nothing."""
+
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import fassio_page
+import write_monteiro
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "papers.md"
+RESULTS = ROOT / "benchmarks" / "results"
+BLOCK = re.compile(r"(<!-- results: begin -->\n).*?(<!-- results: end -->)", re.DOTALL)
+Summary = Callable[[dict[str, Any]], list[str]]
+PAPERS: dict[str, tuple[str, str, Summary]] = {
+    "Fassio et al. 2024, Liu et al. 2022: CaPE": (
+        "lung-nodules-cape.json",
+        "benchmarks/papers/fassio.py",
+        fassio_page.summary,
+    ),
+    "Monteiro et al. 2020: stochastic segmentation networks": (
+        "lung-nodules-stochastic.json",
+        "benchmarks/papers/monteiro.py",
+        write_monteiro.summary,
+    ),
+}
+"""Title -> result, command, and what is said of it."""
+
+
+def block() -> str:
+    """A part for each paper."""
+    lines = ["Made by `python benchmarks/papers/write_papers.py` from `benchmarks/results`.", ""]
+    for title, (name, program, summary) in PAPERS.items():
+        path = RESULTS / name
+        lines += [f"### {title}", "", f"`python {program}`", ""]
+        if path.is_file():
+            lines += summary(json.loads(path.read_text(encoding="utf-8")))
+        else:
+            lines.append("Not run yet.")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def main() -> int:
+    """Write the block, or compare it."""
+    old = PAGE.read_text(encoding="utf-8")
+    text = BLOCK.sub(lambda found: f"{found[1]}{block()}{found[2]}", old)
+    if "--check" not in sys.argv:
+        PAGE.write_text(text, encoding="utf-8")
+        return 0
+    if old == text:
+        return 0
+    print("docs/papers.md is out of date: python benchmarks/papers/write_papers.py", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
