@@ -146,6 +146,61 @@ def test_flags_in_the_volume_reach_errors_outside_the_band():
         flag_figures([replace(whole, whole=False)], "doubt", rule, region="volume")
 
 
+def made_result():
+    """One network on one data set, clean and under noise, with figures that can be told apart."""
+
+    scores = ("entropy", "margin", "variation_ratio", "gini", "view_votes")
+
+    def condition(auroc, recall):
+        found = [{"pooled": [value, value - 0.1, value + 0.05]} for value in (auroc, recall)]
+        region = dict.fromkeys(("recall", "precision", "flagged"), found[1])
+        detection = {"auroc": found[0], "aupr": found[0], "wrong": 0.1}
+        return {
+            "dice": [0.8, 0.7, 0.9],
+            "empty": 0,
+            "wrong": {"voxels": 10, "outside_band": 1},
+            "detection": dict.fromkeys(scores, dict.fromkeys(("band", "volume"), detection)),
+            "flags": {
+                "entropy": {rule: dict.fromkeys(("band", "volume"), region) for rule in SETTINGS["rules"]}
+            },
+        }
+
+    conditions = {
+        "clean": condition(0.91, 0.85),
+        "noise": condition(0.6, 0.5),
+        "contrast": condition(0.7, 0.7),
+    }
+    roles = {role: {"scans": 4, "subjects": 3} for role in ("train", "val", "test")}
+    networks = {"heart; UNet": {"parameters": 1000, "seconds": 9, "conditions": conditions}}
+    return {"command": "python x.py", "data": {"heart": roles}, "networks": networks}
+
+
+def test_a_summary_has_ranges_over_the_shifts_and_names_what_was_not_run(page_of):
+    lines = page_of.summary(made_result())
+    (heart,) = (line for line in lines if "entropy, heart" in line)
+    assert "| UNet 0.910 (0.810-0.960) | 0.600 to 0.700 | 4 scans, 3 subjects |" in heart
+    assert sum("| not run | not run |" in line for line in lines) == 2
+    (recall,) = (line for line in lines if line.startswith("| recall of `otsu`"))
+    assert "| 0.850 to 0.850 | 0.500 to 0.700 | 3 cells |" in recall
+
+
+def test_a_page_says_which_cells_reach_the_aim_and_which_promises_hold(page_of):
+    text = page_of.page(made_result(), SETTINGS)
+    assert "met in 1 of 3 cells (network, data set, condition), 1 of 1 clean ones" in text
+    # the promised .9 lies below the upper end of the interval, .9 clean, .55 and .75 shifted
+    assert "in 1 of 1 clean cells and in 0 of 2 shifted ones" in text
+    assert "Not measured yet: hippocampus; UNet, hippocampus; SegResNet" in text
+
+
+@pytest.fixture(scope="module")
+def page_of():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(HERE))
+        import write_some_namboodiri  # noqa: PLC0415
+
+        yield write_some_namboodiri
+
+
 def test_the_page_is_that_of_the_result():
     if not RESULT.is_file():
         pytest.skip("benchmarks/results/some-namboodiri.json was not made yet")
