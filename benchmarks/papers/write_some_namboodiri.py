@@ -29,8 +29,12 @@ def page(result: dict[str, Any], settings: dict[str, Any]) -> str:
     """The whole page; networks that were not measured yet are named."""
     cells = list(_cells(result))
     conditions = [CLEAN, *settings["shifts"]]
-    wanted = [f"{data}; {name}" for data in settings["data"] for name in settings["architectures"]]
-    missing = [name for name in wanted if name not in result["networks"]]
+    missing = [
+        f"{name} on {data}"
+        for data in settings["data"]
+        for name in settings["architectures"]
+        if f"{data}; {name}" not in result["networks"]
+    ]
     said = "\n".join(f"- {line}" for line in findings(cells))
     sections = "\n".join(
         line for data in result["data"] for line in _section(data, result, cells, conditions, settings)
@@ -69,7 +73,8 @@ def _setting(result: dict[str, Any], settings: dict[str, Any]) -> str:
     )
     members = ", ".join(f"{name} {count}" for name, count in settings["members"].items())
     return f"""{counts}
-- Test was opened once; `some_namboodiri.json` was written before.
+- `some_namboodiri.json` was written before the first run. Members, epochs and kinds of shift were cut for
+  time while the first networks were measured, before any of these figures was read; nothing changed since.
 - Networks are MONAI's: a U-Net, SegResNet, and UNETR as the transformer, each small and trained for 40
   to 90 s a member on one thread. Their Dice shows what that gives: the question is not how good they are but
   whether they know where they are wrong.

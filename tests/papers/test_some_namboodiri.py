@@ -189,7 +189,7 @@ def test_a_page_says_which_cells_reach_the_aim_and_which_promises_hold(page_of):
     assert "met in 1 of 3 cells (network, data set, condition), 1 of 1 clean ones" in text
     # the promised .9 lies below the upper end of the interval, .9 clean, .55 and .75 shifted
     assert "in 1 of 1 clean cells and in 0 of 2 shifted ones" in text
-    assert "Not measured yet: hippocampus; UNet, hippocampus; SegResNet" in text
+    assert "Not measured yet: UNet on hippocampus, SegResNet on hippocampus, UNETR on hippocampus," in text
 
 
 @pytest.fixture(scope="module")
