@@ -223,7 +223,9 @@ def main() -> int:
         for name in settings["data"]:
             data = open_data(name, args.data, args.runs)
             result["data"][name] = {role: counts(data, role) for role in ("train", "val", "test")}
-            for architecture in settings["architectures"]:
+            for architecture, own in settings["architectures"].items():
+                if name not in own:
+                    continue
                 network = Network(data, architecture, settings, args.runs)
                 result["networks"][f"{name}; {architecture}"] = measure(network, work)
                 write(result, args.out / "some-namboodiri.json")

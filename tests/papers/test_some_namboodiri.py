@@ -22,7 +22,12 @@ from segtrust.training.loop import Budget
 HERE = Path(__file__).parents[2] / "benchmarks" / "papers"
 SETTINGS = json.loads((HERE / "some_namboodiri.json").read_text("utf-8"))
 RESULT = HERE.parent / "results" / "some-namboodiri.json"
-CELLS = [(data, name) for data in SETTINGS["data"] for name in SETTINGS["architectures"]]
+CELLS = [
+    (data, name)
+    for data in SETTINGS["data"]
+    for name, own in SETTINGS["architectures"].items()
+    if data in own
+]
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +58,7 @@ def test_every_cell_of_the_settings_is_a_network_and_a_budget(benchmark, data, n
     network = run.Network(module.DataSet(data, Path(), base_spec(benchmark, data)), name, SETTINGS, Path())
     assert isinstance(network.spec, ModelSpec)
     built = build_network(network.spec)
-    assert type(built).__name__ == name
+    assert type(built).__name__ == name.split(",")[0]
     own = SETTINGS["architectures"][name][data]["budget"]
     assert Budget(**{**SETTINGS["data"][data]["budget"], **own}).epochs == own["epochs"]
 
