@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from segtrust.errors import SettingError
-from segtrust.settings import EXCESS, MAP_NAMES, AppSettings, InferRequest, parse_bool
+from segtrust.settings import EXCESS, MAP_NAMES, VIEW_MAPS, AppSettings, InferRequest, parse_bool
 
 EXAMPLES = {
     "models": ("hippocampus, heart", ("hippocampus", "heart")),
@@ -125,7 +125,7 @@ def test_a_list_of_choices_counts_by_its_first():
     assert request(map=["margin", "entropy"], device=["cpu"]).map == "margin"
 
 
-@pytest.mark.parametrize("name", [*MAP_NAMES, EXCESS])
+@pytest.mark.parametrize("name", [*MAP_NAMES, EXCESS, *VIEW_MAPS])
 def test_every_map_may_be_asked_for(name):
     assert request(map=name).map == name
 

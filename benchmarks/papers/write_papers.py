@@ -10,6 +10,7 @@ from typing import Any
 import fassio_page
 import mehrtash_page
 import write_monteiro
+import write_some_namboodiri
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "papers.md"
@@ -31,6 +32,11 @@ PAPERS: dict[str, tuple[str, str, Summary]] = {
         "lung-nodules-stochastic.json",
         "benchmarks/papers/monteiro.py",
         write_monteiro.summary,
+    ),
+    "Some & Namboodiri 2024: which voxels are wrong": (
+        "some-namboodiri.json",
+        "benchmarks/papers/some_namboodiri.py",
+        write_some_namboodiri.summary,
     ),
 }
 """Title -> result, command, and what is said of it."""

@@ -13,6 +13,7 @@ __all__ = [
     "CONTOUR_WORDS",
     "EXCESS",
     "MAP_NAMES",
+    "VIEW_MAPS",
     "AppSettings",
     "ContourRule",
     "ContourWords",
@@ -38,6 +39,9 @@ CONTOUR_WORDS: tuple[ContourWords, ...] = ("each", "joint")
 """Contours are right each by itself, or all of a scan at once."""
 EXCESS = "excess"
 """A map of versions that know the usual chance of error."""
+VIEW_MAPS: tuple[str, ...] = ("view_deviation", "view_votes")
+"""Maps of what changes when the scan is mirrored; the first member runs twice more for them."""
+_MAPS = (*MAP_NAMES, EXCESS, *VIEW_MAPS)
 
 _TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
 _FLOAT_TYPES = ("float", "float16", "float32", "float64", "half", "single", "double")
@@ -315,15 +319,15 @@ class InferRequest:
             The typed request; ``ignored`` names the keys that nothing here understands.
 
         Raises:
-            SettingError: if ``map`` is none of :data:`MAP_NAMES` and not :data:`EXCESS`, or ``contours`` none
-                of :data:`CONTOUR_WORDS`.
+            SettingError: if ``map`` is none of :data:`MAP_NAMES` and :data:`VIEW_MAPS`, and not
+                :data:`EXCESS`, or ``contours`` none of :data:`CONTOUR_WORDS`.
 
         Source:
             ours.
         """
         name = str(_first(request.get("map")) or "entropy")
-        if name not in (*MAP_NAMES, EXCESS):
-            raise SettingError(f"`map` must be one of {', '.join((*MAP_NAMES, EXCESS))}, got {name!r}.")
+        if name not in _MAPS:
+            raise SettingError(f"`map` must be one of {', '.join(_MAPS)}, got {name!r}.")
         words = str(_first(request.get("contours")) or "")
         if words and words not in CONTOUR_WORDS:
             raise SettingError(f"`contours` must be one of {', '.join(CONTOUR_WORDS)}, got {words!r}.")

@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from segtrust.adapters import read_subjects, structure_names
+from segtrust.adapters import read_subjects, structure_names, volume_files
 from segtrust.errors import SettingError
+from volume_folders import FORMS, made_volume, write_volume_as
 
 
 def dataset(folder, labels):
@@ -50,3 +51,12 @@ def test_subjects_need_their_columns(tmp_path):
     path.write_text("scan,subject\na,1\n")
     with pytest.raises(SettingError, match="must have the columns case and subject"):
         read_subjects(path)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_volumes_whose_names_end_in_numbers_are_scans_of_their_own(form, tmp_path):
+    for name in ("site_000", "site_001"):
+        write_volume_as(form, tmp_path, name, made_volume(0)[0])
+    found = volume_files(tmp_path)
+    assert [files.id for files in found] == ["site_000", "site_001"]
+    assert [len(files.volumes) for files in found] == [3 if form in {"numbered", "inner"} else 1] * 2

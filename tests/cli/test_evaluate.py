@@ -96,3 +96,9 @@ def test_a_wrong_number_of_names_is_refused(folder, capsys):
     words = ["--pred", str(folder / "pred"), "--labels", str(folder / "labelsTr"), "--names", "one"]
     assert cli.main(["evaluate", *words]) == 1
     assert "one name per structure, got one for volumes of 2 structures" in capsys.readouterr().err
+
+
+def test_views_need_a_network(folder, capsys):
+    words = ["--pred", str(folder / "pred"), "--labels", str(folder / "labelsTr"), "--views"]
+    assert cli.main(["evaluate", *words]) == 1
+    assert "--views needs a network to run: give --model and --images" in capsys.readouterr().err

@@ -11,6 +11,15 @@ from segtrust.errors import DeviceError, ModelError
 from segtrust.inference.members import build_network, check_device, load_member, load_weights, save_weights
 
 TWO_D = {**TINY_NETWORK, "spatial_dims": 2}
+UNETR = {
+    "_target_": "monai.networks.nets.UNETR",
+    "in_channels": 1,
+    "out_channels": 3,
+    "feature_size": 4,
+    "hidden_size": 24,
+    "mlp_dim": 24,
+    "num_heads": 2,
+}
 
 
 def target(class_name, **arguments):
@@ -37,6 +46,7 @@ def target(class_name, **arguments):
             "out_channels": 3,
             "init_filters": 8,
         },
+        {**UNETR, "spatial_dims": 3, "img_size": [16, 16, 16]},
     ],
     ids=lambda n: n["_target_"].rpartition(".")[2],
 )
@@ -77,6 +87,20 @@ def test_weights_come_back_bit_by_bit(tmp_path):
     again = load_member(spec, tmp_path / "w.safetensors").state_dict()
     assert again.keys() == network.state_dict().keys()
     assert all(torch.equal(again[name], tensor) for name, tensor in network.state_dict().items())
+
+
+def test_a_transformer_comes_back_and_answers_the_same(tmp_path):
+    network = {**UNETR, "spatial_dims": 2, "img_size": [32, 16]}
+    spec = spec_of(network=network, spatial_dims=2, patch=(32, 16), spacing=None)
+    image = torch.randn(2, 1, 32, 16)
+    network = build_network(spec).eval()
+    save_weights(network, tmp_path / "w.safetensors")
+    with torch.inference_mode():
+        expected = network(image)
+        again = load_member(spec, tmp_path / "w.safetensors")
+        assert expected.shape == (2, 3, 32, 16)
+        assert torch.equal(again(image), expected)
+        assert torch.equal(again(image), again(image))  # no layer draws anything
 
 
 def test_a_member_is_ready_to_predict(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from phantoms import make_blob, publish_random_version, spec_of, write_scan
-from segtrust.errors import ModelError, ScanError
+from segtrust.errors import ModelError, ScanError, SettingError
 from segtrust.inference import Predictor
 from segtrust.inference.members import load_member
 from segtrust.inference.stored import STORED, StoredPredictor, open_predictor
@@ -68,6 +68,11 @@ def test_a_scan_without_volume_is_refused(scan, expected, tmp_path):
     other = write_scan(make_blob(), tmp_path / "other.nii.gz")
     with pytest.raises(ScanError, match="there must be probabilities of 'other' in `volumes` of 'stored'"):
         predictor.predict(other)
+
+
+def test_stored_volumes_have_no_mirrored_views(scan, expected, tmp_path):
+    with pytest.raises(SettingError, match="need a network to run; 'stored' is a folder of stored"):
+        open_predictor(stored(tmp_path, scan, expected.probs)).views(scan)
 
 
 def test_a_volume_of_another_grid_is_refused(scan, expected, tmp_path):

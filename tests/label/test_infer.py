@@ -148,6 +148,27 @@ def test_calibrated_flags_find_the_share_of_wrong_voxels_that_the_version_knows(
         run("uncertainty", flag="calibrated:0.75")
 
 
+def test_maps_of_mirrored_views_are_shown_and_flagged_like_others(run):
+    _, votes, params = run("uncertainty", result_dtype="float32", map="view_votes")
+    assert params["segtrust"]["shows"] == "view_votes"
+    assert set(np.unique(votes)) == {0, 0.5}  # two views agree or they do not
+    _, flags, params = run("uncertainty", flag="fixed:0.25", map="view_votes")
+    assert np.array_equal(flags, votes > 0)
+    assert params["segtrust"]["flagged"]["map"] == "view_votes"
+
+
+def test_mirrored_views_run_once_and_for_nothing_else(run, monkeypatch):
+    ran, views = [], Predictor.views
+    monkeypatch.setattr(Predictor, "views", lambda self, path: ran.append(path) or views(self, path))
+    run("mask", map="view_votes", flag="otsu")
+    run("uncertainty", map="view_votes")  # bands
+    run("uncertainty", map="votes", flag="otsu")
+    assert not ran
+    for name in ("view_votes", "view_deviation"):
+        run("uncertainty", flag="otsu", map=name)
+    assert len(ran) == 1
+
+
 def test_the_excess_is_a_float_map_once_the_version_knows_what_is_usual(served, run):
     version = served.version()
     quality = Quality({}, None, UsualError(((0.125,) * 20,) * 3, 5), 5).to_json()

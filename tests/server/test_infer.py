@@ -14,7 +14,7 @@ import pytest
 from requests_toolbelt.multipart import decoder
 
 from segtrust.error_flags import FlagRule
-from segtrust.settings import MAP_NAMES
+from segtrust.settings import MAP_NAMES, VIEW_MAPS
 
 
 def volume_of(response, suffix, tmp_path):
@@ -32,7 +32,8 @@ def volume_of(response, suffix, tmp_path):
 
 @pytest.fixture(scope="module")
 def direct(predictor, hippocampus_scans):
-    return predictor.predict(hippocampus_scans[0])
+    views = predictor.views(hippocampus_scans[0])
+    return predictor.predict(hippocampus_scans[0]).with_maps(views)
 
 
 @pytest.mark.parametrize("suffix", [".nrrd", ".nii.gz", ".nii"])
@@ -91,7 +92,7 @@ def test_bands_are_named_in_params(server, scan_id):
     assert [(band["from"], band["to"]) for band in bands] == [(0.05, 0.2), (0.2, 1 / 3), (1 / 3, 1.0)]
 
 
-@pytest.mark.parametrize("name", MAP_NAMES)
+@pytest.mark.parametrize("name", [*MAP_NAMES, *VIEW_MAPS])
 def test_a_float_map_equals_that_of_the_library(server, scan_id, direct, tmp_path, name):
     answer = server.infer(
         "hippocampus_uncertainty", scan_id, output="image", result_dtype="float32", map=name

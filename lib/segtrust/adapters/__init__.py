@@ -12,7 +12,7 @@ from segtrust.adapters.folder import (
     volume_files,
 )
 from segtrust.adapters.images import Image, ras_axes, read_image, toward_ras, voxel_size
-from segtrust.adapters.written import write_probabilities
+from segtrust.adapters.written import write_mask, write_probabilities
 
 __all__ = [
     "CaseFiles",
@@ -31,5 +31,6 @@ __all__ = [
     "toward_ras",
     "volume_files",
     "voxel_size",
+    "write_mask",
     "write_probabilities",
 ]

@@ -1,8 +1,8 @@
 """One scan whose probabilities somebody else's model made, with its label, on one grid."""
 
 import zipfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,8 @@ _FAR = 0.05  # mm or voxels by which two headers of one grid may differ from rou
 class ProbabilityCase:
     """Probabilities ``(C, X, Y, Z)`` float32, labels ``(X, Y, Z)`` int64, in the label file's voxel order.
 
-    ``valid`` is false where the label says to ignore the voxel; labels are 0 there.
+    ``valid`` is false where the label says to ignore the voxel; labels are 0 there. ``maps``: name ->
+    ``(X, Y, Z)`` in [0, 1], high means unsure: what cannot be computed from the probabilities.
     """
 
     id: str
@@ -36,6 +37,7 @@ class ProbabilityCase:
     affine: NDArray[np.float64]
     spacing: tuple[float, float, float] | None
     valid: NDArray[np.bool_]
+    maps: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
 
 def read_case(files: CaseFiles, *, ignore: int | None = None) -> ProbabilityCase:

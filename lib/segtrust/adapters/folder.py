@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from segtrust.adapters.images import SUFFIXES
+from segtrust.adapters.images import SUFFIXES, read_image
 from segtrust.errors import ScanError, SettingError
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "volume_files",
 ]
 
+_ONE_VALUE = 3  # axes of a volume with one value per voxel
 _NUMBERED = re.compile(r"(.+?)[_-](\d+)")
 _IMAGE_FOLDERS = {"labelsTr": "imagesTr", "labelsTs": "imagesTs", "labels": "images"}
 
@@ -152,8 +153,9 @@ def find_volumes(folder: Path) -> dict[str, tuple[Path, ...]]:
         ours.
     """
     _check_folder(folder)
-    found: dict[str, tuple[Path, ...]] = {name: (path,) for name, path in _by_id(folder).items()}
-    found |= _numbered(_by_id(folder))
+    alone = _without_npz(folder)
+    found: dict[str, tuple[Path, ...]] = {name: (path,) for name, path in alone.items()}
+    found |= _numbered(alone)
     for inner in sorted(path for path in folder.iterdir() if path.is_dir()):
         parts = sorted(_numbered(_by_id(inner)).values(), key=len)
         if parts:
@@ -163,12 +165,25 @@ def find_volumes(folder: Path) -> dict[str, tuple[Path, ...]]:
 
 
 def volume_files(folder: Path) -> tuple[CaseFiles, ...]:
-    """The volumes of a folder without labels, in order of their ids; see :func:`find_volumes`."""
-    masks = _by_id(folder)
+    """The volumes of a folder without labels, in order of their ids; see :func:`find_volumes`.
+
+    Files ``<id>_<number>`` are the classes of one scan if the first of them holds one value per voxel, else
+    they are scans of their own.
+    """
+    masks, found, alone = _by_id(folder), find_volumes(folder), _without_npz(folder)
+    for name, parts in _numbered(alone).items():
+        own = [single for single, path in alone.items() if path in parts]
+        for other in own if read_image(parts[0]).data.ndim == _ONE_VALUE else [name]:
+            del found[other]
     return tuple(
         CaseFiles(name, name, paths, mask=masks.get(name) if paths[0].suffix == ".npz" else None)
-        for name, paths in sorted(find_volumes(folder).items())
+        for name, paths in sorted(found.items())
     )
+
+
+def _without_npz(folder: Path) -> dict[str, Path]:
+    """Images but for the masks that lie beside an ``.npz``."""
+    return {name: path for name, path in _by_id(folder).items() if not (folder / f"{name}.npz").is_file()}
 
 
 def _numbered(files: Mapping[str, Path]) -> dict[str, tuple[Path, ...]]:

@@ -1,6 +1,7 @@
 """Writing probabilities the way they were read, so that the next tool takes them."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,7 +9,7 @@ from torch import Tensor
 
 from segtrust.adapters.folder import CaseFiles
 
-__all__ = ["write_probabilities"]
+__all__ = ["write_mask", "write_probabilities"]
 
 
 def write_probabilities(
@@ -34,8 +35,28 @@ def write_probabilities(
         path = folder / f"{files.id}.npz"
         np.savez_compressed(path, probabilities=values.transpose(0, 3, 2, 1))
         return path
+    return _write_nifti(np.moveaxis(values, 0, -1), affine, folder / f"{files.id}.nii.gz")
+
+
+def write_mask(mask: NDArray[np.uint8], affine: NDArray[np.float64], path: Path) -> Path:
+    """Write a mask, such as flags.
+
+    Args:
+        mask: ``(X, Y, Z)``.
+        affine: voxels to RAS+ millimetres.
+        path: ends in ``.nii.gz``.
+
+    Returns:
+        ``path``.
+
+    Source:
+        ours.
+    """
+    return _write_nifti(mask, affine, path)
+
+
+def _write_nifti(values: NDArray[Any], affine: NDArray[np.float64] | None, path: Path) -> Path:
     import nibabel as nib  # noqa: PLC0415  # only the format that is written needs its library
 
-    path = folder / f"{files.id}.nii.gz"
-    nib.save(nib.Nifti1Image(np.moveaxis(values, 0, -1), affine), path)
+    nib.save(nib.Nifti1Image(values, affine), path)
     return path

@@ -59,6 +59,9 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
         "class axis, or one file per class",
     )
     what.add_argument("--model", metavar="NAME", help="a model of segtrust; needs --images")
+    parser.add_argument(
+        "--views", action="store_true", help="with --model: also judge maps of mirrored views of each scan"
+    )
     parser.add_argument("--labels", type=Path, required=True, metavar="DIR", help="one label map per scan")
     parser.add_argument(
         "--images",
@@ -98,13 +101,15 @@ def gather_data(args: argparse.Namespace) -> Data:
 
     Raises:
         ScanError: if there is nothing to measure.
-        SettingError: if names and classes do not fit.
+        SettingError: if names and classes do not fit, or views are asked for without a model.
     """
     for path in args.methods:
         load_methods(path)
     subjects = read_subjects(args.subjects) if args.subjects else {}
     if args.model:
         return _model_data(args, subjects)
+    if args.views:
+        raise SettingError("--views needs a network to run: give --model and --images instead of --pred.")
     cohort = find_cases(args.pred, args.labels, images=args.images, subjects=subjects)
     names, ignore = structure_names([*args.pred, args.labels]) or ((), None)
     read = partial(read_case, ignore=ignore)
@@ -136,7 +141,7 @@ def _model_data(args: argparse.Namespace, subjects: Mapping[str, str]) -> Data:
     predictor = Predictor(version)
     return Data(
         find_pairs(args.images, args.labels, subjects=subjects),
-        partial(predict_case, predictor),
+        partial(predict_case, predictor, views=args.views),
         tuple(label.name for label in version.spec.labels),
         {"name": version.spec.name, "version": version.id, "digest": version.digest},
         predictor.calibrator,

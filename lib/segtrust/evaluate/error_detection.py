@@ -9,7 +9,8 @@ import torch
 from numpy.typing import NDArray
 
 from segtrust.error_flags import FAILURES, FlagRule, failure_map
-from segtrust.metrics.bootstrap import cluster_bootstrap, finite_or_none
+from segtrust.errors import ShapeError
+from segtrust.metrics.bootstrap import cluster_draws, finite_or_none, interval_of
 from segtrust.metrics.detection import ErrorHistogram, error_aupr, error_auroc
 from segtrust.regions import make_regions
 
@@ -26,6 +27,8 @@ __all__ = [
 REGIONS = ("band", "outside", "volume")
 WORST = 0.1
 """Share of the scans, those with the worst figures, that is reported beside all."""
+
+_DRAWS = 300
 
 Scores = Mapping[str, NDArray[np.floating[Any]]]
 
@@ -63,10 +66,11 @@ class FlagCounts:
 
 @dataclass(frozen=True, eq=False)
 class ScanErrors:
-    """One scan: scores and kinds of error in its band, and histograms per score and region.
+    """One scan: scores and kinds of error of its voxels, and histograms per score and region.
 
-    ``kinds`` are indices into :data:`segtrust.error_flags.FAILURES`; ``missed``: wrong voxels outside the
-    band, where no flag near the prediction can be, and all wrong voxels.
+    ``scores`` and ``kinds``, indices into :data:`segtrust.error_flags.FAILURES`, hold the ``near`` voxels of
+    the band, followed by the rest if the scan was kept ``whole``; ``missed``: wrong voxels outside the band,
+    where no flag near the prediction can be, and all wrong voxels.
     """
 
     id: str
@@ -76,33 +80,46 @@ class ScanErrors:
     kinds: NDArray[np.uint8]
     histograms: Mapping[str, Mapping[str, ErrorHistogram]]
     missed: tuple[int, int]
+    near: int
+    whole: bool
 
-    def flags(self, score: str, rule: FlagRule, wrong: NDArray[np.int64] | None = None) -> FlagCounts:
-        """Flag the band by one score and rule.
+    def flags(
+        self, score: str, rule: FlagRule, wrong: NDArray[np.int64] | None = None, *, region: str = "band"
+    ) -> FlagCounts:
+        """Flag voxels by one score and rule.
 
         Args:
             score: name of the score.
             rule: sets the threshold from the scores of the band.
             wrong: for ``calibrated``: wrong voxels per cell of other scans.
+            region: ``band`` or ``volume``: where voxels are flagged and counted.
 
         Returns:
-            Counts in the band.
+            Counts in the region.
+
+        Raises:
+            ShapeError: for ``volume`` of a scan that was not kept whole.
         """
-        values = self.scores[score]
-        flagged = values > rule.threshold(values, wrong=wrong)
+        if region != "band" and not self.whole:
+            raise ShapeError(
+                f"flags in {region!r} need a scan that is kept whole, {self.id!r} is not: `whole=True`."
+            )
+        counted = slice(self.near if region == "band" else None)
+        threshold = rule.threshold(self.scores[score][: self.near], wrong=wrong)
+        flagged, kinds = self.scores[score][counted] > threshold, self.kinds[counted]
         return FlagCounts(
-            values.size,
+            flagged.size,
             int(np.count_nonzero(flagged)),
             {
                 name: (int(np.count_nonzero(here)), int(np.count_nonzero(here & flagged)))
                 for kind, name in enumerate(FAILURES)
                 if name != "right"
-                for here in [self.kinds == kind]
+                for here in [kinds == kind]
             },
         )
 
 
-def count_errors(  # what there is to know about one scan
+def count_errors(  # noqa: PLR0913  # what there is to know about one scan
     scan_id: str,
     subject: str,
     scores: Scores,
@@ -112,6 +129,7 @@ def count_errors(  # what there is to know about one scan
     *,
     valid: NDArray[np.bool_] | None = None,
     fold: int = 0,
+    whole: bool = False,
 ) -> ScanErrors:
     """Measure scores of error on one scan.
 
@@ -125,6 +143,7 @@ def count_errors(  # what there is to know about one scan
         spacing: millimetres per voxel; ``None`` if unknown.
         valid: voxels that are no padding; all unless given.
         fold: which scans a threshold must not be learnt from together with this one.
+        whole: keep the scores outside the band as well, so that flags can be counted in the volume.
 
     Returns:
         The counts. The band is that of the prediction.
@@ -135,12 +154,16 @@ def count_errors(  # what there is to know about one scan
     regions = make_regions(predicted, spacing, valid=valid)
     masks = {"band": regions.masks[regions.band_name], **{r: regions.masks[r] for r in REGIONS[1:]}}
     wrong = predicted != reference
+    parts, kinds = [masks[r] for r in REGIONS[: 1 + whole]], failure_map(predicted, reference)
     return ScanErrors(
         scan_id,
         subject,
         fold,
-        {name: score[masks["band"]].astype(np.float32) for name, score in scores.items()},
-        failure_map(predicted, reference)[masks["band"]],
+        {
+            name: np.concatenate([score[part] for part in parts]).astype(np.float32)
+            for name, score in scores.items()
+        },
+        np.concatenate([kinds[part] for part in parts]),
         {
             name: {
                 region: ErrorHistogram.of(torch.from_numpy(score[mask]), torch.from_numpy(wrong[mask]))
@@ -149,14 +172,17 @@ def count_errors(  # what there is to know about one scan
             for name, score in scores.items()
         },
         (int(np.count_nonzero(wrong & masks["outside"])), int(np.count_nonzero(wrong & masks["volume"]))),
+        int(np.count_nonzero(masks["band"])),
+        whole,
     )
 
 
-def detection_figures(scans: Sequence[ScanErrors]) -> dict[str, Any]:
-    """AUROC and AUPR of every score in every region, without any threshold.
+def detection_figures(scans: Sequence[ScanErrors], regions: Sequence[str] = REGIONS) -> dict[str, Any]:
+    """AUROC and AUPR of every score, without any threshold.
 
     Args:
         scans: measured scans.
+        regions: where; every one of :data:`REGIONS` unless given.
 
     Returns:
         Per score and region: both figures over the voxels of all scans (with a 95 % bootstrap over
@@ -166,39 +192,65 @@ def detection_figures(scans: Sequence[ScanErrors]) -> dict[str, Any]:
     Source:
         ours.
     """
+    subjects = [scan.subject for scan in scans]
+    times = _times_drawn(subjects)
     return {
         name: {
-            region: _detection([scan.histograms[name][region] for scan in scans], scans) for region in REGIONS
+            region: _detection([scan.histograms[name][region] for scan in scans], subjects, times)
+            for region in regions
         }
         for name in scans[0].scores
     }
 
 
-def _detection(histograms: Sequence[ErrorHistogram], scans: Sequence[ScanErrors]) -> dict[str, Any]:
-    wrong, right = (np.stack([getattr(h, part) for h in histograms]) for part in ("wrong", "right"))
-    voxels = int(wrong.sum() + right.sum())
-    found: dict[str, Any] = {"wrong": finite_or_none(_share(int(wrong.sum()), voxels))}
+def _times_drawn(subjects: Sequence[str]) -> NDArray[np.float64]:
+    """How often each scan is in each draw, ``(draws + 1, scans)``; the last row holds all scans once."""
+    rows = [*cluster_draws(subjects, draws=_DRAWS), range(len(subjects))]
+    return np.array([np.bincount(row, minlength=len(subjects)) for row in rows], np.float64)
+
+
+def _detection(
+    histograms: Sequence[ErrorHistogram], subjects: Sequence[str], times: NDArray[np.float64]
+) -> dict[str, Any]:
+    # sums of counts far below 2^53 are exact in float64, and its product is the fast one
+    wrong, right = (
+        times @ np.stack([getattr(h, part) for h in histograms]).astype(np.float64)
+        for part in ("wrong", "right")
+    )
+    pools = [ErrorHistogram(*map(_whole, pair)) for pair in zip(wrong, right, strict=True)]
+    errors = int(pools[-1].wrong.sum())
+    found: dict[str, Any] = {"wrong": finite_or_none(_share(errors, errors + int(pools[-1].right.sum())))}
     figures: dict[str, Callable[[ErrorHistogram], float]] = {"auroc": error_auroc, "aupr": error_aupr}
     for figure, measure in figures.items():
-
-        def pooled(rows: Sequence[int], measure: Callable[[ErrorHistogram], float] = measure) -> float:
-            times = np.bincount(np.asarray(rows), minlength=len(wrong))
-            return measure(ErrorHistogram(times @ wrong, times @ right))
-
+        *drawn, value = map(measure, pools)
         found[figure] = {
-            "pooled": cluster_bootstrap([s.subject for s in scans], pooled, draws=300).to_json(),
+            "pooled": interval_of(value, drawn, subjects).to_json(),
             **_over_scans([measure(h) for h in histograms]),
         }
     return found
 
 
-def flag_figures(scans: Sequence[ScanErrors], score: str, rule: FlagRule) -> dict[str, Any]:
-    """Recall, precision and flagged share in the band by one score and rule, and recall per kind of error.
+def _whole(counts: NDArray[np.float64]) -> NDArray[np.int64]:
+    return counts.astype(np.int64)
+
+
+def flag_figures(  # what is measured, by what, learnt where
+    scans: Sequence[ScanErrors],
+    score: str,
+    rule: FlagRule,
+    *,
+    learnt: NDArray[np.int64] | None = None,
+    region: str = "band",
+) -> dict[str, Any]:
+    """Recall, precision and flagged share by one score and rule, and recall per kind of error.
 
     Args:
-        scans: measured scans; the threshold of ``calibrated`` is learnt from those of other folds.
+        scans: measured scans.
         score: name of the score.
-        rule: sets the threshold.
+        rule: sets the threshold, always from the scores of the band.
+        learnt: for ``calibrated``: wrong voxels per cell of labelled scans of another role; those of the
+            other folds of ``scans`` unless given.
+        region: ``band`` or ``volume``: where voxels are flagged and counted.
 
     Returns:
         ``pooled`` over the voxels of all scans with a 95 % bootstrap over subjects, ``scans`` and ``worst``:
@@ -207,24 +259,20 @@ def flag_figures(scans: Sequence[ScanErrors], score: str, rule: FlagRule) -> dic
     Source:
         ours.
     """
-    wrong: dict[int, NDArray[np.int64] | None] = dict.fromkeys({scan.fold for scan in scans})
-    if rule.name == "calibrated":
+    wrong = dict.fromkeys((scan.fold for scan in scans), learnt)
+    if rule.name == "calibrated" and learnt is None:
         wrong = {
             fold: np.sum([s.histograms[score]["band"].wrong for s in scans if s.fold != fold], axis=0)
             for fold in wrong
         }
-    counts = [scan.flags(score, rule, wrong[scan.fold]) for scan in scans]
-    table = np.array([(c.voxels, c.flagged, c.wrong, c.found) for c in counts], np.int64)
+    counts = [scan.flags(score, rule, wrong[scan.fold], region=region) for scan in scans]
     subjects = [scan.subject for scan in scans]
+    table = _times_drawn(subjects) @ np.array([(c.voxels, c.flagged, c.wrong, c.found) for c in counts])
 
     def pooled(figure: str) -> dict[str, Any]:
         over, under = {"recall": (3, 2), "precision": (3, 1), "flagged": (1, 0)}[figure]
-
-        def statistic(rows: Sequence[int]) -> float:
-            totals = table[list(rows)].sum(axis=0)
-            return _share(int(totals[over]), int(totals[under]))
-
-        return cluster_bootstrap(subjects, statistic, draws=300).to_json()
+        *drawn, value = (_share(int(totals[over]), int(totals[under])) for totals in table)
+        return interval_of(value, drawn, subjects).to_json()
 
     total = sum(counts[1:], counts[0])
     return {

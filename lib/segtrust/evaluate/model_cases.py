@@ -11,12 +11,13 @@ from segtrust.training.cases import read_pair
 __all__ = ["predict_case"]
 
 
-def predict_case(predictor: Predictor, files: CaseFiles) -> ProbabilityCase:
+def predict_case(predictor: Predictor, files: CaseFiles, *, views: bool = False) -> ProbabilityCase:
     """Predict one labelled scan; padding is no part of what is measured.
 
     Args:
         predictor: of a softmax model; its calibrator plays no part.
         files: image and label of the scan.
+        views: with the maps of mirrored views, see :meth:`segtrust.inference.Predictor.views`.
 
     Returns:
         The uncalibrated mean with the label.
@@ -25,6 +26,7 @@ def predict_case(predictor: Predictor, files: CaseFiles) -> ProbabilityCase:
         ModelError: for a sigmoid model, or a scan without image.
         ScanError: if the image cannot be used.
         TrainingError: if the label does not fit the image or the model.
+        SettingError: if the model cannot give maps of views.
 
     Source:
         ours.
@@ -37,5 +39,12 @@ def predict_case(predictor: Predictor, files: CaseFiles) -> ProbabilityCase:
     scan, labels = read_pair(pair, predictor.spec)
     prepared, statistics, _ = predictor.sample(scan)
     return ProbabilityCase(
-        files.id, files.subject, statistics.mean, labels, scan.affine, scan.spacing, prepared.valid
+        files.id,
+        files.subject,
+        statistics.mean,
+        labels,
+        scan.affine,
+        scan.spacing,
+        prepared.valid,
+        predictor.views(files.image) if views else {},
     )

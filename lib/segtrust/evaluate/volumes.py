@@ -13,6 +13,7 @@ from segtrust.calibrators import CalibrationVoxels, Calibrator, Identity, draw_v
 from segtrust.evaluate.cases import REGIONS, CaseRecord, evaluate_case
 from segtrust.evaluate.methods import ScanView, map_errors, score_methods
 from segtrust.evaluate.protocol import Protocol
+from segtrust.metrics.detection import ErrorHistogram
 from segtrust.regions import BAND_MM, distance_to
 
 __all__ = ["RAW", "draw_case", "folder_protocol", "measure_case", "view_of"]
@@ -84,6 +85,8 @@ def measure_case(
     near = (distance_to(view.mask > 0, case.spacing) <= BAND_MM) & case.valid
     wrong = torch.from_numpy(view.mask != case.labels.numpy())
     maps = map_errors(torch.from_numpy(view.probs), wrong, torch.from_numpy(near))
+    for name, values in case.maps.items():
+        maps[name] = ErrorHistogram.of(torch.from_numpy(values[near]), wrong[torch.from_numpy(near)])
     return replace(record, scores=view.scores, maps=maps, methods=score_methods(view)), view
 
 

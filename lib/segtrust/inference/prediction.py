@@ -29,7 +29,7 @@ from segtrust.quality import (
 )
 from segtrust.regions import BAND_MM, distance_to
 from segtrust.scores import ScanScores
-from segtrust.settings import EXCESS, MAP_NAMES, ContourWords
+from segtrust.settings import EXCESS, MAP_NAMES, VIEW_MAPS, ContourWords
 from segtrust.slices import SliceHint
 
 __all__ = ["BLIND_SPOT", "RESEARCH_ONLY", "Flag", "Prediction", "SliceHint", "StructureSummary"]
@@ -136,15 +136,17 @@ class Prediction:
         """One uncertainty map, high means unsure.
 
         Args:
-            name: one of :data:`segtrust.settings.MAP_NAMES`, or ``excess``: the chance of error above what
-                is usual at that distance from the nearest border of the prediction.
+            name: one of :data:`segtrust.settings.MAP_NAMES`; ``excess``: the chance of error above what is
+                usual at that distance from the nearest border of the prediction; or one of
+                :data:`segtrust.settings.VIEW_MAPS` of a prediction that :meth:`with_maps` gave them to.
 
         Returns:
             ``(X, Y, Z)`` float32 in [0, 1].
 
         Raises:
-            SettingError: for another name, or for ``excess`` where the version does not know the usual chance
-                of error or the file does not say how large its voxels are.
+            SettingError: for another name; for ``excess`` where the version does not know the usual chance
+                of error or the file does not say how large its voxels are; for a map of views that were not
+                computed.
         """
         if name == "entropy":
             return self.entropy
@@ -154,9 +156,16 @@ class Prediction:
             return self._from_probs(uncertainty.probability_margin)
         if name == EXCESS:
             return self._excess()
-        if name not in MAP_NAMES:
-            raise SettingError(f"`map` must be one of {', '.join((*MAP_NAMES, EXCESS))}, got {name!r}.")
+        if name not in self.member_maps:
+            raise SettingError(
+                f"`map` must be one of {', '.join((*MAP_NAMES, EXCESS))}, or of {', '.join(VIEW_MAPS)} where "
+                f"these were computed, got {name!r}."
+            )
         return self.member_maps[name]
+
+    def with_maps(self, maps: Mapping[str, FloatMap]) -> Self:
+        """The same prediction with more maps, such as those of :meth:`segtrust.inference.Predictor.views`."""
+        return replace(self, member_maps={**self.member_maps, **maps})
 
     def _excess(self) -> FloatMap:
         if self.usual_error is None or self.spacing is None:

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from segtrust.calibrators import Calibrator, Identity, calibrator_from_json
 from segtrust.ensemble import RunningTotals, SampleStatistics, labels_from_probs, unit_map
-from segtrust.errors import DeviceError
+from segtrust.error_flags import sample_scores
+from segtrust.errors import DeviceError, SettingError
 from segtrust.inference.border import border_mm
 from segtrust.inference.features import PooledFeatures
 from segtrust.inference.flags import content_flags, input_flags
@@ -24,7 +25,7 @@ from segtrust.inference.members import check_device, load_member
 from segtrust.inference.prediction import Flag, Prediction, StructureSummary
 from segtrust.inference.sample_masks import SampleMasks
 from segtrust.inference.scan import PreparedScan, Scan, prepare, read_scan
-from segtrust.inference.sources import EnsembleSource, SampleSource, StochasticSource
+from segtrust.inference.sources import EnsembleSource, FlipSource, SampleSource, StochasticSource
 from segtrust.inference.windows import head_probabilities, slide
 from segtrust.models import ModelSpec, ModelVersion
 from segtrust.quality import Assessment, FineRule, Quality, scan_features
@@ -139,8 +140,33 @@ class Predictor:
         """
         prepared = prepare(scan, self.spec)
         with self._lock:
-            statistics, steps = self._run_ladder(prepared, progress)
+            statistics, steps = self._run_ladder(prepared, lambda: self.source, progress)
         return prepared, statistics, steps
+
+    def views(self, path: Path) -> dict[str, NDArray[np.float32]]:
+        """What the first member changes its mind about when the scan is mirrored along the grid's first axis.
+
+        Args:
+            path: the scan.
+
+        Returns:
+            The maps :data:`segtrust.settings.VIEW_MAPS`, ``(X, Y, Z)`` float32 in [0, 1]: the sample scores
+            of :mod:`segtrust.error_flags`, the samples being the scan as it is and mirrored.
+
+        Raises:
+            ScanError: if the scan cannot be used.
+            SettingError: if the members do not give probabilities (stochastic models).
+            DeviceError: if memory does not suffice even for the smallest steps.
+        """
+        if self.spec.head.rank is not None:
+            raise SettingError(
+                f"maps of mirrored views need members that give probabilities; {self.spec.name!r} draws its "
+                "samples itself. Ask for `votes` or `variance`, which compare these."
+            )
+        prepared = prepare(read_scan(path, channels=len(self.spec.channels)), self.spec)
+        with self._lock:
+            statistics, _ = self._run_ladder(prepared, lambda: FlipSource(self._member(0)), None)
+        return {f"view_{name}": score for name, score in sample_scores(statistics).items()}
 
     def unload(self) -> None:
         """Free the networks; the next prediction loads them again."""
@@ -160,7 +186,7 @@ class Predictor:
         return self._kept[index]
 
     def _run_ladder(
-        self, prepared: PreparedScan, progress: Progress | None
+        self, prepared: PreparedScan, source: Callable[[], SampleSource], progress: Progress | None
     ) -> tuple[SampleStatistics, tuple[str, ...]]:
         taken: list[str] = []
         last: Exception | None = None
@@ -170,7 +196,7 @@ class Predictor:
                 self.keep_members = keep and keep_members
                 if not self.keep_members:
                     self._kept.clear()
-                statistics = self._run(prepared, batch, on_cpu, progress)
+                statistics = self._run(prepared, source(), batch, on_cpu, progress)
             except torch.cuda.OutOfMemoryError as error:
                 last = error.with_traceback(None)  # its frames would keep what filled the memory
             else:
@@ -186,7 +212,12 @@ class Predictor:
         ) from last
 
     def _run(
-        self, prepared: PreparedScan, batch: int, on_cpu: bool, progress: Progress | None
+        self,
+        prepared: PreparedScan,
+        source: SampleSource,
+        batch: int,
+        on_cpu: bool,
+        progress: Progress | None,
     ) -> SampleStatistics:
         features = PooledFeatures()
 
@@ -203,8 +234,8 @@ class Predictor:
                 )
 
         image = prepared.image.to(self.device)
-        samples = self.source.samples(image, over_windows)
-        totals = pooled_samples(samples, prepared, self.spec, total=len(self.source), progress=progress)
+        samples = source.samples(image, over_windows)
+        totals = pooled_samples(samples, prepared, self.spec, total=len(source), progress=progress)
         return replace(totals, features=features.values())
 
     def conclude(

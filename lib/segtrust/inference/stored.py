@@ -1,11 +1,11 @@
 """A model that is a folder of probability volumes: what another program said of each scan, with our maps."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from segtrust.adapters import read_probabilities, volume_files
 from segtrust.ensemble import RunningTotals
-from segtrust.errors import ModelError, ScanError
+from segtrust.errors import ModelError, ScanError, SettingError
 from segtrust.inference.prediction import Prediction
 from segtrust.inference.predictor import Predictor, Progress
 from segtrust.inference.scan import prepare, read_scan
@@ -70,6 +70,17 @@ class StoredPredictor:
         if progress:
             progress(1, 1)
         return self._core.conclude(scan, prepare(scan, spec), statistics)
+
+    def views(self, _path: Path) -> NoReturn:
+        """There is no network that could see a mirrored scan.
+
+        Raises:
+            SettingError: always.
+        """
+        raise SettingError(
+            f"maps of mirrored views need a network to run; {self._core.spec.name!r} is a folder of stored "
+            "probabilities. Ask for another map, such as `entropy`."
+        )
 
 
 def open_predictor(version: ModelVersion, **options: Any) -> Predictor | StoredPredictor:  # noqa: ANN401

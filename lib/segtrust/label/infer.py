@@ -28,7 +28,7 @@ from segtrust.label.names import (
 from segtrust.label.served import ServedModel
 from segtrust.metrics.bootstrap import finite_or_none
 from segtrust.metrics.observed import ObservedErrors
-from segtrust.settings import InferRequest
+from segtrust.settings import VIEW_MAPS, InferRequest
 
 __all__ = ["CombinedTask", "MaskTask", "UncertaintyTask"]
 
@@ -53,6 +53,10 @@ class _ModelTask(InferTask):
     def render(self, prediction: Prediction, request: InferRequest) -> tuple[NDArray[Any], dict[str, Any]]:
         """The volume to send, and what is to be said about it."""
 
+    def needs_views(self, _request: InferRequest) -> bool:
+        """Whether a map of mirrored views is shown or flagged."""
+        return False
+
     @abstractmethod
     def colours(self) -> dict[str, tuple[int, int, int]]:
         """Colour of each label, for clients that ask; stock plug-ins choose colours by name."""
@@ -73,7 +77,7 @@ class _ModelTask(InferTask):
         form = AnswerForm.from_request(request)
         objects = objects_of(self.model.spec, wanted.store_in_pacs)
         scan = _scan_of(request)
-        prediction = self.model.predict(scan, wanted.device)
+        prediction = self.model.predict(scan, wanted.device, views=self.needs_views(wanted))
         volume, about = self.render(prediction, wanted)
         file = self.write(prediction, volume, form, scan)
         pacs = {"pacs": self.store(prediction, scan, objects)} if objects else {}
@@ -144,6 +148,9 @@ class UncertaintyTask(_ModelTask):
     def __init__(self, model: ServedModel, bands: dict[str, int], archive: Archive | None = None) -> None:
         text = f"Where the labels of {model.name} may be wrong: bands of the calibrated chance of error."
         super().__init__(model, bands, f"{text} {BLIND_SPOT}", archive)
+
+    def needs_views(self, request: InferRequest) -> bool:
+        return request.map in VIEW_MAPS and (request.float_map or bool(request.flag))
 
     def render(self, prediction: Prediction, request: InferRequest) -> tuple[NDArray[Any], dict[str, Any]]:
         if request.contours:

@@ -8,7 +8,9 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from segtrust.errors import ModelNotFoundError
 from segtrust.inference import Prediction, PredictionCache, Predictor, check_device, fingerprint
@@ -45,7 +47,7 @@ class ServedModel:
         self.settings = settings
         self._found = folder
         self._site = site / folder.name if site else folder
-        self._cache = cache
+        self._cache, self._views = cache, PredictionCache[dict[str, NDArray[np.float32]]]()
         self._lock = threading.Lock()
         self._version = open_version(self.folder)
         self._predictors: dict[tuple[str, str], Predictor | StoredPredictor] = {}
@@ -78,12 +80,13 @@ class ServedModel:
                 logger.info("Model %s: version %s is served now", self.name, self._version.id)
             return self._version
 
-    def predict(self, scan: Path, device: str = "") -> Prediction:
+    def predict(self, scan: Path, device: str = "", *, views: bool = False) -> Prediction:
         """Predict a scan, or return the result that the last request for it made.
 
         Args:
             scan: file, or folder with one DICOM series.
             device: where; the app's setting if empty.
+            views: with the maps of mirrored views, which cost two more runs of one member.
 
         Returns:
             The prediction.
@@ -91,11 +94,16 @@ class ServedModel:
         Raises:
             ScanError: if the scan cannot be used.
             DeviceError: if the device is not there or its memory does not suffice.
+            SettingError: if the model cannot give maps of views.
         """
         version = self.version()
         where = str(check_device(device or self.settings.device))
         key = (version.digest, self.settings_digest(), where, str(scan), fingerprint(scan))
-        return self._cache.get_or_compute(key, lambda: self._predictor(version, where).predict(scan))
+        prediction = self._cache.get_or_compute(key, lambda: self._predictor(version, where).predict(scan))
+        if not views:
+            return prediction
+        maps = self._views.get_or_compute(key, lambda: self._predictor(version, where).views(scan))
+        return prediction.with_maps(maps)
 
     def predict_apart(self, scan: Path, progress: Progress | None = None) -> Prediction:
         """Predict a scan without touching the results that viewers share; for warming up and scoring.

@@ -1,0 +1,134 @@
+"""`segtrust flag`: which voxels of anybody's probability volumes may be wrong, and how many of them are."""
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segtrust._files import replace_text
+from segtrust.adapters import (
+    CaseFiles,
+    find_cases,
+    read_case,
+    read_probabilities,
+    read_subjects,
+    structure_names,
+    volume_files,
+    voxel_size,
+    write_mask,
+)
+from segtrust.cli.evaluation import say
+from segtrust.error_flags import PROBABILITY_SCORES, RULES, FlagRule, probability_scores
+from segtrust.errors import SettingError
+from segtrust.evaluate.error_detection import ScanErrors, count_errors, detection_figures, flag_figures
+from segtrust.evaluate.error_table import error_tables
+from segtrust.regions import BAND_MM, distance_to
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `segtrust flag`."""
+    parser.add_argument(
+        "--pred", type=Path, nargs="+", required=True, metavar="DIR", help="folders of probability volumes"
+    )
+    parser.add_argument(
+        "--labels",
+        type=Path,
+        metavar="DIR",
+        help="labels of some of the scans: what the flags find is measured on these, and `calibrated` learns "
+        "from them",
+    )
+    parser.add_argument("--subjects", type=Path, metavar="CSV", help="columns case and subject")
+    parser.add_argument(
+        "--score", choices=PROBABILITY_SCORES, default="entropy", help="what is flagged (default: entropy)"
+    )
+    parser.add_argument(
+        "--rule",
+        default="otsu",
+        help=f"what sets the threshold: {', '.join(RULES)}, with a number like budget:0.05 (default: otsu)",
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("segtrust-flags"), metavar="DIR", help="folder for the flags"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write one mask of flags per volume; measure them where there are labels.
+
+    Args:
+        args: options of :func:`add_arguments`.
+
+    Returns:
+        The exit status.
+    """
+    rule = FlagRule.parse(args.rule)
+    volumes = [files for folder in args.pred for files in volume_files(folder)]
+    if rule.name == "calibrated" and not args.labels:
+        raise SettingError("the rule 'calibrated' learns from labelled scans: give --labels, or use otsu.")
+    scans = _measure(args) if args.labels else []
+    learnt = np.sum([s.histograms[args.score]["band"].wrong for s in scans], axis=0) if scans else None
+    args.out.mkdir(parents=True, exist_ok=True)
+    for files in volumes:
+        flags, affine = _flags(files, args.score, rule, learnt)
+        write_mask(flags, affine, args.out / f"{files.id}.nii.gz")
+        say(f"{files.id}: {int(flags.sum())} voxels flagged")
+    if scans:
+        figures = _figures(scans, args.score, rule)
+        replace_text(args.out / "flags.json", json.dumps(figures, allow_nan=False, indent=1) + "\n")
+        print(error_tables(figures, score=args.score))
+    print(f"\n{len(volumes)} masks of flags: {args.out.resolve()}")
+    return 0
+
+
+def _measure(args: argparse.Namespace) -> list[ScanErrors]:
+    subjects = read_subjects(args.subjects) if args.subjects else {}
+    cases = find_cases(args.pred, args.labels, subjects=subjects).cases
+    _, ignore = structure_names([*args.pred, args.labels]) or ((), None)
+    folds = {subject: fold for fold, subject in enumerate(sorted({files.subject for files in cases}))}
+    scans = []
+    for files in cases:
+        case = read_case(files, ignore=ignore)
+        scores, mask = probability_scores(case.probs), case.probs.argmax(dim=0).numpy()
+        scans.append(
+            count_errors(
+                case.id,
+                case.subject,
+                scores,
+                mask,
+                case.labels.numpy(),
+                case.spacing,
+                valid=case.valid,
+                fold=folds[case.subject],
+            )
+        )
+    return scans
+
+
+def _figures(scans: Sequence[ScanErrors], score: str, rule: FlagRule) -> Mapping[str, Any]:
+    """Of ``calibrated`` each scan is judged by a threshold that its own subject took no part in."""
+    return {
+        "scans": len(scans),
+        "subjects": len({scan.subject for scan in scans}),
+        "detection": detection_figures(scans),
+        "flags": {score: {str(rule): flag_figures(scans, score, rule)}},
+    }
+
+
+def _flags(
+    files: CaseFiles, score: str, rule: FlagRule, learnt: NDArray[np.int64] | None
+) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    probs, affine = read_probabilities(files)
+    if affine is None:
+        raise SettingError(
+            f"a segmentation {files.id}.nii.gz must lie beside {files.volumes[0].name}: the band is measured "
+            "in millimetres, and an .npz does not know them."
+        )
+    values = probability_scores(probs)[score]
+    near = distance_to(probs.argmax(dim=0).numpy() > 0, voxel_size(affine)) <= BAND_MM
+    threshold = rule.threshold(values[near], wrong=learnt)
+    return (values > threshold).astype(np.uint8), affine
