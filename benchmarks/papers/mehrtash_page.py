@@ -141,7 +141,8 @@ def heart(found: Found) -> list[str]:
         "## Heart\n",
         paragraph(
             f"ACDC, {patients['train']} patients to train, {patients['val']} to calibrate,",
-            f"{patients['test']} to test (n = {part['scans']} volumes), opened once. Voxel sizes",
+            f"{patients['test']} to test (n = {part['scans']} volumes), after all settings were",
+            "fixed; the rows of Dice were read before cross-entropy was trained. Voxel sizes",
             "are nominal:",
             "band and box are 5 and 10 *voxels* of the resampled middle of the slices.",
             f"{found['budget']['epochs']} epochs, batch normalisation. `{found['command']}`.",
