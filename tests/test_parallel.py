@@ -35,11 +35,13 @@ def is_running(pid):
     return True
 
 
+@pytest.mark.slow
 def test_several_processes_give_what_one_gives_in_the_same_order():
     jobs = [5, 3, 4]
     assert parallel_map(math.factorial, jobs, workers=2) == parallel_map(math.factorial, jobs) == [120, 6, 24]
 
 
+@pytest.mark.slow
 def test_the_error_of_a_job_reaches_the_caller():
     with pytest.raises(ValueError, match=r"factorial|non-negative|not defined"):
         parallel_map(math.factorial, [3, -1], workers=2)

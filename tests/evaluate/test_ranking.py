@@ -60,6 +60,7 @@ def test_another_kind_is_refused():
         correlation([1], [np.array([1.0])], kind="kendall", of="dice")
 
 
+@pytest.mark.slow
 def test_the_table_is_json_with_null_where_nothing_is_defined():
     records = [made_record(i, 0.6 + 0.1 * i, reference=tuple(range(2, 4 + i))) for i in range(4)]
     table = json.loads(json.dumps(ranking_table(records, "ensemble"), allow_nan=False))

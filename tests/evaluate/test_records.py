@@ -19,6 +19,7 @@ def stored(tmp_path):
     return written, read_records(tmp_path / "a.json")
 
 
+@pytest.mark.slow
 def test_a_card_made_of_stored_records_is_the_same(stored):
     cards = [make_card(s.records, s.structures, main=s.main) for s in stored]
     assert json.dumps(cards[0]) == json.dumps(cards[1])

@@ -53,6 +53,7 @@ def test_one_plain_line_is_said_per_scan_and_condition(make):
     assert [line.split(" Dice")[0] for line in lines[-2:]] == ["noise-3 1/2 ball0", "noise-3 2/2 ball1"]
 
 
+@pytest.mark.slow
 def test_clean_scans_and_shifts_are_never_in_one_figure(make, tmp_path):
     bench = make([])
     clean, noisy = bench.records(IDS, CLEAN), bench.records(IDS, NOISE)

@@ -137,6 +137,7 @@ def test_kept_members_are_loaded_once(tiny_version, blob_scan, loads):
     assert loads == ["0.safetensors", "1.safetensors"]
 
 
+@pytest.mark.slow
 def test_members_that_are_not_kept_are_loaded_for_each_scan_and_give_the_same(tiny_version, blob_scan, loads):
     kept = Predictor(tiny_version).predict_scan(blob_scan)
     loads.clear()
