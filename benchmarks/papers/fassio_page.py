@@ -5,6 +5,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tables import write_or_check
+
 ROOT = Path(__file__).parents[2]
 RESULT = ROOT / "benchmarks" / "results" / "lung-nodules-cape.json"
 PAGE = ROOT / "docs" / "reference" / "lung-nodules-cape.md"
@@ -259,13 +261,7 @@ def row(*cells: str) -> str:
 def main() -> int:
     """Write the page, or compare it."""
     text = page(json.loads(RESULT.read_text(encoding="utf-8")))
-    if "--check" not in sys.argv:
-        PAGE.write_text(text, encoding="utf-8")
-        return 0
-    if PAGE.read_text(encoding="utf-8") == text:
-        return 0
-    print("out of date: python benchmarks/papers/fassio_page.py", file=sys.stderr)
-    return 1
+    return write_or_check(PAGE, text)
 
 
 if __name__ == "__main__":

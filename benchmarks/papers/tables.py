@@ -1,10 +1,12 @@
-"""Figures of a result file as cells of a table in Markdown."""
+"""Figures of a result file as cells of a table in Markdown, and the page that they stand on."""
 
+import sys
 import textwrap
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
-__all__ = ["interval", "paragraph", "percent", "row", "table"]
+__all__ = ["interval", "paragraph", "percent", "row", "table", "write_or_check"]
 
 Found = dict[str, Any]
 
@@ -41,3 +43,22 @@ def percent(found: Found) -> str:
     return interval(
         {name: None if found[name] is None else 100 * found[name] for name in ("value", "low", "high")}, 0
     )
+
+
+def write_or_check(path: Path, text: str) -> int:
+    """Write a page; with ``--check`` on the command line only say whether it is up to date.
+
+    Args:
+        path: the page.
+        text: what it must hold.
+
+    Returns:
+        The exit status.
+    """
+    if "--check" not in sys.argv[1:]:
+        path.write_text(text, encoding="utf-8")
+        return 0
+    if path.is_file() and path.read_text(encoding="utf-8") == text:
+        return 0
+    print(f"{path.name} is out of date: python benchmarks/papers/{Path(sys.argv[0]).name}", file=sys.stderr)
+    return 1

@@ -5,6 +5,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tables import write_or_check
+
 ROOT = Path(__file__).parents[2]
 RESULT = ROOT / "benchmarks" / "results" / "lung-nodules-stochastic.json"
 PAGE = ROOT / "docs" / "reference" / "lung-nodules-stochastic.md"
@@ -142,10 +144,7 @@ def summary(result: dict[str, Any]) -> list[str]:
 def main() -> int:
     """Write the page; ``--check`` only says whether it is up to date."""
     text = page(json.loads(RESULT.read_text(encoding="utf-8")))
-    if "--check" in sys.argv[1:]:
-        return int(not PAGE.is_file() or PAGE.read_text(encoding="utf-8") != text)
-    PAGE.write_text(text, encoding="utf-8")
-    return 0
+    return write_or_check(PAGE, text)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import fassio_page
 import mehrtash_page
 import write_monteiro
 import write_some_namboodiri
+from tables import write_or_check
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "papers.md"
@@ -60,13 +61,7 @@ def main() -> int:
     """Write the block, or compare it."""
     old = PAGE.read_text(encoding="utf-8")
     text = BLOCK.sub(lambda found: f"{found[1]}{block()}{found[2]}", old)
-    if "--check" not in sys.argv:
-        PAGE.write_text(text, encoding="utf-8")
-        return 0
-    if old == text:
-        return 0
-    print("docs/papers.md is out of date: python benchmarks/papers/write_papers.py", file=sys.stderr)
-    return 1
+    return write_or_check(PAGE, text)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from tables import write_or_check
+
 ROOT = Path(__file__).parents[2]
 RESULT = ROOT / "benchmarks" / "results" / "some-namboodiri.json"
 SETTINGS = Path(__file__).parent / "some_namboodiri.json"
@@ -310,10 +312,7 @@ def main() -> int:
     text = page(
         json.loads(RESULT.read_text(encoding="utf-8")), json.loads(SETTINGS.read_text(encoding="utf-8"))
     )
-    if "--check" in sys.argv[1:]:
-        return int(not PAGE.is_file() or PAGE.read_text(encoding="utf-8") != text)
-    PAGE.write_text(text, encoding="utf-8")
-    return 0
+    return write_or_check(PAGE, text)
 
 
 if __name__ == "__main__":
