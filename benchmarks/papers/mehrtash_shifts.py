@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from segtrust._files import replace_text
@@ -17,10 +16,8 @@ from segtrust.calibrators import CANDIDATES, Calibrator, Identity
 from segtrust.evaluate.cases import draw_scan
 from segtrust.evaluate.crossfit import CALIBRATOR
 from segtrust.evaluate.experiments import Folds
-from segtrust.evaluate.shifts import corrupt, shift_seed
 from segtrust.evaluate.trust import CLEAN, Condition, shift_conditions
 from segtrust.inference.predictor import Predictor
-from segtrust.inference.scan import Scan
 from segtrust.metrics.bootstrap import cluster_bootstrap
 from segtrust.metrics.overlap import dice_per_structure
 from segtrust.models import ModelSpec, ModelVersion
@@ -101,10 +98,7 @@ class Shifts:
 
     def _measure(self, fold: str, scan_id: str, condition: Condition) -> Row:
         scan, labels = read_labelled(self.folds.data, scan_id, self.spec)
-        if condition.shift:
-            seed = shift_seed(self.seed, scan_id, condition.shift)
-            values = corrupt(scan.data.numpy(), condition.shift, condition.strength, seed)
-            scan = Scan(torch.from_numpy(values), scan.affine, scan.spacing)
+        scan = condition.of(scan, scan_id, self.seed)
         predictor = self._predictors[fold]
         prepared, statistics, _ = predictor.sample(scan)
         prediction = predictor.conclude(scan, prepared, statistics)

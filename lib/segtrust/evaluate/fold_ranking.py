@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
@@ -19,10 +18,9 @@ from segtrust.evaluate.cases import draw_scan
 from segtrust.evaluate.crossfit import CALIBRATOR
 from segtrust.evaluate.experiments import Cell, Folds
 from segtrust.evaluate.ranking import SCORES, paired
-from segtrust.evaluate.shifts import corrupt, shift_seed
 from segtrust.evaluate.trust import Condition
 from segtrust.inference.predictor import Predictor
-from segtrust.inference.scan import Scan, fingerprint
+from segtrust.inference.scan import fingerprint
 from segtrust.metrics.bootstrap import Interval
 from segtrust.metrics.overlap import dice_per_structure
 from segtrust.models import ModelVersion
@@ -135,10 +133,7 @@ class FoldRanking:
 
     def _measure(self, fold: int, scan_id: str, condition: Condition) -> ScoredScan:
         scan, labels = read_labelled(self.folds.data, scan_id, self.spec)
-        if condition.shift:
-            seed = shift_seed(self.seed, scan_id, condition.shift)
-            values = corrupt(scan.data.numpy(), condition.shift, condition.strength, seed)
-            scan = Scan(torch.from_numpy(values), scan.affine, scan.spacing)
+        scan = condition.of(scan, scan_id, self.seed)
         judge = self._predictors[fold]
         judge.calibrator = self.calibrators[fold]
         prediction = judge.predict_scan(scan)

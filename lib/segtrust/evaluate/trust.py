@@ -54,6 +54,13 @@ class Condition:
     def __str__(self) -> str:
         return f"{self.shift}-{self.strength}" if self.shift else "clean"
 
+    def of(self, scan: Scan, scan_id: str, seed: int) -> Scan:
+        """A scan under this condition; the seed is that of the suite."""
+        if not self.shift:
+            return scan
+        values = corrupt(scan.data.numpy(), self.shift, self.strength, shift_seed(seed, scan_id, self.shift))
+        return Scan(torch.from_numpy(values), scan.affine, scan.spacing)
+
 
 CLEAN = Condition()
 """Scans as they are."""
@@ -255,10 +262,7 @@ class TrustBenchmark:
 
     def _measure(self, scan_id: str, condition: Condition) -> CaseRecord:
         scan, labels = read_labelled(self.data, scan_id, self.version.spec)
-        if condition.shift:
-            seed = shift_seed(self.protocol.shift_seed, scan_id, condition.shift)
-            values = corrupt(scan.data.numpy(), condition.shift, condition.strength, seed)
-            scan = Scan(torch.from_numpy(values), scan.affine, scan.spacing)
+        scan = condition.of(scan, scan_id, self.protocol.shift_seed)
         prepared, statistics, _ = self.predictor.sample(scan)
         prediction = self.predictor.conclude(scan, prepared, statistics)
         systems: dict[str, tuple[Tensor, Calibrator | None]] = {
