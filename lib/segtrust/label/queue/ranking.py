@@ -154,12 +154,13 @@ class Rankings:
                 made = make()
             except (OSError, SegtrustError) as error:
                 logger.warning("Scans cannot be ranked anew, the last ranking stays: %s", error)
-                return
-            with self._lock:
-                self._made[key] = made
+            else:
+                with self._lock:
+                    self._made[key] = made
+            finally:
+                del self._renewing[key]
 
-        running = self._renewing.get(key)
-        if (running is not None and running.is_alive()) or time.monotonic() < last.ended + last.took / _SHARE:
+        if key in self._renewing or time.monotonic() < last.ended + last.took / _SHARE:
             return
         self._renewing[key] = threading.Thread(target=work, name="ranking", daemon=True)
         self._renewing[key].start()
