@@ -28,7 +28,7 @@ def bin_index(values: Tensor, cells: int) -> Tensor:
         int64, same shape, 0..cells-1.
 
     Source:
-        ours; right-closed bins as in Naeini et al. 2015.
+        Right-closed bins as in Naeini et al. 2015.
 
     Example:
         >>> import torch
@@ -140,8 +140,8 @@ def bin_voxels(confidence: Tensor, correct: Tensor, *, cells: int = 1500) -> Bin
     Raises:
         ShapeError: if the shapes differ.
 
-    Source:
-        ours; float32 counters stop at 2^24 voxels.
+    Note:
+        Float32 counters stop at 2^24 voxels.
 
     Example:
         >>> import torch

@@ -14,8 +14,8 @@ def replace_text(path: Path, text: str) -> None:
         path: the file; its folder exists.
         text: its new content, stored as UTF-8 with ``\n``.
 
-    Source:
-        ours; write, fsync, rename is the usual recipe.
+    Note:
+        Write, fsync, rename is the usual recipe.
     """
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     with part.open("w", encoding="utf-8", newline="\n") as file:
@@ -30,9 +30,6 @@ def sync(path: Path) -> None:
 
     Args:
         path: a file, or a folder (only POSIX can wait for one).
-
-    Source:
-        ours; fsync(2).
     """
     if path.is_dir() and os.name != "posix":
         return

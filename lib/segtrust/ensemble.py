@@ -51,9 +51,6 @@ def labels_from_probs(
     Returns:
         ``(*spatial)`` uint8, 0 = background.
 
-    Source:
-        ours.
-
     Example:
         >>> labels_from_probs(torch.tensor([[0.9, 0.9], [0.2, 0.8]]), head="sigmoid")
         tensor([1, 2], dtype=torch.uint8)
@@ -214,8 +211,8 @@ def unit_map(statistics: SampleStatistics, name: str, *, head: HeadKind = "softm
     Returns:
         ``(*spatial)`` float32, unitless.
 
-    Source:
-        ours; see :func:`segtrust.uncertainty.normalise`.
+    Note:
+        See :func:`segtrust.uncertainty.normalise`.
     """
     nats: Tensor = getattr(statistics, name)
     scaled = normalise(nats, statistics.mean.shape[0], head=head)

@@ -156,9 +156,6 @@ class ModelSpec:
 
         Raises:
             ModelError: if a field is unknown, missing or of the wrong form.
-
-        Source:
-            ours.
         """
         try:
             given = dict(document)
@@ -216,9 +213,6 @@ def find_models(*folders: Path) -> dict[str, Path]:
 
     Returns:
         Name -> folder with a published version, sorted by name; of two with one name the first folder wins.
-
-    Source:
-        ours.
     """
     found: dict[str, Path] = {}
     for folder in folders:
@@ -253,9 +247,6 @@ def open_version(model: Path, version_id: str | None = None) -> ModelVersion:
     Raises:
         ModelNotFoundError: if the folder or the version does not exist.
         ModelError: if a file is missing, truncated or changed; file, expected and got are named.
-
-    Source:
-        ours.
     """
     spec = ModelSpec.from_json(_read_json(model / "spec.json"))
     if spec.name != model.name:
@@ -318,8 +309,8 @@ def publish_version(
     Raises:
         ModelError: if the specification differs from the folder's, or the version does not check.
 
-    Source:
-        ours; write, fsync, rename is the usual recipe for a crash-safe replacement.
+    Note:
+        Write, fsync, rename is the usual recipe for a crash-safe replacement.
     """
     (model / "versions").mkdir(parents=True, exist_ok=True)
     if (model / "spec.json").exists():
@@ -367,9 +358,6 @@ def set_current(model: Path, version_id: str) -> None:
     Raises:
         ModelNotFoundError: if there is no such version.
         ModelError: if the version does not check.
-
-    Source:
-        ours.
     """
     open_version(model, version_id)
     replace_text(model / "current", version_id + "\n")

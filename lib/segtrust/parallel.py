@@ -47,9 +47,9 @@ def parallel_map(
         DeviceError: if workers die again and again.
         Exception: the first error of any job; jobs that have not begun then are dropped.
 
-    Source:
-        ours. The processes are spawned, not forked, as CUDA needs it, and they end with this process even if
-        that is killed.
+    Note:
+        The processes are spawned, not forked, as CUDA needs it, and they end with this process even if that
+        is killed.
 
     Example:
         >>> parallel_map(abs, [-1, 2])
@@ -77,9 +77,6 @@ def parallel_results(
         SettingError: as there.
         DeviceError: as there.
         Exception: as there.
-
-    Source:
-        ours.
     """
     if ray is not None:
         yield from _ray_results(function, jobs, workers=workers, address=ray, gpus=gpus)

@@ -56,8 +56,8 @@ def distance_to(mask: Mask, spacing: Spacing) -> NDArray[np.float32]:
     Returns:
         ``(X, Y, Z)`` float32, millimetres (or voxels); 0 inside, infinity everywhere if the mask is empty.
 
-    Source:
-        ours; ``scipy.ndimage.distance_transform_edt``.
+    Note:
+        ``scipy.ndimage.distance_transform_edt``.
 
     Example:
         >>> distance_to(np.array([True, False, False]), (2.0,))
@@ -79,9 +79,6 @@ def distance_to_boundary(mask: Mask, spacing: Spacing) -> NDArray[np.float32]:
     Returns:
         ``(X, Y, Z)`` float32, millimetres (or voxels), above 0; infinity everywhere if the mask is empty or
         full.
-
-    Source:
-        ours.
 
     Example:
         >>> distance_to_boundary(np.array([True, True, False, False]), (2.0,))
@@ -111,7 +108,7 @@ def make_regions(
         With an empty prediction ``band`` and ``boundary`` are empty.
 
     Source:
-        ours; ``bbox`` as in Mehrtash et al. 2020, reference box plus 10 mm.
+        ``bbox`` as in Mehrtash et al. 2020, reference box plus 10 mm.
     """
     volume = np.ones(predicted.shape, dtype=bool) if valid is None else valid
     foreground = predicted > 0
@@ -164,9 +161,6 @@ def missed_voxels(reference: NDArray[np.integer[Any]], outside: Mask) -> tuple[i
 
     Returns:
         Their number, and their share of all reference voxels (0 if there are none).
-
-    Source:
-        ours.
     """
     count = int(np.count_nonzero((reference > 0) & outside))
     total = int(np.count_nonzero(reference > 0))

@@ -52,8 +52,8 @@ def role_of(subject: str, key: bytes, fractions: Mapping[Role, float] = FRACTION
     Raises:
         SettingError: if the shares are no shares of one, or a role is unknown.
 
-    Source:
-        ours; HMAC-SHA256 (RFC 2104) read as a number in [0, 1).
+    Note:
+        HMAC-SHA256 (RFC 2104) read as a number in [0, 1).
 
     Example:
         >>> role_of("patient 7", b"a site's key", {"train": 1.0})
@@ -85,9 +85,6 @@ def is_held_out(role: Role) -> bool:
     Returns:
         True for calibration and test.
 
-    Source:
-        ours.
-
     Example:
         >>> is_held_out("test"), is_held_out("volunteered")
         (True, False)
@@ -105,9 +102,6 @@ def role_used(role: Role, strategies: Iterable[str]) -> Role:
     Returns:
         ``role`` for a training scan, and for a scan that a strategy of :data:`BLIND` drew; ``volunteered``
         for any other, since somebody or a model chose it.
-
-    Source:
-        ours.
 
     Example:
         >>> role_used("calibration", ["entropy"]), role_used("calibration", ["uniform"])
@@ -127,9 +121,6 @@ def fold_of(subject: str, key: bytes, folds: int) -> int:
     Returns:
         0 to ``folds - 1``; independent of the role.
 
-    Source:
-        ours.
-
     Example:
         >>> fold_of("patient 7", b"a site's key", 1)
         0
@@ -147,8 +138,8 @@ def patient_hash(subject: str, key: bytes) -> str:
     Returns:
         32 hexadecimal digits.
 
-    Source:
-        ours; HMAC-SHA256, cut to 128 bits.
+    Note:
+        HMAC-SHA256, cut to 128 bits.
 
     Example:
         >>> len(patient_hash("patient 7", b"a site's key"))

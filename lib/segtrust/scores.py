@@ -86,9 +86,6 @@ def mean_in(values: FloatMap, mask: Mask) -> float | None:
     Returns:
         The mean, in the map's unit.
 
-    Source:
-        ours.
-
     Example:
         >>> mean_in(np.array([1.0, 3.0]), np.array([True, False]))
         1.0
@@ -113,7 +110,7 @@ def structure_entropy(
         Unitless, in [0, 1]; ``None`` if the structure was not predicted.
 
     Source:
-        ours, after Mehrtash et al. 2020, who average over the predicted segment alone.
+        After Mehrtash et al. 2020, who average over the predicted segment alone.
     """
     return mean_in(entropy, _near(labels == value, spacing, valid))
 
@@ -133,8 +130,8 @@ def scan_entropy(structures: Mapping[int, float | None]) -> float | None:
     Returns:
         Unitless, in [0, 1]; ``None`` if nothing was predicted, which is a reason to look and no low score.
 
-    Source:
-        ours; averaging structures first keeps a large one from hiding a small one.
+    Note:
+        Averaging structures first keeps a large one from hiding a small one.
 
     Example:
         >>> scan_entropy({1: 0.2, 2: 0.4, 3: None})

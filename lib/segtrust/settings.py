@@ -60,8 +60,8 @@ def parse_bool(text: object, name: str) -> bool:
     Raises:
         SettingError: for any other word.
 
-    Source:
-        ours; the words are those of ``configparser``.
+    Note:
+        The words are those of ``configparser``.
 
     Example:
         >>> parse_bool("False", "warm_up")
@@ -206,9 +206,6 @@ class AppSettings:
 
         Raises:
             SettingError: for an unknown setting (the message lists the known ones) or a bad value.
-
-        Source:
-            ours.
         """
         known = {f.name for f in dataclasses.fields(cls)}
         if unknown := sorted(set(conf) - known):
@@ -321,9 +318,6 @@ class InferRequest:
         Raises:
             SettingError: if ``map`` is none of :data:`MAP_NAMES` and :data:`VIEW_MAPS`, and not
                 :data:`EXCESS`, or ``contours`` none of :data:`CONTOUR_WORDS`.
-
-        Source:
-            ours.
         """
         name = str(_first(request.get("map")) or "entropy")
         if name not in _MAPS:
@@ -388,9 +382,6 @@ class TrainRequest:
 
         Returns:
             The typed request; ``ignored`` names the keys that nothing here understands.
-
-        Source:
-            ours.
         """
         defaults: dict[str, Any] = {
             "epochs": settings.train_epochs,

@@ -40,8 +40,8 @@ def review_axis(spacing: Sequence[float] | None) -> int:
     Returns:
         The axis whose voxels are at least 1.5 times longer than those of each other axis, else 2.
 
-    Source:
-        ours; a series of slices is read with the slices along the third axis.
+    Note:
+        A series of slices is read with the slices along the third axis.
 
     Example:
         >>> review_axis((5.0, 0.5, 0.5)), review_axis((1.0, 1.0, 1.0))
@@ -70,8 +70,8 @@ def expected_errors(
     Returns:
         Voxels, ``(N, slices)`` float64; a voxel between two structures counts for both.
 
-    Source:
-        ours; the expectation of a sum is the sum of the chances, whatever the dependence of the voxels.
+    Note:
+        The expectation of a sum is the sum of the chances, whatever the dependence of the voxels.
 
     Example:
         >>> probs = np.array([0.75, 0.5, 0.25, 0.5]).reshape(2, 1, 1, 2)
@@ -117,8 +117,8 @@ def slices_to_review(  # noqa: PLR0913  # what one prediction knows, and how muc
         Most expected error first, then those drawn by lot. Slices without expected error are only ever
         drawn; empty if nothing is expected to be wrong, as for an empty prediction.
 
-    Source:
-        ours; checking cases that look safe, drawn at random, is how auditors estimate what a ranking hides.
+    Note:
+        Checking cases that look safe, drawn at random, is how auditors estimate what a ranking hides.
 
     Example:
         >>> probs = np.array([0.9, 0.6, 0.1, 0.4]).reshape(2, 1, 1, 2)

@@ -119,9 +119,6 @@ def draw_noise(distribution: LogitDistribution, seed: int) -> Noise:
 
     Returns:
         Noise for :func:`sample_logits`.
-
-    Source:
-        ours.
     """
     mean = distribution.mean
     generator = torch.Generator(mean.device).manual_seed(seed)

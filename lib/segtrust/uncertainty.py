@@ -272,8 +272,8 @@ def normalise(nats: Tensor, n_classes: int, *, head: HeadKind = "softmax") -> Te
     Returns:
         Same shape, unitless.
 
-    Source:
-        ours; the maximum of an entropy over C outcomes is ``ln C``.
+    Note:
+        The maximum of an entropy over C outcomes is ``ln C``.
 
     Example:
         >>> normalise(torch.tensor([math.log(3)]), 3)
@@ -292,8 +292,8 @@ def summarise_channels(per_channel: Tensor, *, head: HeadKind = "softmax") -> Te
     Returns:
         ``(B, *spatial)``.
 
-    Source:
-        ours; a sum over independent channels would grow with their number.
+    Note:
+        A sum over independent channels would grow with their number.
 
     Example:
         >>> summarise_channels(torch.tensor([[0.1, 0.3]]), head="sigmoid")

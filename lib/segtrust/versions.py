@@ -48,9 +48,6 @@ def adopt_version(version: ModelVersion, model: Path) -> ModelVersion:
 
     Raises:
         ModelError: if the folder holds another model.
-
-    Source:
-        ours.
     """
     card = {name: value for name, value in version.card.items() if name != "files"}
     return publish_version(model, version.spec, version.members, version.calibration, card)
@@ -79,9 +76,6 @@ def best_version(model: Path) -> ModelVersion:
 
     Raises:
         ModelError: if no version is served or a file does not check.
-
-    Source:
-        ours.
     """
     served = open_version(model)
     wanted = served.card.get("best", served.digest)
@@ -106,9 +100,6 @@ def publish_kept(model: Path, version_id: str) -> ModelVersion:
     Raises:
         ModelNotFoundError: if there is no such version.
         ModelError: if it does not check.
-
-    Source:
-        ours.
     """
     version = open_version(model, version_id)
     (version.folder / UNPUBLISHED).unlink(missing_ok=True)
@@ -129,9 +120,6 @@ def roll_back(model: Path, version_id: str | None = None) -> ModelVersion:
     Raises:
         ModelNotFoundError: if there is no such version, or none before the present one.
         ModelError: if it was never served, or does not check.
-
-    Source:
-        ours.
     """
     served, published = open_version(model).id, published_versions(model)
     older = [known for known in published if known < served]
@@ -165,8 +153,8 @@ def prune_versions(model: Path, *, keep: int) -> list[str]:
     Raises:
         ModelError: for a model that came with the package, or ``keep`` below 1.
 
-    Source:
-        ours; a version is renamed before its files go, so that nobody lists half of one.
+    Note:
+        A version is renamed before its files go, so that nobody lists half of one.
     """
     if model.resolve().is_relative_to(shipped_models_dir().resolve()):
         raise ModelError(f"{model} came with the package and is never pruned.")
@@ -191,8 +179,8 @@ def training_lock(model: Path) -> Iterator[None]:
     Raises:
         TrainingError: if another training of this model runs.
 
-    Source:
-        ours; the operating system frees the lock of a process that ends in whatever way.
+    Note:
+        The operating system frees the lock of a process that ends in whatever way.
     """
     model.mkdir(parents=True, exist_ok=True)
     try:

@@ -53,9 +53,6 @@ def read_case(files: CaseFiles, *, ignore: int | None = None) -> ProbabilityCase
     Raises:
         ScanError: if a file cannot be read, or probabilities and label lie on different grids.
         ProbabilityError: if the values are no probabilities, or a label is no class.
-
-    Source:
-        ours.
     """
     if files.label is None:
         raise ScanError(f"the scan {files.id!r} must have a label, got none.", "scan_missing")

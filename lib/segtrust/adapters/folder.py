@@ -74,8 +74,8 @@ def find_cases(
         ScanError: if a folder is missing or no label has probabilities.
         SettingError: if two folders hold the same scan.
 
-    Source:
-        ours; names as nnU-Net 2 writes them.
+    Note:
+        Names as nnU-Net 2 writes them.
     """
     reference = _by_id(labels)
     found: dict[str, tuple[Path, ...]] = {}
@@ -118,9 +118,6 @@ def find_pairs(images: Path, labels: Path, *, subjects: Mapping[str, str] | None
 
     Raises:
         ScanError: if a folder is missing or no label has an image.
-
-    Source:
-        ours.
     """
     reference, pictures, whose = _by_id(labels), _images(labels, images), subjects or {}
     known = [name for name in sorted(reference) if name in pictures]
@@ -148,9 +145,6 @@ def find_volumes(folder: Path) -> dict[str, tuple[Path, ...]]:
 
     Raises:
         ScanError: if there is no such folder.
-
-    Source:
-        ours.
     """
     _check_folder(folder)
     alone = _without_npz(folder)
@@ -209,9 +203,6 @@ def read_subjects(path: Path) -> dict[str, str]:
 
     Raises:
         SettingError: if a column is missing or the file cannot be read.
-
-    Source:
-        ours.
     """
     try:
         with path.open(encoding="utf-8", newline="") as file:

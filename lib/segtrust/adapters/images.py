@@ -43,8 +43,8 @@ def read_image(path: Path) -> Image:
     Raises:
         ScanError: if the file is missing, damaged, of another kind, or no volume.
 
-    Source:
-        ours; the files are decoded by nibabel and pynrrd, of which only the one for this file must be there.
+    Note:
+        The files are decoded by nibabel and pynrrd, of which only the one for this file must be there.
     """
     if not path.is_file():
         raise ScanError(f"there must be a file {path}, got none. Was it moved?", "scan_missing")
@@ -79,9 +79,6 @@ def voxel_size(affine: NDArray[np.float64]) -> tuple[float, float, float] | None
     Returns:
         Three lengths above 0.
 
-    Source:
-        ours.
-
     Example:
         >>> voxel_size(np.diag([1.0, -2.0, 3.0, 1.0]))
         (1.0, 2.0, 3.0)
@@ -102,8 +99,8 @@ def toward_ras(data: NDArray[Any], affine: NDArray[np.float64]) -> NDArray[Any]:
     Returns:
         A view of the same voxels.
 
-    Source:
-        ours; each axis goes to the direction it is closest to, no two to the same one.
+    Note:
+        Each axis goes to the direction it is closest to, no two to the same one.
 
     Example:
         >>> toward_ras(np.arange(2).reshape(2, 1, 1), np.diag([-1.0, 1.0, 1.0, 1.0])).ravel()
@@ -122,9 +119,6 @@ def ras_axes(affine: NDArray[np.float64]) -> tuple[int, int, int]:
 
     Returns:
         Three different axes.
-
-    Source:
-        ours.
     """
     steps = affine[:3, :3]
     _, axes = linear_sum_assignment(-np.abs(steps) / np.maximum(np.linalg.norm(steps, axis=0), 1e-12))

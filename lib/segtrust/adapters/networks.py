@@ -98,9 +98,6 @@ def load_network(path: Path, *, output: str = "logits") -> nn.Module:
 
     Raises:
         ModelError: if the file cannot be used.
-
-    Source:
-        ours.
     """
     kind = OnnxNetwork if path.suffix == ".onnx" else ExportedNetwork
     return kind(path, output=output)

@@ -26,9 +26,6 @@ def write_probabilities(
 
     Returns:
         The file.
-
-    Source:
-        ours.
     """
     values = probs.float().numpy()
     if files.volumes[0].suffix == ".npz":
@@ -48,9 +45,6 @@ def write_mask(mask: NDArray[np.uint8], affine: NDArray[np.float64], path: Path)
 
     Returns:
         ``path``.
-
-    Source:
-        ours.
     """
     return _write_nifti(mask, affine, path)
 

@@ -97,7 +97,7 @@ def choose_calibrator(
         ShapeError: for voxels of a sigmoid head.
 
     Source:
-        ours; leave-one-group-out cross-validation (Stone 1974).
+        Leave-one-group-out cross-validation (Stone 1974).
     """
     if any(scan.labels.ndim == 2 for scan in scans):
         raise ShapeError("calibrators are compared for a softmax head, got sigmoid voxels.")

@@ -34,7 +34,7 @@ def cross_fitted_errors(scans: Sequence[CalibrationVoxels], fit: Fit) -> Observe
         ShapeError: for voxels of a sigmoid head.
 
     Source:
-        ours; leave-one-group-out cross-validation (Stone 1974).
+        Leave-one-group-out cross-validation (Stone 1974).
     """
     if any(scan.labels.ndim == 2 for scan in scans):
         raise ShapeError("errors are observed for a softmax head, got sigmoid voxels.")

@@ -28,9 +28,6 @@ def calibrator_from_json(document: Mapping[str, Any]) -> Calibrator:
     Raises:
         ModelError: for an unknown name or missing numbers.
 
-    Source:
-        ours.
-
     Example:
         >>> calibrator_from_json({"name": "identity"})
         Identity()

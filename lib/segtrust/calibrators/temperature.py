@@ -68,7 +68,7 @@ class DistanceTemperature:
         s: width of the change, mm.
 
     Source:
-        ours: local temperature scaling (Ding et al., ICCV 2021) with one covariate that can be read.
+        Local temperature scaling (Ding et al., ICCV 2021) with one covariate that can be read.
 
     Example:
         >>> round(DistanceTemperature(math.log(2), 0.0, 4.0, 1.0).temperature_at(torch.tensor(4.0)).item(), 3)
@@ -153,8 +153,8 @@ def fit_distance_temperature(
     Returns:
         The calibrator; identity with fewer than ``least`` subjects.
 
-    Source:
-        ours; L-BFGS-B with exact gradients, ``0 <= b <= a`` kept by writing ``a = b + delta``.
+    Note:
+        L-BFGS-B with exact gradients, ``0 <= b <= a`` kept by writing ``a = b + delta``.
     """
     seen = [s for s in scans if np.isfinite(s.distance).any()]
     if count_subjects(seen) < least:

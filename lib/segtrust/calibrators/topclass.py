@@ -91,8 +91,8 @@ def fit_top_class_temperature(
     Raises:
         ShapeError: for voxels of a sigmoid head.
 
-    Source:
-        ours; the classes' problems are independent, each a bounded scalar minimisation over ln T.
+    Note:
+        The classes' problems are independent, each a bounded scalar minimisation over ln T.
     """
     if count_subjects(scans) < least:
         return Identity()

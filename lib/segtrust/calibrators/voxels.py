@@ -76,8 +76,8 @@ def draw_voxels(
     Raises:
         ShapeError: if the shapes differ.
 
-    Source:
-        ours; Horvitz-Thompson weights.
+    Note:
+        Horvitz-Thompson weights.
     """
     if probs.shape[1:] != distance.shape or labels.shape[-distance.ndim :] != distance.shape:
         raise ShapeError(
@@ -113,8 +113,8 @@ def thinned(scans: Sequence[CalibrationVoxels], most: int = 200_000) -> list[Cal
         The same scans with the same share of their voxels each, and weights to match; themselves if they have
         no more than ``most``. The same voxels every time.
 
-    Source:
-        ours; 2 x 100,000 voxels fix a temperature within .3 % (``methods.md`` F).
+    Note:
+        2 x 100,000 voxels fix a temperature within .3 %.
     """
     total = sum(len(scan.weight) for scan in scans)
     if total <= most:
@@ -138,9 +138,6 @@ def calibrated_probs(calibrator: Calibrator, scan: CalibrationVoxels) -> Tensor:
 
     Returns:
         Probabilities ``(C, n)`` float64.
-
-    Source:
-        ours.
     """
     p = torch.from_numpy(scan.logits).double().exp().T
     return calibrator.apply((p / p.sum(dim=0)).float(), torch.from_numpy(scan.distance)).double()
@@ -202,9 +199,6 @@ def stack_voxels(scans: Sequence[CalibrationVoxels]) -> StackedVoxels:
 
     Returns:
         All voxels; the weights of each subject sum to one over the number of subjects.
-
-    Source:
-        ours.
     """
     totals: dict[str, float] = {}
     for scan in scans:

@@ -19,9 +19,6 @@ def keep_winner(calibrated: Tensor, probs: Tensor) -> Tensor:
     Returns:
         ``calibrated``, whose argmax is that of ``probs``, ties included.
 
-    Source:
-        ours.
-
     Example:
         >>> keep_winner(torch.tensor([0.5, 0.5]), torch.tensor([0.4, 0.6])).argmax().item()
         1

@@ -77,7 +77,7 @@ def write_template_scans(folder: Path) -> list[Path]:
         The files.
 
     Source:
-        ours; template: Fonov et al. 2011, "Unbiased average age-appropriate atlases for pediatric studies".
+        Template: Fonov et al. 2011, "Unbiased average age-appropriate atlases for pediatric studies".
     """
     from nilearn.datasets import load_mni152_template  # noqa: PLC0415 -- slow, and only needed without other scans
 

@@ -69,7 +69,7 @@ def structure_codes(name: str, known: Mapping[str, StructureCodes] | None = None
         else a private code with the name as its meaning. Left and right are never guessed.
 
     Source:
-        ours; codes of SNOMED CT as DICOM PS3.16 uses them.
+        Codes of SNOMED CT as DICOM PS3.16 uses them.
 
     Example:
         >>> structure_codes("anterior hippocampus").type.value
@@ -106,7 +106,7 @@ def anatomic_region(body_part: str) -> Code:
         Its code, or "Body structure" for what is not in the table: true of any scan.
 
     Source:
-        ours; DICOM PS3.16 annex L maps these words to these codes.
+        DICOM PS3.16 annex L maps these words to these codes.
 
     Example:
         >>> anatomic_region("BRAIN").meaning

@@ -78,9 +78,6 @@ def place(
     Raises:
         DicomError: if the grids differ by more than order and direction of axes: another number of voxels,
             another spacing, angle or position (a corner more than 0.05 voxels away).
-
-    Source:
-        ours.
     """
     if not np.isfinite(affine).all():
         raise _other_grid("finite numbers in its affine", "an affine with NaN or infinity")

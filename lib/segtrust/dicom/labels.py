@@ -41,9 +41,6 @@ def is_prediction(document: Dataset) -> bool:
     Returns:
         True for what :func:`segtrust.dicom.write_segmentation` wrote, false for labels of people and for
         everything that other software wrote.
-
-    Source:
-        ours.
     """
     kinds = {str(item.get("SegmentAlgorithmType")) for item in document.get("SegmentSequence") or ()}
     return str(document.get("Manufacturer")) == MANUFACTURER and kinds <= {"AUTOMATIC"}
@@ -62,8 +59,8 @@ def read_label(document: Dataset, series: Series) -> StoredLabel:
     Raises:
         DicomError: if it is not binary, has another size, lies elsewhere, or has voxels in two segments.
 
-    Source:
-        ours; frames are placed by their positions, since references to slices are optional.
+    Note:
+        Frames are placed by their positions, since references to slices are optional.
     """
     _check_kind(document, series)
     pixels = document.pixel_array.reshape(-1, document.Rows, document.Columns)

@@ -74,9 +74,6 @@ def map_names(spec: ModelSpec) -> tuple[str, ...]:
     Returns:
         ``entropy``, ``chance_of_error``, ``between_member``, and ``probability:<structure>`` for each
         structure.
-
-    Source:
-        ours.
     """
     return (*_MAPS, *(f"{_PROBABILITY}{label.name}" for label in spec.labels))
 
@@ -101,7 +98,7 @@ def write_parametric_map(prediction: Prediction, name: str, series: Series, path
         DicomError: if the prediction is not on the grid of the series, or has values outside [0, 1].
 
     Source:
-        ours; DICOM PS3.3 A.75. What viewers need beyond the standard was found by running them.
+        DICOM PS3.3 A.75. What viewers need beyond the standard was found by running them.
     """
     quantity = _quantity(prediction.spec, name)
     values, origin = _values(prediction, name), origin_of_prediction(prediction)

@@ -86,9 +86,6 @@ def origin_of_prediction(prediction: Prediction) -> Origin:
 
     Returns:
         The origin; the device's serial number is the version's digest.
-
-    Source:
-        ours.
     """
     calibration = prediction.calibration if prediction.is_calibrated else "none, chances are not calibrated"
     return Origin(
@@ -125,7 +122,7 @@ def equipment(origin: Origin) -> dict[str, Any]:
         Keyword arguments of highdicom's constructors.
 
     Source:
-        ours; attributes of the Enhanced General Equipment module, DICOM PS3.3 C.7.5.2.
+        Attributes of the Enhanced General Equipment module, DICOM PS3.3 C.7.5.2.
     """
     return {
         "manufacturer": MANUFACTURER,
@@ -192,7 +189,7 @@ def stamp(document: Dataset, origin: Origin, series: Series) -> None:
         series: what it refers to.
 
     Source:
-        ours; modules of DICOM PS3.3 C.7.1, C.7.2, C.12.1 (contributing equipment). The verification flag is
+        Modules of DICOM PS3.3 C.7.1, C.7.2, C.12.1 (contributing equipment). The verification flag is
         borrowed from structured reports, as a standard extended attribute.
     """
     document.SpecificCharacterSet = "ISO_IR 192"

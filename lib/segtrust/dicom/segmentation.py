@@ -59,7 +59,7 @@ def write_segmentation(
         DicomError: if the prediction is not on the grid of the series.
 
     Source:
-        ours; DICOM PS3.3 A.51.
+        DICOM PS3.3 A.51.
     """
     algorithm = hd.AlgorithmIdentificationSequence(
         name=long_string(prediction.spec.name),
@@ -118,7 +118,7 @@ def write_label(
         DicomError: if the label is not on the grid of the series.
 
     Source:
-        ours; DICOM PS3.3 A.51.
+        DICOM PS3.3 A.51.
     """
     algorithm = hd.AlgorithmIdentificationSequence(
         name="segtrust", family=Code("123110", "DCM", "Artificial Intelligence"), version=__version__

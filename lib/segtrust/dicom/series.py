@@ -69,7 +69,7 @@ def read_series(folder: Path) -> Series:
             reference, two slices at one place, missing or uneven slices, a tilted gantry.
 
     Source:
-        ours; geometry of DICOM PS3.3 C.7.6.2.1.1.
+        Geometry of DICOM PS3.3 C.7.6.2.1.1.
     """
     headers = _headers(folder)
     _check_attributes(headers, folder.name)

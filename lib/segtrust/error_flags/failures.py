@@ -42,9 +42,6 @@ def failure_map(predicted: Labels, reference: Labels) -> NDArray[np.uint8]:
     Raises:
         ShapeError: if the shapes differ.
 
-    Source:
-        ours.
-
     Example:
         >>> found = failure_map(np.array([[[1, 1, 1, 0, 0]]]), np.array([[[1, 0, 0, 0, 1]]]))
         >>> [FAILURES[kind] for kind in found.ravel()]

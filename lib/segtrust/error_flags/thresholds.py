@@ -57,8 +57,8 @@ def recall_threshold(wrong: Counts, recall: float) -> float:
     Raises:
         SettingError: if there are no wrong voxels to learn from.
 
-    Source:
-        ours; what is promised holds for voxels of scans like these, pooled, and not for each scan.
+    Note:
+        What is promised holds for voxels of scans like these, pooled, and not for each scan.
 
     Example:
         >>> recall_threshold(np.array([1, 0, 1, 8]), 0.9)
@@ -136,9 +136,6 @@ class FlagRule:
 
         Raises:
             SettingError: if the rule is unknown, or its number none or outside its range.
-
-        Source:
-            ours.
 
         Example:
             >>> str(FlagRule.parse("budget")), FlagRule.parse("mean_sd:2").number

@@ -71,9 +71,6 @@ class ArmComparison:
 
         Returns:
             (group, size, kind) -> calibrator.
-
-        Source:
-            ours.
         """
         path = self.cache / "arms" / "calibrators" / f"{self._digest(arm)}.json"
         if not path.is_file():

@@ -33,9 +33,6 @@ def system_intervals(
     Returns:
         System -> figure of :func:`~segtrust.evaluate.findings.system_figures` -> ``{value, low, high,
         subjects}``, 95 % bootstrap over subjects.
-
-    Source:
-        ours.
     """
     subjects = [record.subject for record in records]
     return {

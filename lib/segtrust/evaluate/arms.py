@@ -78,8 +78,8 @@ class Arm:
         Returns:
             Size -> ``(C, X, Y, Z)`` float32 on the scan's own grid, padding being background.
 
-        Source:
-            ours; kept as logarithms in float16, as :class:`~segtrust.evaluate.probabilities.KeptSource` does.
+        Note:
+            Kept as logarithms in float16, as :class:`~segtrust.evaluate.probabilities.KeptSource` does.
         """
         image = prepared.image.cpu().contiguous()
         scan = _digest(str(tuple(image.shape)).encode(), image.numpy().tobytes())

@@ -27,9 +27,6 @@ def make_card(records: Sequence[CaseRecord], structures: Sequence[str], *, main:
 
     Raises:
         ShapeError: without records.
-
-    Source:
-        ours.
     """
     if not records:
         raise ShapeError("a card needs at least one evaluated scan, got none.")

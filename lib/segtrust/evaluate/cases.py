@@ -86,9 +86,6 @@ def evaluate_case(
 
     Returns:
         The record. The band is the union of all systems' bands, so that they are compared on the same voxels.
-
-    Source:
-        ours.
     """
     if main not in systems:
         raise ShapeError(f"`main` must be one of {', '.join(systems)}, got {main!r}.")
@@ -140,9 +137,6 @@ def draw_scan(
 
     Returns:
         Uncalibrated voxels, see :func:`segtrust.calibrators.draw_voxels`.
-
-    Source:
-        ours.
     """
     prepared, statistics, _ = predictor.sample(scan)
     predicted = statistics.mean.argmax(dim=0).numpy() > 0

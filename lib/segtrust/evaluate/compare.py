@@ -157,9 +157,6 @@ def comparison_table(comparison: Comparison) -> str:
 
     Returns:
         One row per figure; a difference whose interval holds 0 is not marked, any other carries ``*``.
-
-    Source:
-        ours.
     """
     one, two = comparison.systems
     subjects = comparison.differences[0].difference.subjects

@@ -45,9 +45,6 @@ def system_name(cell: str, size: int, calibrator: str | None = None) -> str:
     Returns:
         The name.
 
-    Source:
-        ours.
-
     Example:
         >>> system_name("ce, batch", 5, "pooled_temperature")
         'ce, batch | 5 | pooled_temperature'

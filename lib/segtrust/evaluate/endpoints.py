@@ -74,9 +74,6 @@ def check_endpoints(protocol: Protocol, measured: Measured) -> list[dict[str, An
     Returns:
         One entry per endpoint: its words and limits, ``value`` (``None`` for what this run does not measure),
         and ``met`` and ``aim_met`` where there is such a limit.
-
-    Source:
-        ours.
     """
     found = []
     for endpoint in protocol.content["endpoints"]:

@@ -147,9 +147,6 @@ def count_errors(  # noqa: PLR0913  # what there is to know about one scan
 
     Returns:
         The counts. The band is that of the prediction.
-
-    Source:
-        ours.
     """
     regions = make_regions(predicted, spacing, valid=valid)
     masks = {"band": regions.masks[regions.band_name], **{r: regions.masks[r] for r in REGIONS[1:]}}
@@ -188,9 +185,6 @@ def detection_figures(scans: Sequence[ScanErrors], regions: Sequence[str] = REGI
         Per score and region: both figures over the voxels of all scans (with a 95 % bootstrap over
         subjects), their mean over scans, their mean over the worst tenth of scans, and the share of wrong
         voxels, which is the AUPR of a score that knows nothing.
-
-    Source:
-        ours.
     """
     subjects = [scan.subject for scan in scans]
     times = _times_drawn(subjects)
@@ -255,9 +249,6 @@ def flag_figures(  # what is measured, by what, learnt where
     Returns:
         ``pooled`` over the voxels of all scans with a 95 % bootstrap over subjects, ``scans`` and ``worst``:
         mean over scans and over the worst tenth of them; ``kinds``: voxels and recall of each kind.
-
-    Source:
-        ours.
     """
     wrong = dict.fromkeys((scan.fold for scan in scans), learnt)
     if rule.name == "calibrated" and learnt is None:

@@ -16,9 +16,6 @@ def error_tables(system: Mapping[str, Any], *, score: str = "entropy") -> str:
     Returns:
         AUROC and AUPR per score and region; recall, precision and flagged share per rule in the band; recall
         per kind of error and rule.
-
-    Source:
-        ours.
     """
     rules = system["flags"][score]
     kinds = next(iter(rules.values()))["kinds"]

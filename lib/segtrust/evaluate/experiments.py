@@ -39,9 +39,6 @@ class Folds:
 
         Raises:
             TrainingError: if the splits are missing or a subject is in two of them.
-
-        Source:
-            ours.
         """
         subjects, rule = read_subjects(data), protocol.content["folds"]
         scans = read_splits(data)[rule["inside"]]
@@ -115,9 +112,6 @@ def read_experiments(path: Path) -> dict[str, Experiment]:
 
     Raises:
         SettingError: if the file lacks a part or a cell changes something unknown.
-
-    Source:
-        ours.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))

@@ -31,9 +31,6 @@ def findings(experiment: Experiment, judged: Sequence[Judged]) -> dict[str, Any]
         bootstrap over subjects, and per fold; ``differences``: the largest size, calibrated, less the same of
         the first cell, paired; ``scores``: Pearson correlation with logit Dice within each fold, and their
         mean.
-
-    Source:
-        ours.
     """
     records = [j.record for j in judged]
     folds = {fold: [i for i, j in enumerate(judged) if j.fold == fold] for fold in experiment.folds}
@@ -79,9 +76,6 @@ def system_figures(
     Returns:
         ``dice`` (mean over scans and structures); ``nll``, ``brier`` and ``ece`` of each region, as in
         ``nll_band``; ``error_auroc_band``, of wrong voxels by entropy.
-
-    Source:
-        ours.
     """
     pools = {region: Pool([r.totals[name][region] for r in records]) for region in regions}
     errors = ErrorPool([r.errors[name] for r in records])

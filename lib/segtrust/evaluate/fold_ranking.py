@@ -154,9 +154,6 @@ def within_folds(conditions: Mapping[str, Sequence[ScoredScan]]) -> dict[str, An
         subjects}}}}, "mean": {score: ...}}``: ``scans`` have the score, ``mean`` is the mean over the
         conditions, of which each counts the same. 95 % percentile bootstrap that draws subjects inside each
         fold, 1000 draws, seed 0.
-
-    Source:
-        ours.
     """
     first = next(iter(conditions.values()))
     drawn = _draws(np.array([scan.fold for scan in first]))

@@ -71,9 +71,6 @@ def calibrate_folder(
 
     Raises:
         SettingError: for an unknown kind, or with fewer than five subjects.
-
-    Source:
-        ours; ``methods.md`` F.
     """
     if unknown := [kind for kind in kinds if kind not in CANDIDATES]:
         raise SettingError(f"a kind must be one of {', '.join(CANDIDATES)}, got {', '.join(unknown)}.")

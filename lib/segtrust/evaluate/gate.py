@@ -82,9 +82,6 @@ def pair_scan(
 
     Returns:
         Dice and voxels of both; all voxels within 8 mm of either prediction are there.
-
-    Source:
-        ours.
     """
     (prepared, first, _), (_, second, _) = (predictor.sample(scan) for predictor in (best, new))
     masks = [statistics.mean.argmax(dim=0).numpy() for statistics in (first, second)]
@@ -119,8 +116,8 @@ def judge(scans: Sequence[GateScan]) -> Verdict:
         by less than 2 %. Every patient counts alike. Both versions get a calibrator that was fitted without
         the patient who is judged; the band is the union of both.
 
-    Source:
-        ours; non-inferiority by the one-sided limits of a paired bootstrap over patients.
+    Note:
+        Non-inferiority by the one-sided limits of a paired bootstrap over patients.
     """
     subjects = sorted({scan.subject for scan in scans})
     if not subjects:

@@ -17,9 +17,6 @@ def headline(document: Mapping[str, Any]) -> str:
 
     Returns:
         A sentence and a Markdown table.
-
-    Source:
-        ours.
     """
     card, main = document["card"], document["main"]
     dice = card["systems"]["dice"][main]
@@ -58,9 +55,6 @@ def shown(found: Mapping[str, Any], digits: int = 3) -> str:
 
     Returns:
         Like ``0.812 (0.800 to 0.824)``.
-
-    Source:
-        ours.
     """
     if found["value"] is None:
         return "not defined"

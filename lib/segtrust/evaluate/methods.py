@@ -95,9 +95,6 @@ def voxel_map(name: str) -> Callable[[VoxelMap], VoxelMap]:
 
     Raises:
         SettingError: if the name is taken.
-
-    Source:
-        ours.
     """
     return partial(_register, VOXEL_MAPS, name)
 
@@ -151,9 +148,6 @@ def load_methods(path: Path) -> None:
 
     Raises:
         SettingError: if there is no such file or it registers nothing.
-
-    Source:
-        ours.
     """
     spec = importlib.util.spec_from_file_location(f"segtrust_methods_{path.stem}", path)
     if spec is None or spec.loader is None or not path.is_file():
@@ -177,9 +171,6 @@ def map_errors(probs: Tensor, wrong: Tensor, inside: Tensor) -> dict[str, ErrorH
 
     Raises:
         ShapeError: if a map has another shape than the scan.
-
-    Source:
-        ours.
     """
     found = {}
     for name, method in VOXEL_MAPS.items():
@@ -200,8 +191,5 @@ def score_methods(scan: ScanView) -> dict[str, float | None]:
 
     Returns:
         Name of the score -> value; ``None`` where it is not defined.
-
-    Source:
-        ours.
     """
     return {name: method(scan) for name, method in SCAN_SCORES.items()}

@@ -27,9 +27,6 @@ def predict_case(predictor: Predictor, files: CaseFiles, *, views: bool = False)
         ScanError: if the image cannot be used.
         TrainingError: if the label does not fit the image or the model.
         SettingError: if the model cannot give maps of views.
-
-    Source:
-        ours.
     """
     if predictor.spec.head.kind != "softmax":
         raise ModelError(f"only softmax models can be evaluated here, {predictor.spec.name!r} is none.")

@@ -29,9 +29,6 @@ def mean_dice(
 
     Returns:
         Unitless, in [0, 1]; a structure that is in neither map of a scan takes no part, NaN if none does.
-
-    Source:
-        ours.
     """
     values = np.array([records[i].dice[system] for i in rows])
     values = values if structure is None else values[:, structure]

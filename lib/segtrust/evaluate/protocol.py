@@ -34,9 +34,6 @@ class Protocol:
 
         Raises:
             SettingError: if the file is missing, no JSON, or lacks a part.
-
-        Source:
-            ours.
         """
         content = _content(path)
         missing = [name for name in _FIELDS if name not in content]
@@ -67,8 +64,8 @@ def protocol_hash(path: Path) -> str:
     Raises:
         SettingError: if the file is missing or no JSON.
 
-    Source:
-        ours; SHA-256 of the JSON with sorted keys and without spaces.
+    Note:
+        SHA-256 of the JSON with sorted keys and without spaces.
     """
     return _digest(_content(path))
 
@@ -95,9 +92,6 @@ def check_data(protocol: Protocol, data: Path) -> None:
 
     Raises:
         SettingError: if a file is missing or has another SHA-256.
-
-    Source:
-        ours.
     """
     for name, expected in protocol.content["data"]["sha256"].items():
         path = data / name
@@ -120,8 +114,8 @@ def subject_folds(subjects: Iterable[str], *, count: int, key: str) -> dict[str,
     Returns:
         Subject -> fold, 0..count-1; folds differ by at most one subject.
 
-    Source:
-        ours; HMAC-SHA-256.
+    Note:
+        HMAC-SHA-256.
 
     Example:
         >>> sorted(subject_folds(["a", "b", "c", "d"], count=2, key="k").values())

@@ -59,9 +59,6 @@ def add_quality(
     Raises:
         ModelError: if the version does not check.
         ScanError: if a scan cannot be read.
-
-    Source:
-        ours.
     """
     version = open_version(model)
     kept = None if cache is None else KeptSource(version.spec, version.members, cache)
@@ -105,9 +102,6 @@ def measure_cases(
 
     Yields:
         The scan itself, then its copies.
-
-    Source:
-        ours.
     """
     without = _calibrators_without(drawn, predictor.calibrator)
     for index, ((scan_id, scan, labels), voxels) in enumerate(zip(scans, drawn, strict=True)):
@@ -136,8 +130,8 @@ def worsened_copies(scan: Scan, scan_id: str, index: int) -> Iterator[Scan]:
     Yields:
         Scans with the same geometry.
 
-    Source:
-        ours: good scans differ too little to show how Dice follows a score.
+    Note:
+        Good scans differ too little to show how Dice follows a score.
     """
     wanted = [(name, strength) for strength in (3, 2) for name in SHIFT_SUITE]
     for number in range(COPIES):
@@ -165,9 +159,6 @@ def quality_case(
 
     Returns:
         Scores, features, how each structure came out, and the chances of error around its borders.
-
-    Source:
-        ours.
     """
     spec, mask, spacing = prediction.spec, prediction.mask, prediction.spacing
     dice = dice_per_structure(mask, reference, len(spec.labels))

@@ -45,9 +45,6 @@ def quality_figures(quality: Quality, cases: Sequence[QualityCase], spec: ModelS
         worsened copies, apart. Coverage is not among them: on the subjects that make the intervals it is the
         promised share by construction; :func:`judge_predictions` counts it on others.
         ``unlike``: share of scans and of copies with p < 0.05. ``contours``: margins of the usual rule.
-
-    Source:
-        ours.
     """
     figures: dict[str, Any] = {"subjects": quality.subjects, "scans": sum(c.ordinary for c in cases)}
     structures = {}
@@ -149,7 +146,7 @@ def judge_predictions(
         contour. ``joint``: scans with all contours right at once. ``unlike``: scans with p < 0.05.
 
     Source:
-        ours; Vovk 2012 for the distribution of coverage.
+        Vovk 2012 for the distribution of coverage.
     """
     found: dict[str, Any] = {"scans": len(judged), "unlike": sum(a.is_unlike for a, _ in judged)}
     found["structures"] = {

@@ -19,9 +19,6 @@ def quality_tables(card: Mapping[str, Any]) -> str:
 
     Returns:
         Tables with n; empty if the version has no quality part.
-
-    Source:
-        ours.
     """
     if "quality" not in card:
         return ""

@@ -73,9 +73,6 @@ def paired(
 
     Returns:
         Two arrays, NaN where a score or a Dice is not defined.
-
-    Source:
-        ours.
     """
     values = np.array([np.nan if value is None else value for value in scores], dtype=np.float64)
     target = np.array([np.nanmean(d) if np.isfinite(d).any() else np.nan for d in dice], dtype=np.float64)
@@ -106,9 +103,6 @@ def ranking_table(records: Sequence[CaseRecord], system: str) -> dict[str, Any]:
         ``{score: {dice | logit_dice: {pearson | spearman: {value, low, high, subjects}}, "scans": n}}``; 95 %
         percentile bootstrap over subjects, 1000 draws, seed 0; ``None`` where not defined. ``scans`` counts
         those on which the score is defined.
-
-    Source:
-        ours.
     """
     subjects = [r.subject for r in records]
     dice = [r.dice[system] for r in records]
@@ -142,9 +136,6 @@ def score_interval(
 
     Returns:
         ``{value, low, high, subjects}``; ``None`` where not defined.
-
-    Source:
-        ours.
     """
     score, target = paired(values, dice, of)
 

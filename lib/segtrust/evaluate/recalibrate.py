@@ -68,9 +68,6 @@ def recalibrate(
     Returns:
         The calibration: fitted, else the parent's, else none, and why. Identity where fitting gains less than
         .5 % of the NLL.
-
-    Source:
-        ours; ``methods.md`` F.
     """
     voxels, source = list(drawn), "calibration scans"
     why = "fitted to scans whose role is calibration"

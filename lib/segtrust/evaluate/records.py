@@ -69,9 +69,6 @@ def write_records(path: Path, records: RecordSet) -> None:
     Args:
         path: the file; replaced if it exists.
         records: the set.
-
-    Source:
-        ours.
     """
     document = {
         "schema": _SCHEMA,
@@ -92,9 +89,6 @@ def read_records(path: Path) -> RecordSet:
 
     Raises:
         SettingError: if the file is missing or no such set.
-
-    Source:
-        ours.
     """
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
@@ -123,9 +117,6 @@ def record_to_json(record: CaseRecord) -> dict[str, Any]:
 
     Returns:
         What :func:`record_from_json` reads back exactly.
-
-    Source:
-        ours.
     """
     scores = record.scores
     return {
@@ -161,9 +152,6 @@ def record_from_json(document: Mapping[str, Any]) -> CaseRecord:
 
     Returns:
         The record.
-
-    Source:
-        ours.
     """
     scores = document["scores"]
     found, reference = document["missed"]

@@ -64,8 +64,8 @@ def release(
         ModelError: if the folder holds another model.
         ScanError: if a scan cannot be read.
 
-    Source:
-        ours: train fits weights, val fits the calibration, test is read once, here.
+    Note:
+        Train fits weights, val fits the calibration, test is read once, here.
     """
     splits = read_splits(data)
     say(f"reading {len(splits['train'])} training scans for what the model has seen")
@@ -135,9 +135,6 @@ def spec_as_trained(spec: ModelSpec, data: Path, ids: Sequence[str]) -> ModelSpe
 
     Returns:
         The specification with ``extent_mm`` (edges in order of length) and ``intensity_ranges``.
-
-    Source:
-        ours.
     """
     scans = [_read(data, scan_id, spec) for scan_id in ids]
     extents = np.array([sorted(e) for e in map(extent_mm, scans) if e is not None])
@@ -180,9 +177,6 @@ def observed_errors(drawn: Sequence[CalibrationVoxels], fit: Fit) -> dict[str, A
 
     Returns:
         ``{"observed": ...}``; empty with too few subjects.
-
-    Source:
-        ours.
     """
     found = cross_fitted_errors(drawn, fit)
     if found is None:

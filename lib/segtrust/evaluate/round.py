@@ -75,8 +75,8 @@ def run_round(
         ModelError: if the parent does not check, or ``models_dir`` has another model of that name.
         DeviceError: if the device is not there.
 
-    Source:
-        ours: train fits weights, calibration fits and judges, test is only written down.
+    Note:
+        Train fits weights, calibration fits and judges, test is only written down.
     """
     base = open_version(parent)
     if base.spec.head.kind != "softmax":

@@ -77,8 +77,8 @@ def shift_seed(seed: int, scan_id: str, name: str) -> int:
     Returns:
         A number below 2**63.
 
-    Source:
-        ours; SHA-256 of the three.
+    Note:
+        SHA-256 of the three.
     """
     digest = hashlib.sha256(f"{seed}|{scan_id}|{name}".encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1

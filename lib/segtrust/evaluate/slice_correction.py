@@ -87,9 +87,6 @@ def evenly_spaced(slices: Sequence[int], count: int) -> list[int]:
     Returns:
         The chosen slices, none twice.
 
-    Source:
-        ours.
-
     Example:
         >>> evenly_spaced(range(10, 19), 3)
         [11, 14, 17]
@@ -127,9 +124,6 @@ def correct(scan: HeldOut, n_structures: int, *, budgets: Sequence[int] = (1, 2,
     Returns:
         What was gained; what is drawn by lot is the mean over 200 draws. ``slices`` counts those through the
         predicted structures, and all. ``None`` for an empty prediction, which is a reason to open the scan.
-
-    Source:
-        ours.
     """
     if not scan.mask.any():
         return None
@@ -190,9 +184,6 @@ def summarise(scans: Iterable[Corrected]) -> dict[str, Any]:
     Returns:
         Plain numbers: per number of slices and choice ``dice``, ``left`` (share of wrong voxels in slices
         that were not corrected), ``less`` (Dice of ``expected error`` less that of the choice).
-
-    Source:
-        ours.
     """
     known = list(scans)
     subjects = [scan.subject for scan in known]
@@ -238,9 +229,6 @@ def slice_tables(found: Mapping[str, Any]) -> str:
     Returns:
         Dice and share of wrong voxels left per choice and number of slices; then the paired differences of
         Dice, with 95 % intervals.
-
-    Source:
-        ours.
     """
     budgets = found["budgets"]
     head = "|".join(["", " choice ", *(f" {budget} " for budget in budgets), "\n"]) + "|---" * (

@@ -39,9 +39,6 @@ def summarise(records: RecordSet, *, title: str, notes: Sequence[str] = ()) -> d
 
     Raises:
         ShapeError: without records.
-
-    Source:
-        ours.
     """
     cases, main = records.records, records.main
     draws = subject_draws([r.subject for r in cases])

@@ -25,9 +25,6 @@ def card_tables(card: Mapping[str, Any]) -> str:
     Returns:
         Three tables: Dice, calibration per region, detection and ranking, with 95 % intervals; then those of
         the quality part, if the version has one.
-
-    Source:
-        ours.
     """
     test = card["test"]
     dice, calibration = test["systems"]["dice"], test["systems"]["calibration"]
@@ -75,9 +72,6 @@ def card_headline(card: Mapping[str, Any]) -> str:
 
     Returns:
         A sentence with n, and one table.
-
-    Source:
-        ours.
     """
     test = card["test"]
     dice = test["systems"]["dice"]["ensemble"]
@@ -136,9 +130,6 @@ def number(value: float, digits: int) -> str:
 
     Returns:
         The number.
-
-    Source:
-        ours.
 
     Example:
         >>> number(0.1234, 3), number(0.00012, 3)

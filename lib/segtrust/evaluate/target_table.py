@@ -55,9 +55,6 @@ def target_page(name: str, result: Mapping[str, Any], source: str) -> str:
 
     Returns:
         A page with n in every row.
-
-    Source:
-        ours.
     """
     found, model = result["quality"], result["model"]
     judged = found["judged"]["subjects"]

@@ -50,7 +50,7 @@ def check_targets(
         true quality, AUROC of the p-value. ``judged``: counts on all clean scans and on one of each subject.
 
     Source:
-        ours; Vovk 2012 for the distribution of coverage.
+        Vovk 2012 for the distribution of coverage.
     """
     contours = ContourRule(targets["contours"]["coverage"], targets["contours"]["share"])
     conditions: Conditions = {_CLEAN: clean, **shifted}

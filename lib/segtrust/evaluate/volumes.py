@@ -31,9 +31,6 @@ def folder_protocol(cases: Sequence[CaseFiles], structures: Sequence[str]) -> Pr
 
     Returns:
         A protocol; its hash is the same for every model that is judged on the same labels.
-
-    Source:
-        ours.
     """
     return Protocol.of({
         "name": "segtrust folder protocol 1",
@@ -68,9 +65,6 @@ def measure_case(
 
     Raises:
         ShapeError: if ``main`` is no system.
-
-    Source:
-        ours.
     """
     record = evaluate_case(
         case.id,
@@ -99,9 +93,6 @@ def view_of(case: ProbabilityCase, calibrator: Calibrator | None) -> ScanView:
 
     Returns:
         Calibrated probabilities and mask.
-
-    Source:
-        ours.
     """
     mask = case.probs.argmax(dim=0).numpy().astype(np.uint8)
     distance = torch.from_numpy(distance_to(mask > 0, case.spacing))
@@ -118,9 +109,6 @@ def draw_case(case: ProbabilityCase, *, seed: int) -> CalibrationVoxels:
 
     Returns:
         See :func:`segtrust.calibrators.draw_voxels`.
-
-    Source:
-        ours.
     """
     distance = distance_to(case.probs.argmax(dim=0).numpy() > 0, case.spacing)
     return draw_voxels(

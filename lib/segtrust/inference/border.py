@@ -31,8 +31,8 @@ def border_mm(
     Returns:
         Millimetres; ``None`` for an empty structure, or one that fills the volume and has no border.
 
-    Source:
-        ours; thickness of a shell as volume over area.
+    Note:
+        Thickness of a shell as volume over area.
     """
     found = ndimage.find_objects(mask.astype(np.uint8))
     if not found:

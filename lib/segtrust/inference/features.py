@@ -57,8 +57,8 @@ class PooledFeatures:
             One number per channel of the deepest stage, no unit; empty if no network was watched or none has
             such a stage.
 
-        Source:
-            ours: every window counts the same.
+        Note:
+            Every window counts the same.
         """
         if not self._windows:
             return ()

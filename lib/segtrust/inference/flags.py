@@ -23,9 +23,6 @@ def input_flags(scan: Scan, spec: ModelSpec) -> list[Flag]:
         Flags ``field_of_view`` (an edge of the scan's content is more than 1.25 times longer or shorter than
         any in training; edges are compared in order of length, so that turning a scan changes nothing),
         ``spacing_unknown`` and ``intensity``.
-
-    Source:
-        ours.
     """
     flags = []
     extent = extent_mm(scan)
@@ -58,8 +55,8 @@ def brightness_asymmetry(scan: Scan) -> list[float]:
     Returns:
         One number per channel, within [-1, 1].
 
-    Source:
-        ours; the nonparametric skew.
+    Note:
+        The nonparametric skew.
     """
     content = scan.data[(slice(None), *content_box(scan.data))].flatten(1).double()
     spread = content.std(dim=1).clamp_min(1e-12)
@@ -91,8 +88,8 @@ def content_flags(mask: NDArray[np.uint8], spec: ModelSpec) -> list[Flag]:
     Returns:
         Flag ``empty`` if nothing was found, else ``structure_missing`` for each structure without a voxel.
 
-    Source:
-        ours; an empty prediction has no score, so it must be seen some other way.
+    Note:
+        An empty prediction has no score, so it must be seen some other way.
     """
     found = np.bincount(mask.reshape(-1), minlength=len(spec.labels) + 1)[1:]
     if not found.any():

@@ -30,8 +30,8 @@ def build_network(spec: ModelSpec) -> nn.Module:
     Raises:
         ModelError: if the class does not exist or refuses the arguments.
 
-    Source:
-        ours; the form is that of MONAI bundles, limited to ``monai.networks.nets`` and ``segtrust``.
+    Note:
+        The form is that of MONAI bundles, limited to ``monai.networks.nets`` and ``segtrust``.
     """
     arguments: dict[str, Any] = dict(spec.network)
     home, _, name = str(arguments.pop("_target_")).rpartition(".")
@@ -54,9 +54,6 @@ def save_weights(network: nn.Module, path: Path) -> None:
     Args:
         network: any module; moved to the CPU.
         path: file to write; replaced atomically.
-
-    Source:
-        ours.
     """
     part = path.with_name(f".{path.name}.part")
     plain = network.to("cpu").to(memory_format=torch.contiguous_format)
@@ -75,9 +72,6 @@ def load_weights(path: Path) -> Mapping[str, torch.Tensor]:
 
     Raises:
         ModelError: if the file is damaged or holds more than tensors.
-
-    Source:
-        ours.
     """
     try:
         if path.suffix == ".safetensors":
@@ -100,9 +94,6 @@ def load_member(spec: ModelSpec, path: Path) -> nn.Module:
 
     Raises:
         ModelError: if names or shapes do not fit the network.
-
-    Source:
-        ours.
     """
     if path.suffix in SUFFIXES:  # it has no modes and no gradients
         return load_network(path, output=str(spec.network.get("output", "logits")))
@@ -128,9 +119,6 @@ def check_device(name: str) -> torch.device:
 
     Raises:
         DeviceError: if the name means nothing or the device is absent; the message lists what is there.
-
-    Source:
-        ours.
     """
     available = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
     if torch.backends.mps.is_available():

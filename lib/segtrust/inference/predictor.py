@@ -350,8 +350,8 @@ def pooled_samples(
     Returns:
         Totals on the scan's own voxels, on the CPU.
 
-    Source:
-        ours; interpolation happens to probabilities only, never to an entropy or label map.
+    Note:
+        Interpolation happens to probabilities only, never to an entropy or label map.
     """
     head = spec.head
     totals = RunningTotals(

@@ -39,8 +39,8 @@ class SampleMasks:
         Returns:
             The masks at the percentiles, lower of two neighbours, and the share over all samples.
 
-        Source:
-            ours; 10th, 50th and 90th percentile masks are three ways to start a label from.
+        Note:
+            10th, 50th and 90th percentile masks are three ways to start a label from.
         """
         sizes = np.array([np.count_nonzero(mask) for mask in drawn])
         order = np.argsort(sizes, kind="stable")

@@ -70,8 +70,8 @@ class PreparedScan:
             ``(C, X, Y, Z)`` float32, in the file's own voxel order, summing to one again after interpolation
             if ``background`` is given.
 
-        Source:
-            ours; the interpolation is MONAI's, always linear and always of probabilities.
+        Note:
+            The interpolation is MONAI's, always linear and always of probabilities.
         """
         grid = MetaTensor(
             probs.float().cpu(),
@@ -101,9 +101,6 @@ def fingerprint(path: Path) -> str:
 
     Raises:
         ScanError: if nothing is there.
-
-    Source:
-        ours.
     """
     files = sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else [path]
     digest = hashlib.sha256()
@@ -132,8 +129,8 @@ def read_scan(path: Path, *, channels: int = 1) -> Scan:
         ScanError: if the file is missing, cannot be read to its end, has other than ``channels`` channels,
             is not a volume, holds values that are not finite, or one value everywhere.
 
-    Source:
-        ours; files are decoded by nibabel (NIfTI) and by ITK through MONAI (all others).
+    Note:
+        Files are decoded by nibabel (NIfTI) and by ITK through MONAI (all others).
     """
     data, affine = _read(path)
     return _checked(data, affine, path.name, channels)
@@ -150,9 +147,6 @@ def read_labels(path: Path) -> tuple[Tensor, NDArray[np.float64]]:
 
     Raises:
         ScanError: if the file is missing, cannot be read to its end, or is no single volume.
-
-    Source:
-        ours.
     """
     data, affine = _read(path)
     if data.ndim != 4 or data.shape[0] != 1:
@@ -266,8 +260,8 @@ def prepare(scan: Scan, spec: ModelSpec) -> PreparedScan:
         The prepared scan. Padding, that is border slabs that hold nothing but the scan's smallest value, is
         cut off first, so that added air changes nothing that is computed later.
 
-    Source:
-        ours; turning and resampling are MONAI's.
+    Note:
+        Turning and resampling are MONAI's.
     """
     box = content_box(scan.data)
     # without voxel sizes there is no direction to turn to: the file's own order is kept
@@ -308,9 +302,6 @@ def normalise(image: Tensor, intensity: Intensity) -> Tensor:
 
     Returns:
         Same shape, float32: mean 0 and standard deviation 1, or the window mapped to [0, 1] and clipped.
-
-    Source:
-        ours.
     """
     if intensity.method == "window":
         return ((image - intensity.low) / (intensity.high - intensity.low)).clamp(0, 1).float()
@@ -328,9 +319,6 @@ def content_box(data: Tensor) -> tuple[slice, slice, slice]:
 
     Returns:
         One slice per spatial axis.
-
-    Source:
-        ours.
     """
     content = (data > data.amin(dim=(1, 2, 3), keepdim=True)).any(dim=0)
     slices = []

@@ -96,9 +96,6 @@ def open_predictor(version: ModelVersion, **options: Any) -> Predictor | StoredP
     Raises:
         DeviceError: if the device does not exist.
         ModelError: if weights or calibration do not fit.
-
-    Source:
-        ours.
     """
     kind = StoredPredictor if version.spec.network["_target_"] == STORED else Predictor
     return kind(version, **options)

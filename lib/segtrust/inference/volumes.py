@@ -30,8 +30,8 @@ def write_volume(
     Raises:
         ScanError: if the affine has no voxel size that could be written (an axis of length 0).
 
-    Source:
-        ours; files are encoded by ITK, whose axes are LPS.
+    Note:
+        Files are encoded by ITK, whose axes are LPS.
     """
     size = np.linalg.norm(affine[:3, :3], axis=0)
     if not (np.isfinite(affine).all() and (size > 0).all()):

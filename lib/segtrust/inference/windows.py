@@ -33,8 +33,8 @@ def slide(
         weights, and turned into probabilities after. Of a stochastic network the blended channels themselves,
         from which samples are drawn that are coherent over the whole scan.
 
-    Source:
-        ours; the window loop is MONAI's ``sliding_window_inference``.
+    Note:
+        The window loop is MONAI's ``sliding_window_inference``.
     """
 
     def predict(window: Tensor) -> Tensor:
@@ -71,9 +71,6 @@ def head_probabilities(logits: Tensor, head: Head) -> Tensor:
 
     Returns:
         Same shape; softmax over the classes or one sigmoid per structure.
-
-    Source:
-        ours.
     """
     wide = logits.float()
     return torch.softmax(wide, dim=1) if head.kind == "softmax" else torch.sigmoid(wide)

@@ -61,8 +61,8 @@ def band_texts(edges: Sequence[float]) -> tuple[str, ...]:
     Returns:
         One text per band.
 
-    Source:
-        ours; natural frequencies ("1 in 20") are read more surely than percentages.
+    Note:
+        Natural frequencies ("1 in 20") are read more surely than percentages.
 
     Example:
         >>> band_texts((0.05, 0.2, 1 / 3))
@@ -82,9 +82,6 @@ def band_labels(edges: Sequence[float], model: str = "") -> dict[str, int]:
 
     Returns:
         Name -> value, in rising order.
-
-    Source:
-        ours.
 
     Example:
         >>> band_labels((0.05, 0.2, 1 / 3), "heart")["chance of error above 1 in 3 (heart)"]
@@ -114,9 +111,6 @@ def agreement_labels(structures: Mapping[str, int], model: str = "") -> dict[str
     Returns:
         Name -> value: structures keep 1..N, since a sample may become a label; the levels follow.
 
-    Source:
-        ours.
-
     Example:
         >>> list(agreement_labels({"nodule": 1}))[1]
         'share of samples up to 25 %'
@@ -141,9 +135,6 @@ def contour_labels(structures: Mapping[str, int]) -> dict[str, int]:
 
     Returns:
         Name -> value: three for each structure, as :meth:`Prediction.contour_map` has them.
-
-    Source:
-        ours.
 
     Example:
         >>> contour_labels({"spleen": 2})["conformal contour spleen: mask to outer"]
@@ -172,8 +163,8 @@ def combined_labels(structures: Mapping[str, int], bands: Mapping[str, int]) -> 
     Returns:
         Name -> value: the sure parts keep 1..N, the bands get N + 1..N + B.
 
-    Source:
-        ours; a viewer that replaces the whole label map (OHIF) cannot show mask and bands otherwise.
+    Note:
+        A viewer that replaces the whole label map (OHIF) cannot show mask and bands otherwise.
 
     Example:
         >>> combined_labels({"spleen": 1}, {"chance of error above 1 in 3": 1})

@@ -77,7 +77,7 @@ class CapeCounts:
             ShapeError: if the shapes do not fit.
 
         Source:
-            ours; Liu et al. 2022 keep one target per image.
+            Liu et al. 2022 keep one target per image.
         """
         if truth.shape != probs.shape or weights.shape != probs[:, 0].shape:
             raise ShapeError(

@@ -137,8 +137,8 @@ class LossSum:
             ShapeError: if the shapes do not fit.
             ProbabilityError: if a label is outside the range.
 
-        Source:
-            ours; the warm-up keeps a calibration penalty from rewarding base rates in an untrained network.
+        Note:
+            The warm-up keeps a calibration penalty from rewarding base rates in an untrained network.
         """
         losses = [
             term.factor(progress)
@@ -179,9 +179,6 @@ def parse_loss(text: str) -> LossSum:
 
     Raises:
         SettingError: if the text has another form, a name is unknown, or a value is outside its limits.
-
-    Source:
-        ours.
 
     Example:
         >>> parse_loss("dice_ce + .1*mbls(margin=5, warm_up=0.2)").terms[1].factor(progress=0.1)

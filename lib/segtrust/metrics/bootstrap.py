@@ -32,9 +32,6 @@ def finite_or_none(value: float) -> float | None:
     Returns:
         The number, or ``None``.
 
-    Source:
-        ours.
-
     Example:
         >>> finite_or_none(math.nan) is None
         True

@@ -70,8 +70,8 @@ class BoundaryBins:
         Every band counts alike, although the outer ones hold most voxels.
 
         Source:
-            ours, after the boundary-aware ECE of Zeevi et al. 2025, whose weights are not published; no
-            library has it.
+            After the boundary-aware ECE of Zeevi et al. 2025, whose weights are not published; no library has
+            it.
         """
         known = [error for error in self.errors() if not np.isnan(error)]
         return float(np.mean(known)) if known else float("nan")

@@ -122,9 +122,6 @@ def bin_classes(probs: Tensor, labels: Tensor, *, cells: int = 15) -> tuple[Bins
 
     Returns:
         One table per class, for :func:`classwise_calibration_error`.
-
-    Source:
-        ours.
     """
     return tuple(bin_voxels(probs[:, k], labels == k, cells=cells) for k in range(probs.shape[1]))
 

@@ -170,9 +170,6 @@ def detection_limits(histogram: ErrorHistogram) -> DetectionLimits:
     Returns:
         Limits that hold for any order and any ties inside the cells; NaN where the figure is.
 
-    Source:
-        ours.
-
     Example:
         >>> import torch
         >>> tied = ErrorHistogram.of(torch.tensor([0.9, 0.9]), torch.tensor([True, False]))

@@ -50,7 +50,7 @@ class ObservedErrors:
             ShapeError: if the shapes differ.
 
         Source:
-            ours; the counts of a reliability diagram (DeGroot & Fienberg 1983).
+            The counts of a reliability diagram (DeGroot & Fienberg 1983).
 
         Example:
             >>> one = ObservedErrors.of(torch.tensor([0.25, 0.3, 0.9]), torch.tensor([True, False, True]))

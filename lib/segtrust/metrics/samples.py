@@ -132,9 +132,6 @@ def largest_part(mask: NDArray[Any]) -> float:
     Returns:
         In (0, 1]; NaN without foreground.
 
-    Source:
-        ours.
-
     Example:
         >>> largest_part(np.array([[1, 1, 1, 0, 1]]))
         0.75

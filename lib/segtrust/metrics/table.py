@@ -36,8 +36,8 @@ def calibration_table(totals: Mapping[str, VoxelTotals]) -> dict[str, float]:
     Raises:
         ShapeError: if the cells cannot be joined to 15.
 
-    Source:
-        ours; the formula of each stands in its own function.
+    Note:
+        The formula of each stands in its own function.
     """
     return {
         f"{name}_{region}": value for region, one in totals.items() for name, value in _figures(one).items()

@@ -121,9 +121,9 @@ def voxel_totals(
         ShapeError: if the axes do not fit.
         ProbabilityError: if the values are no probabilities or labels.
 
-    Source:
-        ours; for every sum see :func:`~segtrust.metrics.nll_map`,
-        :func:`~segtrust.metrics.brier_map` and :func:`~segtrust.metrics.bin_classes`.
+    Note:
+        For every sum see :func:`~segtrust.metrics.nll_map`, :func:`~segtrust.metrics.brier_map` and
+        :func:`~segtrust.metrics.bin_classes`.
     """
     one_label = labels.ndim == probs.ndim - 1
     if labels.shape[0 if one_label else 1 :] != probs.shape[1:] or (head == "softmax" and not one_label):

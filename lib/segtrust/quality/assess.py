@@ -239,9 +239,6 @@ def line_scores(details: StructureScores) -> dict[str, float | None]:
 
     Returns:
         Name -> value, one for each of :data:`LINE_SCORES`; ``None`` where not defined.
-
-    Source:
-        ours.
     """
     found: dict[str, float | None] = {}
     for name in LINE_SCORES:

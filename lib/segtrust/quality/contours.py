@@ -164,9 +164,6 @@ def fit_contours(
 
     Returns:
         The margins; ``None`` if no structure was found in any scan.
-
-    Source:
-        ours.
     """
     subjects: dict[str, dict[int, NeededMargins]] = {}
     for subject, margins in scans:

@@ -33,8 +33,8 @@ def border_distance(labels: Labels, spacing: Sequence[float]) -> NDArray[np.floa
     Returns:
         ``(X, Y, Z)`` float32, millimetres; infinity everywhere if there is one label only.
 
-    Source:
-        ours; ``scipy.ndimage.distance_transform_edt``.
+    Note:
+        ``scipy.ndimage.distance_transform_edt``.
 
     Example:
         >>> border_distance(np.array([0, 0, 1, 2]), (2.0,))
@@ -83,9 +83,6 @@ class RimTotals:
 
         Raises:
             ShapeError: if the shapes differ.
-
-        Source:
-            ours.
         """
         if not chance.shape == labels.shape == valid.shape:
             raise ShapeError(
@@ -139,9 +136,6 @@ class UsualError:
 
         Returns:
             ``(X, Y, Z)`` float32 in [0, 1].
-
-        Source:
-            ours.
         """
         above = chance - self.at(labels, spacing)
         smooth = ndimage.gaussian_filter(above, [_BLUR_MM / mm for mm in spacing], mode="nearest")
@@ -183,9 +177,6 @@ def fit_usual_error(subjects: Sequence[RimTotals]) -> UsualError | None:
     Returns:
         The table; ``None`` with fewer than five subjects. A cell that fewer than five subjects have takes the
         value of the next cell towards the border that more have, else of the next one away from it, else 0.
-
-    Source:
-        ours.
     """
     if len(subjects) < _LEAST_SUBJECTS:
         return None

@@ -191,9 +191,6 @@ def contour_map(
     Raises:
         SettingError: for a structure above 85, whose values do not fit into one byte.
 
-    Source:
-        ours.
-
     Example:
         >>> contour_map(np.array([0, 0, 1, 1, 1, 1]), {1: Margins(1.0, 1.0, 26)}, (1.0,))
         array([0, 3, 2, 1, 1, 1], dtype=uint8)

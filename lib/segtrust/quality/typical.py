@@ -36,8 +36,8 @@ def scan_features(image: NDArray[np.floating[Any]], scores: ScanScores) -> Featu
         is not defined, as for an empty prediction.
 
     Source:
-        ours, after Vasiliuk et al. 2023 (intensity histograms beat learned detectors on 3-D scans) and
-        Mehrtash et al. 2020 (entropy of the prediction).
+        After Vasiliuk et al. 2023 (intensity histograms beat learned detectors on 3-D scans) and Mehrtash et
+        al. 2020 (entropy of the prediction).
     """
     values = image.astype(np.float64)
     found = {
@@ -140,9 +140,6 @@ def fit_typical_scans(scans: Sequence[Features]) -> TypicalScans | None:
 
     Returns:
         The features, of the detectors that all scans have; ``None`` with fewer than ten subjects.
-
-    Source:
-        ours.
     """
     if len(scans) < LEAST_SUBJECTS:
         return None

@@ -70,9 +70,6 @@ def draw_chart(
 
     Returns:
         The chart.
-
-    Source:
-        ours.
     """
     points = [point for line in lines.values() for point in line]
     xs = [point.x for point in points]

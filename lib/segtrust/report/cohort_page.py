@@ -45,9 +45,6 @@ def render_cohort(page: CohortPage) -> str:
 
     Returns:
         A complete HTML document.
-
-    Source:
-        ours.
     """
     low, high = CHANCE_RANGE
     return fill_template(
@@ -65,8 +62,5 @@ def write_cohort_page(page: CohortPage, path: Path) -> None:
     Args:
         page: what to show.
         path: the HTML file; replaced if it exists.
-
-    Source:
-        ours.
     """
     path.write_text(render_cohort(page), encoding="utf-8")

@@ -27,9 +27,6 @@ def read_evaluation(path: Path) -> dict[str, Any]:
 
     Raises:
         SettingError: if it is missing or of another form.
-
-    Source:
-        ours.
     """
     try:
         document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -49,9 +46,6 @@ def render_evaluation(document: Mapping[str, Any]) -> str:
 
     Returns:
         A complete HTML document.
-
-    Source:
-        ours.
     """
     structures, main = document["structures"], document["main"]
     curves = document["risk_coverage"]
@@ -95,8 +89,5 @@ def write_evaluation_page(document: Mapping[str, Any], path: Path) -> None:
     Args:
         document: what to show.
         path: the HTML file; replaced if it exists.
-
-    Source:
-        ours.
     """
     path.write_text(render_evaluation(document), encoding="utf-8")

@@ -104,9 +104,6 @@ def draw_coverage(points: Sequence[Sequence[float]]) -> str:
 
     Returns:
         An SVG as a ``data:`` address.
-
-    Source:
-        ours.
     """
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(4.1, 3.4), layout="constrained")

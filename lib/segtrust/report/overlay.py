@@ -54,9 +54,6 @@ def worst_slice(chance: NDArray[np.float32], axis: int) -> int:
     Returns:
         Index of the slice; the first of equals.
 
-    Source:
-        ours.
-
     Example:
         >>> worst_slice(np.float32([[[0.0, 0.1], [0.0, 0.4]]]), axis=2)
         1
@@ -89,9 +86,6 @@ def draw_slices(
 
     Raises:
         ShapeError: if the three volumes differ in shape.
-
-    Source:
-        ours.
     """
     if not image.shape == mask.shape == chance.shape or image.ndim != 3:
         raise ShapeError(

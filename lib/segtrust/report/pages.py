@@ -19,9 +19,6 @@ def fill_template(name: str, **values: object) -> str:
 
     Returns:
         A complete HTML document.
-
-    Source:
-        ours.
     """
     environment = Environment(
         loader=PackageLoader("segtrust.report", "."),

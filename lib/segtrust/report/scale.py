@@ -29,8 +29,8 @@ def chance_colours(chance: NDArray[np.float32]) -> NDArray[np.uint8]:
     Returns:
         Red, green, blue and opacity, ``(*shape, 4)``, in [0, 255].
 
-    Source:
-        ours; *inferno* by S. van der Walt and N. Smith (matplotlib).
+    Note:
+        *inferno* by S. van der Walt and N. Smith (matplotlib).
 
     Example:
         >>> chance_colours(np.float32([0.0, 0.5])).tolist()
@@ -53,9 +53,6 @@ def colour_bar(steps: int = 64) -> str:
 
     Returns:
         A PNG as a ``data:`` address.
-
-    Source:
-        ours.
     """
     row = np.linspace(*CHANCE_RANGE, steps, dtype=np.float32)[None]
     return png_uri(chance_colours(row))
@@ -69,9 +66,6 @@ def png_uri(rgba: NDArray[np.uint8]) -> str:
 
     Returns:
         The PNG as a ``data:`` address.
-
-    Source:
-        ours.
     """
     buffer = io.BytesIO()
     imsave(buffer, rgba, format="png")

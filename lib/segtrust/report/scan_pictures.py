@@ -28,9 +28,6 @@ def scan_slices(
 
     Raises:
         ScanError: if the image cannot be read.
-
-    Source:
-        ours.
     """
     grey = np.zeros(view.mask.shape, np.float32)
     if image is not None:

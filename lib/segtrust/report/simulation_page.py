@@ -25,9 +25,6 @@ def strategy_name(name: str) -> str:
     Returns:
         Words.
 
-    Source:
-        ours.
-
     Example:
         >>> strategy_name("monai_label")
         "MONAI Label's epistemic"
@@ -45,9 +42,6 @@ def render_simulation(result: Mapping[str, Any], *, title: str, data: str) -> st
 
     Returns:
         A complete HTML document.
-
-    Source:
-        ours.
     """
     return fill_template(
         "simulation.html.jinja",
@@ -70,9 +64,6 @@ def write_simulation_page(result: Mapping[str, Any], path: Path, *, title: str, 
         path: the HTML file; replaced if it exists.
         title: of the page.
         data: what the scans are, in a few words.
-
-    Source:
-        ours.
     """
     path.write_text(render_simulation(result, title=title, data=data), encoding="utf-8")
 

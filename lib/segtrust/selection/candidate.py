@@ -77,9 +77,9 @@ class Plan:
         Returns:
             Uniform, never 0 or 1.
 
-        Source:
-            ours; 52 bits of BLAKE2b over seed, round, purpose and scan. A scan that joins or leaves does not
-            change the draws of the others, as it would with one random stream.
+        Note:
+            52 bits of BLAKE2b over seed, round, purpose and scan. A scan that joins or leaves does not change
+            the draws of the others, as it would with one random stream.
         """
         text = f"{self.seed}\0{self.round}\0{purpose}\0{scan_id}".encode()
         bits = int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big") >> 12
@@ -117,8 +117,8 @@ def one_per_subject(ranking: Iterable[Choice]) -> Ranking:
     Returns:
         The first scan of every subject in order, then the second ones, and so on.
 
-    Source:
-        ours: scans of one patient look alike, and a batch should not be spent on one patient.
+    Note:
+        Scans of one patient look alike, and a batch should not be spent on one patient.
     """
     seen: dict[str, int] = {}
     passes: list[Ranking] = []

@@ -52,9 +52,6 @@ def order(
         SettingError: for an unknown strategy, a scan that comes twice, an impossible batch or round, or
             features that differ in length.
 
-    Source:
-        ours.
-
     Example:
         >>> pool = [Candidate(scan_id=i, subject=i, score=s) for i, s in (("a", 0.1), ("b", 0.3))]
         >>> [pick.scan_id for pick in order("entropy", pool, seed=0)]
@@ -84,8 +81,8 @@ def check_queue(candidates: Sequence[Candidate]) -> list[Pick]:
     Returns:
         Those with a reason to check, in order of their ids.
 
-    Source:
-        ours; a broken or foreign scan is the least sure of all and would lead every other list.
+    Note:
+        A broken or foreign scan is the least sure of all and would lead every other list.
     """
     waiting = sorted((c for c in candidates if c.check is not None), key=lambda c: c.scan_id)
     return _picks([(c, c.check or "") for c in waiting])

@@ -28,9 +28,6 @@ def rank_scans(scores: Mapping[str, float | None]) -> list[Ranked]:
     Returns:
         All scans; equal scores in order of their ids, scans without a score last.
 
-    Source:
-        ours.
-
     Example:
         >>> [r.scan_id for r in rank_scans({"a": 0.1, "b": None, "c": 0.3})]
         ['c', 'a', 'b']

@@ -176,9 +176,6 @@ def scans_to_reach(counts: Sequence[float], values: Sequence[float], target: flo
     Returns:
         The budget, between two rounds on the straight line; ``None`` if no round reaches it.
 
-    Source:
-        ours.
-
     Example:
         >>> scans_to_reach([10, 20, 40], [0.5, 0.7, 0.8], 0.6)
         15.0
@@ -203,8 +200,8 @@ def stop_after(gains: Sequence[Interval], *, least: float = LEAST_GAIN) -> int |
     Returns:
         Number of the round, counted from 1 (the initial set is round 1); ``None``: go on labelling.
 
-    Source:
-        ours; the upper limit of the interval must be below ``least``.
+    Note:
+        The upper limit of the interval must be below ``least``.
 
     Example:
         >>> stop_after([Interval(0.05, 0.04, 0.06, 9), Interval(0.0, -0.001, 0.001, 9)])

@@ -59,9 +59,6 @@ def scans_in(data: Path) -> list[str]:
 
     Raises:
         SettingError: if there is none.
-
-    Source:
-        ours.
     """
     ids = sorted(path.name.removesuffix(".nii.gz") for path in (data / "images").glob("*.nii.gz"))
     labelled = [scan for scan in ids if (data / "labels" / f"{scan}.nii.gz").is_file()]
@@ -88,8 +85,8 @@ def divide_folder(data: Path, ids: Iterable[str], *, share: float, key: str) -> 
     Raises:
         SettingError: if one of the two parts would be empty.
 
-    Source:
-        ours; see :func:`segtrust.roles.role_of`.
+    Note:
+        See :func:`segtrust.roles.role_of`.
     """
     subjects = read_subjects(data)
     owners = {scan: subjects.get(scan, scan) for scan in sorted(ids)}
@@ -128,9 +125,6 @@ def make_realistic(
 
     Raises:
         SettingError: if the shares cannot be had, or ``folder`` holds something else.
-
-    Source:
-        ours.
     """
     of_subject: dict[str, list[str]] = {}
     for scan in uniform_order(clean.pool, seed):

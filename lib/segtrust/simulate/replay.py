@@ -72,9 +72,6 @@ def run_simulation(
 
     Raises:
         TrainingError: if ``work`` holds a simulation of something else, or a training cannot start.
-
-    Source:
-        ours.
     """
     work.mkdir(parents=True, exist_ok=True)
     known = {"pool": dict(folder.pool), "evaluation": dict(folder.evaluation), "junk": dict(folder.junk)}
@@ -107,8 +104,8 @@ def replay(job: Replay, *, rounds: int | None = None, say: Say | None = None) ->
     Raises:
         TrainingError: if no scan that was opened could be labelled.
 
-    Source:
-        ours. Scans are chosen, kept as a batch, leased and submitted through the same functions as on a site.
+    Note:
+        Scans are chosen, kept as a batch, leased and submitted through the same functions as on a site.
     """
     folder, counts = job.work / "rounds", job.plan.counts
     folder.mkdir(parents=True, exist_ok=True)

@@ -48,8 +48,8 @@ def summarise_simulation(
         neither mask has one), then over the scans of a subject, then over subjects and seeds; intervals are
         over seeds and subjects.
 
-    Source:
-        ours; see the single figures.
+    Note:
+        See the single figures.
     """
     names = (*plan.strategies, WHOLE_POOL)
     records: Records = {name: list(replays[i :: len(names)]) for i, name in enumerate(names)}

@@ -93,8 +93,8 @@ class InformationTable(Database):
         Raises:
             StoreError: if the file cannot be written.
 
-        Source:
-            ours; a three-way merge.
+        Note:
+            A three-way merge.
         """
         with self._transaction() as db:
             rows = {

@@ -68,9 +68,6 @@ class LeaseTable(Database):
 
         Raises:
             StoreError: if the file cannot be written.
-
-        Source:
-            ours.
         """
         when = time.time() if now is None else float(now)
         with self._transaction() as db:

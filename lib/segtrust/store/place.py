@@ -16,9 +16,6 @@ def state_dir_for(studies: str, setting: Path | None = None) -> Path:
     Returns:
         ``setting``, or ``<studies>/.segtrust``, or for a URL a folder of the user named by a hash of it.
 
-    Source:
-        ours.
-
     Example:
         >>> state_dir_for("/data/scans").name
         '.segtrust'

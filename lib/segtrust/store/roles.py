@@ -34,9 +34,6 @@ class RoleTable(Database):
 
         Raises:
             StoreError: if the file cannot be written.
-
-        Source:
-            ours.
         """
         with self._transaction() as db:
             key, now = _site_key(db), time.time()

@@ -67,9 +67,6 @@ def train_members(
 
     Raises:
         TrainingError: if a run cannot start; members finished until then are kept.
-
-    Source:
-        ours.
     """
     cache.mkdir(parents=True, exist_ok=True)
     jobs = [_Job(index, run, cache) for index, run in enumerate(runs)]
@@ -100,9 +97,6 @@ def spent_seconds(members: Sequence[Path]) -> int:
 
     Returns:
         Seconds, rounded per epoch; 0 where there are no lines.
-
-    Source:
-        ours.
     """
     logs = sorted({member.with_name("progress.txt") for member in members})
     lines = [log.read_text(encoding="utf-8") for log in logs if log.is_file()]

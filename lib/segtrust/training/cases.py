@@ -70,9 +70,6 @@ def read_splits(folder: Path) -> dict[str, list[str]]:
 
     Raises:
         TrainingError: if the file is missing, or a subject is in two lists.
-
-    Source:
-        ours.
     """
     path = folder / "splits.json"
     if not path.is_file():
@@ -108,9 +105,6 @@ def cases_in(folder: Path, ids: Iterable[str]) -> tuple[CaseFiles, ...]:
 
     Returns:
         One entry per id, in order; nothing is opened.
-
-    Source:
-        ours.
     """
     subjects = read_subjects(folder)
     return tuple(
@@ -138,9 +132,6 @@ def load_cases(folder: Path, ids: Iterable[str], spec: ModelSpec) -> list[Case]:
     Raises:
         ScanError: if a file cannot be used.
         TrainingError: if a scan does not fit the model, see :func:`load_case`.
-
-    Source:
-        ours.
     """
     return [load_case(files, spec) for files in cases_in(folder, ids)]
 
@@ -159,9 +150,6 @@ def load_case(files: CaseFiles, spec: ModelSpec) -> Case:
         ScanError: if a file cannot be used.
         TrainingError: if the label map has another size than its image or unknown values, or if the model is
             2-D and the file has more than one slice.
-
-    Source:
-        ours.
     """
     scan, labels = read_pair(files, spec)
     prepared = prepare(scan, spec)
@@ -195,9 +183,6 @@ def read_pair(files: CaseFiles, spec: ModelSpec) -> tuple[Scan, Tensor]:
     Raises:
         ScanError: if a file cannot be used.
         TrainingError: if the label map has another size than its image, or unknown values.
-
-    Source:
-        ours.
     """
     scan = read_scan(files.image, channels=len(spec.channels))
     return scan, native_labels(files.label, scan, spec)
@@ -216,9 +201,6 @@ def native_labels(path: Path, scan: Scan, spec: ModelSpec) -> Tensor:
 
     Raises:
         TrainingError: if the size differs from the scan's, or a value is unknown.
-
-    Source:
-        ours.
     """
     data, _ = read_labels(path)
     if tuple(data.shape) != scan.shape:

@@ -70,9 +70,6 @@ def subjects_of(
     Raises:
         SettingError: if the file or the expression cannot be used.
 
-    Source:
-        ours.
-
     Example:
         >>> subjects_of(["ann_1", "ann_2", "x"], rule="([a-z]+)_")
         {'ann_1': 'ann', 'ann_2': 'ann', 'x': 'x'}
@@ -118,9 +115,6 @@ def describe_subjects(subjects: Mapping[str, str]) -> str:
     Returns:
         The sentence.
 
-    Source:
-        ours.
-
     Example:
         >>> describe_subjects({"a_1": "a", "a_2": "a"})
         '2 scans of 1 patient.'
@@ -151,9 +145,6 @@ def gather(scans: Sequence[LabelledScan], spec: ModelSpec, seen: Mapping[str, st
 
     Raises:
         TrainingError: if an id occurs twice.
-
-    Source:
-        ours.
     """
     if len({scan.id for scan in scans}) != len(scans):
         raise TrainingError("every labelled scan must be given once, got an id twice.")

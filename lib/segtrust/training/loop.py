@@ -172,9 +172,6 @@ def member_files(result: Path, budget: Budget) -> list[Path]:
 
     Returns:
         One file per snapshot; ``result`` is the last.
-
-    Source:
-        ours.
     """
     return [*(result.with_name(f"snapshot-{i}.safetensors") for i in range(1, budget.snapshots)), result]
 
@@ -194,9 +191,6 @@ def run_settings(
     Returns:
         What ``run.json`` holds; words about the model, how many members it has, and options that came later
         and are not used, are left out: a run's name stays what it was.
-
-    Source:
-        ours.
     """
     words = ("name", "description", "members")
     unused = [name for name, off in (("patches", 0), ("snapshots", 1)) if getattr(budget, name) == off]
@@ -267,9 +261,6 @@ def keep_settings(path: Path, settings: object) -> None:
 
     Raises:
         TrainingError: if the folder holds a run with other settings, or cannot be written.
-
-    Source:
-        ours.
     """
     text = json.dumps(settings, indent=1, sort_keys=True, default=str)
     if not path.is_file():
@@ -296,9 +287,6 @@ def batches(
 
     Returns:
         Images ``(B, channels, *spatial)`` and labels ``(B, *spatial)``, batch by batch.
-
-    Source:
-        ours.
     """
     seeds = np.random.SeedSequence([seed, epoch])
     rng, count = np.random.default_rng(seeds), patches or len(cases)

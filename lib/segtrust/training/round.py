@@ -135,7 +135,7 @@ def make_plan(
         SettingError: if the model has another number of members.
 
     Source:
-        ours; cross-fitting (Stone 1974).
+        Cross-fitting (Stone 1974).
     """
     if settings.members not in (None, spec.members):
         raise SettingError(

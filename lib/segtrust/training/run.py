@@ -41,9 +41,6 @@ class Recipe:
         Raises:
             TrainingError: if there is no such recipe or a field is wrong; known names are listed.
             SettingError: if the loss is given as a list and a term of it is wrong.
-
-        Source:
-            ours.
         """
         shipped = Path(__file__).parent / "recipes"
         path = Path(name_or_path)
@@ -90,9 +87,6 @@ def train_ensemble(
 
     Raises:
         TrainingError: if a run cannot start; members finished until then are kept.
-
-    Source:
-        ours.
     """
     cases = cases_in(data, read_splits(data)["train"])
     runs = [

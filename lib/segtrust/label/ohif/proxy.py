@@ -50,7 +50,7 @@ def dicomweb_address(root: str, service: str, path: str, query: str = "") -> str
         PathError: if the path is no resource of DICOMweb, or has parts that lead out of its root.
 
     Source:
-        ours; resources of DICOM PS3.18 section 8.
+        Resources of DICOM PS3.18 section 8.
 
     Example:
         >>> dicomweb_address("http://pacs/dicom-web/", "qido", "studies", "PatientID=1")

@@ -24,8 +24,8 @@ def annotator(params: Mapping[str, Any], user: User) -> str:
     Returns:
         The name; empty for somebody who gives none.
 
-    Source:
-        ours: two people who left 3D Slicer's name as it came would end each other's leases.
+    Note:
+        Two people who left 3D Slicer's name as it came would end each other's leases.
     """
     if platform.MONAI_LABEL_AUTH_ENABLE:
         return user.username

@@ -119,9 +119,6 @@ def telling_name(sample: Mapping[str, Any]) -> str:
     Returns:
         The name with its extension; unchanged if the scan has no rank.
 
-    Source:
-        ours.
-
     Example:
         >>> scan = {"id": "a", "name": "a.nii.gz", "rank": 1, "of": 9, "score": 0.25, "strategy": "entropy"}
         >>> telling_name(scan)

@@ -60,8 +60,8 @@ class Fingerprints:
         Raises:
             ScanError: if nothing is there.
 
-        Source:
-            ours: 20,000 scans cost 20,000 looks into a folder, and not as many opened files.
+        Note:
+            20,000 scans cost 20,000 looks into a folder, and not as many opened files.
         """
         try:
             state = path.stat()

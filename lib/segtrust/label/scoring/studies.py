@@ -64,9 +64,6 @@ def score_folder(
         SettingError: if ``studies`` is no folder, or Ray does not answer.
         ModelNotFoundError: if there is no such model.
         StoreError: if the state file cannot be used.
-
-    Source:
-        ours.
     """
     if not studies.is_dir():
         raise SettingError(

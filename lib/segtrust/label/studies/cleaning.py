@@ -65,8 +65,8 @@ def clean_label(
             that lies over a structure in the viewer's order may have overwritten it, a segment with voxels
             is a structure without its uncertain part, or nothing but bands has voxels.
 
-    Source:
-        ours, after measurements of what 3D Slicer's plug-in submits.
+    Note:
+        After measurements of what 3D Slicer's plug-in submits.
 
     Example:
         >>> info = [{"name": "chance of error above 1 in 3", "idx": 1}, {"name": "spleen", "idx": 2}]
