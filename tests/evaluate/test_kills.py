@@ -12,9 +12,8 @@ from killed import publish_for_ever, train_for_ever
 from labelled_site import KEY, make_site
 from segtrust.evaluate.round import run_round
 from segtrust.inference import Predictor
-from segtrust.models import list_versions, open_version
+from segtrust.models import adopt_version, list_versions, open_version, published_versions
 from segtrust.training.round import RoundSettings
-from segtrust.versions import adopt_version, published_versions
 
 KILLS = 10
 

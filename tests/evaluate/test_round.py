@@ -12,10 +12,9 @@ from segtrust.evaluate import round as rounds
 from segtrust.evaluate.gate import Verdict
 from segtrust.evaluate.round import run_round
 from segtrust.inference.members import load_member
-from segtrust.models import Head, list_versions, open_version
+from segtrust.models import Head, best_version, list_versions, open_version, training_lock, why_unpublished
 from segtrust.roles import patient_hash
 from segtrust.training.round import RoundSettings
-from segtrust.versions import best_version, training_lock, why_unpublished
 
 SHORT = RoundSettings(epochs=1)
 

@@ -6,8 +6,16 @@ from pathlib import Path
 
 from segtrust.errors import ModelError, ModelNotFoundError
 from segtrust.evaluate.table import card_tables
-from segtrust.models import find_models, list_versions, open_version, shipped_models_dir
-from segtrust.versions import prune_versions, publish_kept, roll_back, why_unpublished
+from segtrust.models import (
+    find_models,
+    list_versions,
+    open_version,
+    prune_versions,
+    publish_kept,
+    roll_back,
+    shipped_models_dir,
+    why_unpublished,
+)
 
 __all__ = ["add_arguments", "run"]
 

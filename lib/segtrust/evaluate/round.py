@@ -15,14 +15,22 @@ from segtrust.evaluate.recalibrate import Recalibration, recalibrate
 from segtrust.evaluate.records import software_versions
 from segtrust.inference.members import check_device
 from segtrust.inference.predictor import Predictor
-from segtrust.models import ModelSpec, ModelVersion, open_version, publish_version, shipped_models_dir
+from segtrust.models import (
+    ModelSpec,
+    ModelVersion,
+    adopt_version,
+    best_version,
+    open_version,
+    publish_version,
+    shipped_models_dir,
+    training_lock,
+)
 from segtrust.roles import patient_hash
 from segtrust.training.cache import spent_seconds, train_members
 from segtrust.training.cases import read_pair
 from segtrust.training.cohort import Cohort, gather
 from segtrust.training.loop import CODE
 from segtrust.training.round import LabelledScan, Plan, Progress, RoundClock, RoundSettings, make_plan
-from segtrust.versions import adopt_version, best_version, training_lock
 
 __all__ = ["RoundResult", "run_round"]
 

@@ -11,9 +11,9 @@ from cachetools import LRUCache
 
 from segtrust.errors import SegtrustError
 from segtrust.label.served import ServedModel
+from segtrust.models import published_versions
 from segtrust.selection import STRATEGIES, Candidate, Pick, check_queue, order
 from segtrust.store import BriefScore, StateStore, StoredScore
-from segtrust.versions import published_versions
 
 __all__ = ["Ranking", "Rankings", "Waiting"]
 

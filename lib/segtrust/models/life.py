@@ -1,39 +1,126 @@
-"""The life of a model's versions: taken over, kept, published, rolled back, pruned.
+"""The life of a model's versions: published, taken over, kept, rolled back, pruned.
 
 Each step is one rename or one file that appears or goes, in an order in which a kill at any moment leaves a
 whole version served.
 """
 
+import json
 import shutil
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from filelock import FileLock, Timeout
-
-from segtrust._files import replace_text
-from segtrust.errors import ModelError, ModelNotFoundError, TrainingError
-from segtrust.models import (
-    UNPUBLISHED,
+from segtrust._files import replace_text, sync
+from segtrust.errors import ModelError, ModelNotFoundError
+from segtrust.models.folder import (
     ModelVersion,
+    checksum,
     list_versions,
     open_version,
-    publish_version,
-    set_current,
+    read_document,
+    read_version,
     shipped_models_dir,
 )
+from segtrust.models.spec import ModelSpec
 
 __all__ = [
     "adopt_version",
     "best_version",
     "prune_versions",
     "publish_kept",
+    "publish_version",
     "published_versions",
     "roll_back",
-    "training_lock",
+    "set_current",
     "why_unpublished",
 ]
+
+# file in the folder of a version that was kept but is not to be served; it holds the reason
+_UNPUBLISHED = "unpublished.txt"
+
+
+def publish_version(
+    model: Path,
+    spec: ModelSpec,
+    members: Sequence[Path],
+    calibration: Mapping[str, Any],
+    card: Mapping[str, Any],
+    *,
+    keep_because: str = "",
+) -> ModelVersion:
+    """Write a new version, check it, and serve it; a crash at any point leaves the old one served.
+
+    Args:
+        model: the model folder, made if it is missing; its name is the model's name.
+        spec: the specification; must equal the folder's if that has one.
+        members: weight files, copied.
+        calibration: content of ``calibration.json``.
+        card: content of ``card.json``; the checksums are added under ``files``.
+        keep_because: why the version is only kept, and the old one stays served; empty to serve it.
+
+    Returns:
+        The version as it was read back.
+
+    Raises:
+        ModelError: if the specification differs from the folder's, or the version does not check.
+
+    Note:
+        Write, fsync, rename is the usual recipe for a crash-safe replacement.
+    """
+    (model / "versions").mkdir(parents=True, exist_ok=True)
+    if (model / "spec.json").exists():
+        if ModelSpec.from_json(read_document(model / "spec.json")).to_json() != spec.to_json():
+            raise ModelError(f"{model / 'spec.json'} describes another model. Publish under a new name.")
+    else:
+        replace_text(model / "spec.json", _dump(spec.to_json()))
+    draft = model / "versions" / f".draft-{uuid.uuid4().hex}"
+    try:
+        _write_draft(draft, members, calibration, card)
+        read_version(spec, draft, draft.name)
+        if keep_because:
+            replace_text(draft / _UNPUBLISHED, keep_because + "\n")
+        for path in (*draft.rglob("*"), draft):
+            sync(path)
+        version_id = f"{max([int(v) for v in list_versions(model) if v.isdigit()], default=0) + 1:04d}"
+        draft.rename(model / "versions" / version_id)
+        sync(model / "versions")
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
+    if not keep_because:
+        set_current(model, version_id)
+    return open_version(model, version_id)
+
+
+def _write_draft(
+    draft: Path, members: Sequence[Path], calibration: Mapping[str, Any], card: Mapping[str, Any]
+) -> None:
+    (draft / "members").mkdir(parents=True)
+    for index, source in enumerate(members):
+        shutil.copyfile(source, draft / "members" / f"{index}{source.suffix}")
+    replace_text(draft / "calibration.json", _dump(calibration))
+    names = [p.relative_to(draft).as_posix() for p in sorted(draft.rglob("*")) if p.is_file()]
+    replace_text(draft / "card.json", _dump({**card, "files": {n: checksum(draft / n) for n in names}}))
+
+
+def _dump(document: Mapping[str, Any]) -> str:
+    return json.dumps(document, indent=1, sort_keys=True, allow_nan=False) + "\n"
+
+
+def set_current(model: Path, version_id: str) -> None:
+    """Serve a version that exists: publish forward or roll back.
+
+    Args:
+        model: the model folder.
+        version_id: id of a complete version.
+
+    Raises:
+        ModelNotFoundError: if there is no such version.
+        ModelError: if the version does not check.
+    """
+    open_version(model, version_id)
+    replace_text(model / "current", version_id + "\n")
 
 
 def adopt_version(version: ModelVersion, model: Path) -> ModelVersion:
@@ -55,7 +142,7 @@ def adopt_version(version: ModelVersion, model: Path) -> ModelVersion:
 
 def why_unpublished(model: Path, version_id: str) -> str:
     """Why a version is only kept; empty if it is, or once was, served."""
-    note = model / "versions" / version_id / UNPUBLISHED
+    note = model / "versions" / version_id / _UNPUBLISHED
     return note.read_text(encoding="utf-8").strip() if note.is_file() else ""
 
 
@@ -102,7 +189,7 @@ def publish_kept(model: Path, version_id: str) -> ModelVersion:
         ModelError: if it does not check.
     """
     version = open_version(model, version_id)
-    (version.folder / UNPUBLISHED).unlink(missing_ok=True)
+    (version.folder / _UNPUBLISHED).unlink(missing_ok=True)
     set_current(model, version_id)
     return version
 
@@ -122,20 +209,20 @@ def roll_back(model: Path, version_id: str | None = None) -> ModelVersion:
         ModelError: if it was never served, or does not check.
     """
     served, published = open_version(model).id, published_versions(model)
-    older = [known for known in published if known < served]
+    older = [version for version in published if version < served]
     target = version_id or (older[-1] if older else None)
     if target is None:
         raise ModelNotFoundError(f"model {model.name!r} must have a version before {served} to roll back to.")
     if target not in published:
-        known = ", ".join(older) or "none"
         raise ModelNotFoundError(
-            f"model {model.name!r} was never served as version {target!r}. Served before {served}: {known}; "
+            f"model {model.name!r} was never served as version {target!r}. Served before {served}: "
+            f"{', '.join(older) or 'none'}; "
             "a version that was only kept is served by `publish`."
         )
     set_current(model, target)
     for later in published:
         if later > target:
-            replace_text(model / "versions" / later / UNPUBLISHED, f"rolled back to {target}\n")
+            replace_text(model / "versions" / later / _UNPUBLISHED, f"rolled back to {target}\n")
     return open_version(model, target)
 
 
@@ -167,32 +254,3 @@ def prune_versions(model: Path, *, keep: int) -> list[str]:
         (model / "versions" / version_id).rename(draft)
         shutil.rmtree(draft)
     return gone
-
-
-@contextmanager
-def training_lock(model: Path) -> Iterator[None]:
-    """Let one training at a time into a model folder; what a killed one left half written goes.
-
-    Args:
-        model: the model folder, made if it is missing.
-
-    Raises:
-        TrainingError: if another training of this model runs.
-
-    Note:
-        The operating system frees the lock of a process that ends in whatever way.
-    """
-    model.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(model / ".training.lock", timeout=0):
-            for draft in (
-                *model.glob("versions/.draft-*"),
-                *model.glob(".current.*"),
-                *model.glob(".spec.json.*"),
-            ):
-                shutil.rmtree(draft) if draft.is_dir() else draft.unlink()
-            yield
-    except Timeout as error:
-        raise TrainingError(
-            f"one training of {model.name!r} at a time, and one runs already. Wait for it, or stop it."
-        ) from error

@@ -1,25 +1,140 @@
-"""The life of versions: taken over, kept, published, rolled back, pruned."""
+"""The life of versions: published, taken over, kept, rolled back, pruned."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from phantoms import spec_of
 from segtrust.errors import ModelError, ModelNotFoundError, TrainingError
-from segtrust.models import list_versions, open_version, publish_version, shipped_models_dir
-from segtrust.versions import (
+from segtrust.models import (
     adopt_version,
     best_version,
+    list_versions,
+    open_version,
     prune_versions,
     publish_kept,
+    publish_version,
     published_versions,
     roll_back,
+    set_current,
+    shipped_models_dir,
     training_lock,
     why_unpublished,
 )
+
+
+def publish_again(model, **changes):
+    members = sorted((model / "versions/0001/members").iterdir())
+    fields = {
+        "spec": spec_of(),
+        "members": members,
+        "calibration": {"calibrator": {"name": "identity"}},
+        "card": {},
+    }
+    return publish_version(model, **{**fields, **changes})
+
+
+def drafts(model):
+    return [p.name for p in (model / "versions").iterdir() if p.name.startswith(".")]
+
+
+def test_a_new_version_gets_the_next_number_and_is_served(tiny_model):
+    assert publish_again(tiny_model).id == "0002"
+    assert open_version(tiny_model).id == "0002"
+    assert list_versions(tiny_model) == ["0001", "0002"]
+
+
+def test_the_number_after_a_gap_is_still_new(tiny_model):
+    publish_again(tiny_model)
+    publish_again(tiny_model)
+    shutil.rmtree(tiny_model / "versions/0002")
+    assert publish_again(tiny_model).id == "0004"
+
+
+def test_the_card_lists_every_file_of_the_version(tiny_model):
+    version = publish_again(tiny_model)
+    files = {p.relative_to(version.folder).as_posix() for p in version.folder.rglob("*") if p.is_file()}
+    assert set(version.card["files"]) == files - {"card.json"}
+
+
+def test_a_version_can_be_rolled_back(tiny_model):
+    publish_again(tiny_model)
+    set_current(tiny_model, "0001")
+    assert open_version(tiny_model).id == "0001"
+
+
+def test_a_damaged_version_cannot_be_served(tiny_model):
+    publish_again(tiny_model)
+    os.truncate(tiny_model / "versions/0001/members/0.safetensors", 10)
+    with pytest.raises(ModelError, match="SHA-256"):
+        set_current(tiny_model, "0001")
+    assert open_version(tiny_model).id == "0002"
+
+
+def test_another_specification_needs_another_name(tiny_model):
+    with pytest.raises(ModelError, match="describes another model"):
+        publish_again(tiny_model, spec=spec_of(overlap=0.5))
+
+
+def test_a_version_that_does_not_check_is_never_listed(tiny_model):
+    member = tiny_model / "versions/0001/members/0.safetensors"
+    with pytest.raises(ModelError, match="must hold 2 members, got 1"):
+        publish_again(tiny_model, members=[member])
+    assert list_versions(tiny_model) == ["0001"]
+    assert open_version(tiny_model).id == "0001"
+    assert drafts(tiny_model) == []
+
+
+@pytest.mark.parametrize("step", range(1, 4))
+def test_a_crash_at_any_rename_leaves_the_old_version_served(tiny_model, monkeypatch, step):
+    # calibration.json, card.json and the draft are renamed, then `current`: crash at each of the last three
+    done = []
+
+    def crashing(real):
+        def rename(self, target):
+            done.append(Path(target).name)
+            if len(done) > step:
+                raise KeyboardInterrupt
+            return real(self, target)
+
+        return rename
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", crashing(Path.rename))
+        patch.setattr(Path, "replace", crashing(Path.replace))
+        with pytest.raises(KeyboardInterrupt):
+            publish_again(tiny_model)
+    assert done == ["calibration.json", "card.json", "0002", "current"][: step + 1]
+    assert open_version(tiny_model).id == "0001"
+    assert publish_again(tiny_model).id == ("0003" if step == 3 else "0002")
+
+
+def test_a_killed_publish_leaves_a_draft_that_nobody_lists(tiny_model):
+    # a process that is killed cannot tidy up
+    shutil.copytree(tiny_model / "versions/0001", tiny_model / "versions/.draft-0")
+    assert list_versions(tiny_model) == ["0001"]
+    assert publish_again(tiny_model).id == "0002"
+
+
+def test_a_crash_while_copying_weights_leaves_the_old_version_served(tiny_model, monkeypatch):
+    def full(*_):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr("segtrust.models.life.shutil.copyfile", full)
+    with pytest.raises(OSError, match="no space left"):
+        publish_again(tiny_model)
+    assert open_version(tiny_model).id == "0001"
+
+
+def test_not_a_number_cannot_be_published(tiny_model):
+    with pytest.raises(ValueError, match="JSON compliant"):
+        publish_again(tiny_model, card={"dice": float("nan")})
+    assert list_versions(tiny_model) == ["0001"]
 
 
 def add(model, *, keep_because="", biased=0.0, **card):
@@ -129,7 +244,7 @@ def test_a_second_training_of_a_model_is_refused_while_one_runs(tiny_model):
 
 def test_a_killed_training_frees_the_lock_and_its_draft_goes(tiny_model):
     code = (
-        "import sys, time; from pathlib import Path; from segtrust.versions import training_lock\n"
+        "import sys, time; from pathlib import Path; from segtrust.models import training_lock\n"
         "with training_lock(Path(sys.argv[1])): print('locked', flush=True); time.sleep(600)"
     )
     with subprocess.Popen([sys.executable, "-c", code, str(tiny_model)], stdout=subprocess.PIPE) as other:
