@@ -22,7 +22,7 @@ import numpy as np
 import psutil
 import requests
 
-from segtrust.cli.label_server import LabelServer
+from segtrust.cli.demo.label_server import LabelServer
 from segtrust.evaluate.records import software_versions
 from segtrust.inference import fingerprint
 from segtrust.label.served import ServedModel, serve_models

@@ -23,7 +23,7 @@ import requests
 import torch
 
 from segtrust.calibrators import Identity, calibrator_from_json
-from segtrust.cli.label_server import LabelServer
+from segtrust.cli.demo.label_server import LabelServer
 from segtrust.errors import SegtrustError, TrainingError
 from segtrust.evaluate.card import make_card
 from segtrust.evaluate.cases import CaseRecord, evaluate_case

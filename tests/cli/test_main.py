@@ -36,8 +36,8 @@ def test_unknown_command_is_refused(capsys):
 
 def test_missing_package_is_named_with_the_extra_to_install(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "rich", None)
-    monkeypatch.delitem(sys.modules, "segtrust.cli.console", raising=False)
-    monkeypatch.delitem(sys.modules, "segtrust.cli.demo", raising=False)
+    monkeypatch.delitem(sys.modules, "segtrust.cli.demo.console", raising=False)
+    monkeypatch.delitem(sys.modules, "segtrust.cli.demo.command", raising=False)
     monkeypatch.setitem(sys.modules, "rich.console", None)
     assert cli.main(["demo"]) == 2
     assert "pip install 'segtrust[demo]'" in capsys.readouterr().err

@@ -18,7 +18,7 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
         "compare two measured sets of the same scans, without running them again",
         "readers",
     ),
-    "demo": ("demo", "the main job from end to end: serve, segment, rank, write a page", "demo"),
+    "demo": ("demo.command", "the main job from end to end: serve, segment, rank, write a page", "demo"),
     "evaluate": ("evaluate", "measure how far probabilities can be trusted, and write a page", "readers"),
     "flag": ("flag", "flag the voxels of probability volumes that may be wrong", "readers"),
     "report": ("report", "write the page of an evaluation again, from its JSON", "report"),

@@ -9,7 +9,7 @@ from typing import Any
 import requests
 from requests_toolbelt.multipart.decoder import MultipartDecoder
 
-from segtrust.cli.label_server import ServerError
+from segtrust.cli.demo.label_server import ServerError
 
 __all__ = ["LabelClient", "ModelAnswer", "RefusedError"]
 

@@ -8,7 +8,7 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from segtrust.cli.label_client import ModelAnswer
+from segtrust.cli.demo.label_client import ModelAnswer
 from segtrust.report import ScanCard, draw_slices
 
 __all__ = ["scan_card", "structure_values"]

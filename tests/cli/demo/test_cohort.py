@@ -6,9 +6,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from segtrust.cli import cohort
-from segtrust.cli.cohort import gather_cohort
-from segtrust.cli.template_scans import CHANGES, write_template_scans
+from segtrust.cli.demo import cohort
+from segtrust.cli.demo.cohort import gather_cohort
+from segtrust.cli.demo.template_scans import CHANGES, write_template_scans
 from segtrust.errors import ScanError
 
 

@@ -10,11 +10,11 @@ import pytest
 from rich.console import Console
 
 from segtrust import cli
-from segtrust.cli import demo
-from segtrust.cli.cohort import gather_cohort
-from segtrust.cli.console import print_table
-from segtrust.cli.label_client import ModelAnswer, RefusedError
-from segtrust.cli.label_server import ServerError
+from segtrust.cli.demo import command
+from segtrust.cli.demo.cohort import gather_cohort
+from segtrust.cli.demo.console import print_table
+from segtrust.cli.demo.label_client import ModelAnswer, RefusedError
+from segtrust.cli.demo.label_server import ServerError
 
 
 class FakeAnswer:
@@ -69,7 +69,7 @@ def job(tmp_path):
             nib.save(nib.Nifti1Image(voxels, np.diag([-1.0, 1, 1, 1])), mine / f"{name}.nii.gz")
         cohort = gather_cohort(mine, "auto", 0, tmp_path / "studies")
         client = FakeClient(tmp_path / "studies")
-        return client, demo._main_job(Console(quiet=True), client, cohort, tmp_path)
+        return client, command._main_job(Console(quiet=True), client, cohort, tmp_path)
 
     return run
 
@@ -118,7 +118,7 @@ def test_table_shows_what_is_known_and_dashes_for_the_rest(job):
 
 def test_folder_of_a_server_that_ran_before_is_left_alone(tmp_path):
     for name in ("server", "server-2", "server-3"):
-        with demo._work_folder(tmp_path, keep=True) as work:
+        with command._work_folder(tmp_path, keep=True) as work:
             assert work == tmp_path / name
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from segtrust.cli.template_scans import write_template_scans
+from segtrust.cli.demo.template_scans import write_template_scans
 from segtrust.errors import ScanError
 
 __all__ = ["CohortKind", "DemoCohort", "gather_cohort"]

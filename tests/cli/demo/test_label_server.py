@@ -8,9 +8,9 @@ from threading import Thread
 
 import pytest
 
-from segtrust.cli import label_server
-from segtrust.cli.label_client import LabelClient
-from segtrust.cli.label_server import LabelServer, ServerError, sample_app
+from segtrust.cli.demo import label_server
+from segtrust.cli.demo.label_client import LabelClient
+from segtrust.cli.demo.label_server import LabelServer, ServerError, sample_app
 
 STUB = """
 import http.server, sys

@@ -14,11 +14,11 @@ from typing import Any
 
 from rich.console import Console
 
-from segtrust.cli.cohort import DemoCohort, gather_cohort
-from segtrust.cli.console import print_table, progress
-from segtrust.cli.label_client import LabelClient, ModelAnswer, RefusedError
-from segtrust.cli.label_server import LabelServer, ServerError
-from segtrust.cli.scan_card import scan_card, structure_values
+from segtrust.cli.demo.cohort import DemoCohort, gather_cohort
+from segtrust.cli.demo.console import print_table, progress
+from segtrust.cli.demo.label_client import LabelClient, ModelAnswer, RefusedError
+from segtrust.cli.demo.label_server import LabelServer, ServerError
+from segtrust.cli.demo.scan_card import scan_card, structure_values
 from segtrust.report import CohortPage, ScanCard, write_cohort_page
 from segtrust.selection import rank_scans
 
