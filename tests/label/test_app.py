@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from monailabel.config import settings as platform
 from monailabel.interfaces.app import MONAILabelApp
+from monailabel.interfaces.datastore import DefaultLabelTag
 from monailabel.utils.others.class_utils import get_class_of_subclass_from_file
 
 from labelled_site import give_roles
@@ -131,12 +132,24 @@ def test_a_result_is_kept_under_the_tag_asked_for(make_app, tiny_model):
     Path(result["file"]).unlink()
     assert Path(app.datastore().get_label_uri("ball", "version_1")).is_file()
     assert app.datastore().get_label_info("ball", "version_1")["model"] == "tiny"
-    with pytest.raises(LabelError, match="cannot be kept as a final label"):
-        app.infer({"model": "tiny_uncertainty", "image": "ball", "save_label": True, "label_tag": "final"})
-    with pytest.raises(LabelError, match="cannot be kept as a final label"):
-        app.infer(
-            {"model": "tiny_with_uncertainty", "image": "ball", "save_label": True, "label_tag": "final"}
-        )
+
+
+@pytest.mark.parametrize("task", ["tiny", "tiny_uncertainty", "tiny_with_uncertainty"])
+@pytest.mark.parametrize("tag", ["final", DefaultLabelTag.FINAL])
+def test_no_result_becomes_a_final_label(make_app, tiny_model, task, tag):
+    app = make_app(tiny_model)
+    with pytest.raises(LabelError, match="result that nobody looked at"):
+        app.infer({"model": task, "image": "ball", "save_label": True, "label_tag": tag})
+    with pytest.raises(LabelError, match="result that nobody looked at"):
+        app.batch_infer({"model": task, "label_tag": tag, "max_workers": 1})
+    assert app.datastore().get_labeled_images() == []
+
+
+def test_whole_slide_inference_is_off(make_app, tiny_model, tmp_path):
+    app = make_app(tiny_model)
+    with pytest.raises(ModelNotFoundError, match="whole slides"):
+        app.infer_wsi({"model": "tiny", "image": str(tmp_path / "studies" / "labels")})
+    assert (tmp_path / "studies" / "labels").is_dir()
 
 
 def test_nothing_is_scored_unless_somebody_asks(make_app, tiny_model):

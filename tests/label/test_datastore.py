@@ -100,9 +100,9 @@ def test_a_stored_label_can_be_read_by_whoever_reads_the_index(datastore, tmp_pa
     assert stat.S_IMODE(stored.stat().st_mode) == stat.S_IMODE(index.stat().st_mode)
 
 
-@pytest.mark.parametrize("tag", ["../x", "a/b", "", ".x", "x" * 80])
-def test_a_tag_that_is_no_plain_name_is_refused(datastore, tmp_path, tag):
-    with pytest.raises(PathError, match="tag must be"):
+@pytest.mark.parametrize("tag", ["../x", "a/b", "", ".x", "x" * 80, "x.", "Final", "FINAL", "a b"])
+def test_a_tag_that_is_no_plain_name_or_another_spelling_of_final_is_refused(datastore, tmp_path, tag):
+    with pytest.raises(PathError, match=r"tag must be|tag of submitted labels must be"):
         datastore.save_label("a", label_file(tmp_path, [0]), tag, {})
 
 
@@ -162,15 +162,27 @@ def test_files_that_come_and_go_by_hand_are_noticed(datastore, watching, tmp_pat
     eventually(lambda: sorted(watching.list_images()) == ["b", "c", "d"])
 
 
-def test_a_label_with_an_extension_of_its_own_stays_until_its_file_is_gone(datastore, tmp_path):
-    (tmp_path / "drawing.json").write_text("{}")
-    datastore.save_label("a", str(tmp_path / "drawing.json"), "notes", {})
-    datastore.refresh()
-    stored = Path(datastore.get_label_uri("a", "notes"))
-    assert stored.name == "a.json"
-    stored.unlink()
-    datastore.refresh()
+@pytest.mark.parametrize("name", ["drawing.json", "run.py", "label.NII.GZ.exe", "label"])
+@pytest.mark.parametrize("tag", ["final", "notes"])
+def test_only_volumes_are_kept_as_labels_whatever_their_tag(datastore, tmp_path, name, tag):
+    (tmp_path / name).write_text("{}")
+    with pytest.raises(PathError, match=r"a label must be one of .nii.gz, .nii, .nrrd, got"):
+        datastore.save_label("a", str(tmp_path / name), tag, {})
     assert datastore.get_labels_by_image_id("a") == {}
+    assert not list(Path(datastore.get_image_uri("a")).parent.glob("labels/*/*"))
+
+
+def test_a_result_of_a_model_is_never_a_final_label(datastore, tmp_path):
+    with pytest.raises(LabelError, match="must not be 'final' for a model's result"):
+        datastore.save_result("a", label_file(tmp_path, [0, 1]), "final", {"model": "tiny"})
+    assert datastore.get_labeled_images() == []
+    datastore.save_result("a", label_file(tmp_path, [0, 1]), "original", {"model": "tiny"})
+    assert datastore.get_label_info("a", "original")["result"] is True
+
+
+def test_a_client_cannot_say_that_a_model_made_its_label(datastore, tmp_path):
+    datastore.save_label("a", label_file(tmp_path, [0, 1]), "other", {"result": True})
+    assert "result" not in datastore.get_label_info("a", "other")
 
 
 def test_counts_follow_every_change(datastore, tmp_path):

@@ -5,6 +5,7 @@ from fastapi import FastAPI, HTTPException
 from monailabel.config import settings as platform
 from monailabel.endpoints.user.auth import DEFAULT_USER, User
 
+from asgi import ask
 from segtrust.errors import SegtrustError, SettingError
 from segtrust.label.routes import install as routes
 from segtrust.label.routes.install import (
@@ -32,6 +33,14 @@ def server():
 def test_our_routes_come_before_those_of_monai_label(server):
     first = server.router.routes[0]
     assert (first.path, first.endpoint) == ("/infer/{model}", run_inference)
+
+
+def test_whole_slides_and_batches_are_checked_before_anything_starts(server):
+    for path in ("wsi", "wsi_v2"):
+        answer = ask(server, "POST", f"/infer/{path}/tiny", params={"image": "/etc"})
+        assert (answer.status_code, answer.json()["code"]) == (404, "model_missing")
+    answer = ask(server, "POST", "/batch/infer/tiny", json={"label_tag": "final"})
+    assert (answer.status_code, answer.json()["code"]) == (422, "label")
 
 
 def test_errors_of_the_library_have_a_handler(server):

@@ -197,10 +197,23 @@ def test_a_result_can_be_kept_as_original_label(server, scan_id, direct, tmp_pat
     assert server.get("/datastore/").json()["completed"] == 0
 
 
-def test_an_uncertainty_view_is_never_kept_as_final_label(server, scan_id):
-    answer = server.infer("hippocampus_uncertainty", scan_id, save_label=True, label_tag="final")
-    assert answer.status_code == 422
-    assert "cannot be kept as a final label" in answer.json()["detail"]
+@pytest.mark.parametrize("task", ["hippocampus", "hippocampus_uncertainty"])
+def test_a_result_is_never_kept_as_final_label(server, scan_id, task):
+    one = server.infer(task, scan_id, save_label=True, label_tag="final")
+    many = server.post(f"/batch/infer/{task}?run_sync=true", json={"label_tag": "final"})
+    for answer in (one, many):
+        assert (answer.status_code, answer.json()["code"]) == (422, "label"), answer.text
+        assert "result that nobody looked at" in answer.json()["detail"]
+    assert server.get("/datastore/").json()["completed"] == 0
+
+
+@pytest.mark.parametrize("path", ["wsi", "wsi_v2"])
+def test_whole_slide_inference_deletes_nothing(server, scan_id, path):
+    labels = server.studies / "labels"
+    for image in (str(labels), scan_id):
+        answer = server.post(f"/infer/{path}/hippocampus", params={"image": image}, json={})
+        assert (answer.status_code, answer.json()["code"]) == (404, "model_missing"), answer.text
+    assert labels.is_dir()
 
 
 def test_temporary_files_do_not_stay(server, scan_id):

@@ -22,7 +22,6 @@ from segtrust.errors import ModelNotFoundError, ScanError, SegtrustError, Settin
 from segtrust.inference import Prediction
 from segtrust.label.archive import Archive, objects_of
 from segtrust.label.environment import announce_server, background_method, before_end
-from segtrust.label.failures import LabelError
 from segtrust.label.infer import CombinedTask, MaskTask, UncertaintyTask
 from segtrust.label.names import (
     RESEARCH_ONLY,
@@ -34,6 +33,7 @@ from segtrust.label.names import (
 )
 from segtrust.label.queue.queue import Queue
 from segtrust.label.queue.strategies import chosen_model, queue_strategies
+from segtrust.label.routes.inference import NO_SLIDES
 from segtrust.label.routes.install import install_routes
 from segtrust.label.routes.uploads import holds_upload
 from segtrust.label.samples import SamplesTask
@@ -41,14 +41,15 @@ from segtrust.label.scoring.method import EntropyScoring
 from segtrust.label.scoring.worker import ScoringWorker
 from segtrust.label.served import serve_models
 from segtrust.label.studies.connection import connect, forget_defaults, image_filters, listing_seconds
-from segtrust.label.studies.datastore import SafeDatastore, tag_name
+from segtrust.label.studies.datastore import SafeDatastore
 from segtrust.label.studies.dicomweb import DicomwebDatastore, cache_dir
 from segtrust.label.studies.pacs import Pacs
+from segtrust.label.studies.tags import result_tag
 from segtrust.label.training.collect import fix_roles
 from segtrust.label.training.trainer import RoundTask, round_settings
 from segtrust.label.training.trainings import Trainings
 from segtrust.label.warmup import warm_up
-from segtrust.settings import AppSettings
+from segtrust.settings import AppSettings, parse_bool
 from segtrust.store import StateStore, state_dir_for
 from segtrust.training.cohort import subjects_of
 
@@ -197,24 +198,19 @@ class SegtrustApp(_Host):
         task = self._infers.get(model)
         if task is None:
             raise ModelNotFoundError(f"no model {model!r}. Served: {', '.join(self._infers)}.")
-        image, tag = request.get("image"), tag_name(request.get("label_tag") or DefaultLabelTag.ORIGINAL)
+        image, wanted = request.get("image"), parse_bool(request.get("save_label") or False, "save_label")
+        tag = result_tag(request) if wanted else ""
         path, owned = self._scan_path(image, store)
-        keep = bool(request.get("save_label")) and owned
-        if keep and tag == DefaultLabelTag.FINAL.value and not isinstance(task, MaskTask):
-            raise LabelError(
-                "an uncertainty view cannot be kept as a final label. Choose another `label_tag`."
-            )
-        if keep and tag == DefaultLabelTag.FINAL.value and isinstance(store, DicomwebDatastore):
-            raise LabelError(
-                "a result that nobody looked at cannot be the final label of a series in a PACS. Choose "
-                "another `label_tag`, or submit it."
-            )
         public = {key: value for key, value in request.items() if not key.startswith("_")}
         with self._viewer_waits():
             file, params = task({**public, "image": str(path), "description": task.description})
         info = {"model": model, "params": params}
-        label = store.save_label(image, file, tag, info) if keep else file
+        label = _save_result(store, str(image), file, tag, info) if wanted and owned else file
         return {"label": label, "tag": DefaultLabelTag.ORIGINAL.value, "file": file, "params": params}
+
+    def infer_wsi(self, request: dict[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
+        """Refuse whole-slide inference: MONAI Label's takes any path of the server, also a folder."""
+        raise ModelNotFoundError(NO_SLIDES)
 
     def prediction(self, model: str, image: str) -> Prediction:
         """What a model says about a scan of the datastore; its infer tasks share the same computation.
@@ -311,12 +307,18 @@ class SegtrustApp(_Host):
             logger.warning("Roles of the scans are not fixed yet: %s", error)
 
 
+def _save_result(store: Datastore, image: str, file: str, tag: str, info: dict[str, Any]) -> str:
+    save = store.save_result if isinstance(store, SafeDatastore) else store.save_label
+    return str(save(image, file, tag, info))
+
+
 class _BatchInfer(BatchInferTask):
     """MONAI Label's batch inference; its default of several GPUs divides by their number, also by zero."""
 
     def __call__(
         self, request: dict[str, Any], datastore: Datastore, infer: Callable[..., Any]
     ) -> dict[str, Any]:
+        result_tag(request)  # refused before the first scan, not after it
         several = torch.cuda.is_available() and request.get("multi_gpu", True)
         results: dict[str, Any] = super().__call__({**request, "multi_gpu": several}, datastore, infer)
         return results

@@ -17,6 +17,7 @@ from segtrust.label.failures import HANDLERS, answer_failure
 from segtrust.label.ohif import routers_for
 from segtrust.label.queue.annotators import annotator
 from segtrust.label.queue.strategies import telling_name
+from segtrust.label.routes.inference import INFERENCE_ROUTES
 from segtrust.label.routes.scoring import SCORE_ROUTES
 from segtrust.label.routes.studies import DATASTORE_ROUTES
 from segtrust.label.routes.training import TRAIN_ROUTES
@@ -45,7 +46,7 @@ def install_routes(server: FastAPI) -> None:
         ("POST", "infer/{model}", run_inference),
         ("POST", "activelearning/{strategy}", next_scan),
     )
-    for method, path, route in (*tasks, *DATASTORE_ROUTES, *SCORE_ROUTES, *TRAIN_ROUTES):
+    for method, path, route in (*tasks, *INFERENCE_ROUTES, *DATASTORE_ROUTES, *SCORE_ROUTES, *TRAIN_ROUTES):
         server.add_api_route(
             f"{prefix}/{path}", route, methods=[method], include_in_schema=False, response_model=None
         )

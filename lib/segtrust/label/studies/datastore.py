@@ -11,18 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from monailabel.datastore.local import DataModel
-from monailabel.interfaces.datastore import DefaultLabelTag
 from monailabel.interfaces.exception import ImageNotFoundException
 
 from segtrust.label.failures import LabelError, PathError
 from segtrust.label.studies.cleaning import Structures, cleaned_file
-from segtrust.label.studies.information import InformedFolder, tag_name
+from segtrust.label.studies.information import InformedFolder
+from segtrust.label.studies.tags import FINAL, check_tag, result_tag, tag_name
 from segtrust.store import InfoKey, StateStore
 
-__all__ = ["FinalLabel", "SafeDatastore", "tag_name"]
+__all__ = ["FinalLabel", "SafeDatastore"]
 
-_FINAL = DefaultLabelTag.FINAL.value
-_TAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_LABEL_SUFFIXES = (".nii.gz", ".nii", ".nrrd")
 _UNSAFE_ID = re.compile(r"[\x00-\x1f/\\:*?\"<>|]|\.\.|^[.\s]|[.\s]$")
 
 
@@ -97,14 +96,13 @@ class SafeDatastore(InformedFolder):
     def save_label(
         self, image_id: str, label_filename: str, label_tag: str, label_info: dict[str, Any]
     ) -> str:
-        tag = tag_name(label_tag)
-        if not _TAG.fullmatch(tag):
-            raise PathError(f"a label's tag must be letters, digits, '.', '_' and '-', got {tag!r}.")
+        tag, info = check_tag(label_tag), dict(label_info or {})
+        _check_suffix(label_filename)
         if not self.get_image_uri(image_id):
             raise ImageNotFoundException(f"no scan {image_id!r} in the datastore")
-        info = dict(label_info or {})
+        info.pop("result", None)  # says that a model made it, which a client cannot say
         segments = info.get("label_info")
-        if tag != _FINAL and not segments:
+        if tag != FINAL and not segments:
             return self._keep_label(image_id, label_filename, tag, info)
         with cleaned_file(Path(label_filename), segments, self._structures) as (file, report):
             if segments:
@@ -112,9 +110,31 @@ class SafeDatastore(InformedFolder):
                 info["label_info"] = [{"name": name, "idx": value} for name, value in known.items()]
             info["segtrust"] = report.to_json()
             label_id = self._keep_label(image_id, str(file), tag, info)
-        if tag == _FINAL:
+        if tag == FINAL:
             self._store.submitted(image_id, str(info.get("client_id") or ""))
         return label_id
+
+    def save_result(self, image_id: str, file: str, tag: str, info: Mapping[str, Any]) -> str:
+        """Keep what a model made of a scan, under a tag that is not ``final``.
+
+        Args:
+            image_id: the scan.
+            file: the result, ``.nii.gz``, ``.nii`` or ``.nrrd``.
+            tag: replaces an earlier result with this tag.
+            info: model and parameters.
+
+        Returns:
+            The id of the label.
+
+        Raises:
+            LabelError: if the tag is ``final``.
+            ImageNotFoundException: if there is no such scan.
+        """
+        tag = result_tag({"label_tag": tag})
+        _check_suffix(file)
+        if not self.get_image_uri(image_id):
+            raise ImageNotFoundException(f"no scan {image_id!r} in the datastore")
+        return self._keep_label(image_id, file, tag, {**info, "result": True})
 
     def _keep_label(self, image_id: str, file: str, tag: str, info: dict[str, Any]) -> str:
         extension = self._to_id(Path(file).name)[1]
@@ -135,8 +155,8 @@ class SafeDatastore(InformedFolder):
         """Scans with a final label, and whose it is; nothing is fetched for it."""
         known, found = self._store.all_info(), {}
         for scan in sorted(self.get_labeled_images()):
-            path = Path(self.get_label_uri(scan, _FINAL))
-            about = known.get(InfoKey("label", scan, _FINAL), {}).get("segtrust")
+            path = Path(self.get_label_uri(scan, FINAL))
+            about = known.get(InfoKey("label", scan, FINAL), {}).get("segtrust")
             model = about["model"] if about else self._model_by_values(path)
             state = path.stat()
             found[scan] = FinalLabel(model, f"{state.st_size}-{state.st_mtime_ns}")
@@ -156,7 +176,7 @@ class SafeDatastore(InformedFolder):
         tag = tag_name(label_tag)
         Path(path).unlink(missing_ok=True)
         self._store.remove_info([InfoKey("label", label_id, tag)])
-        if tag == _FINAL:
+        if tag == FINAL:
             self._store.withdrawn(label_id)
         self._look_at(label_id)
         self._update_datastore_file()
@@ -185,6 +205,13 @@ def _beside(source: Path, target: Path) -> Iterator[None]:
         part.replace(target)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _check_suffix(file: str) -> None:
+    if not file.endswith(_LABEL_SUFFIXES):
+        raise PathError(
+            f"a label must be one of {', '.join(_LABEL_SUFFIXES)}, got {''.join(Path(file).suffixes)!r}."
+        )
 
 
 def _check_id(image_id: str) -> None:

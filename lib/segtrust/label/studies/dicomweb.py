@@ -14,7 +14,6 @@ import nibabel as nib
 import requests
 from monailabel.config import settings as platform
 from monailabel.datastore.utils.convert import binary_to_image, dicom_to_nifti
-from monailabel.interfaces.datastore import DefaultLabelTag
 from monailabel.interfaces.exception import ImageNotFoundException, LabelNotFoundException
 from monailabel.utils.others.generic import md5_digest
 from pydicom import dcmread
@@ -25,16 +24,15 @@ from segtrust.inference import write_volume
 from segtrust.inference.scan import read_labels
 from segtrust.label.names import structure_labels
 from segtrust.label.studies.cleaning import cleaned_file
-from segtrust.label.studies.datastore import FinalLabel, SafeDatastore, tag_name
+from segtrust.label.studies.datastore import FinalLabel, SafeDatastore
 from segtrust.label.studies.pacs import LabelSeries, Pacs
+from segtrust.label.studies.tags import FINAL, tag_name
 from segtrust.models import Label, ModelSpec
 from segtrust.store import InfoKey, StateStore
 
 __all__ = ["DicomwebDatastore", "cache_dir"]
 
 logger = logging.getLogger(__name__)
-
-_FINAL = DefaultLabelTag.FINAL.value
 
 
 class DicomwebDatastore(SafeDatastore):
@@ -154,7 +152,7 @@ class DicomwebDatastore(SafeDatastore):
 
     def status(self) -> dict[str, Any]:
         status: dict[str, Any] = super().status()
-        return {**status, "label_tags": {**status["label_tags"], _FINAL: status["completed"]}}
+        return {**status, "label_tags": {**status["label_tags"], FINAL: status["completed"]}}
 
     def save_label(
         self, image_id: str, label_filename: str, label_tag: str, label_info: dict[str, Any]
@@ -170,7 +168,7 @@ class DicomwebDatastore(SafeDatastore):
             volume.unlink()
 
     def _keep_label(self, image_id: str, file: str, tag: str, info: dict[str, Any]) -> str:
-        if tag != _FINAL:
+        if tag != FINAL:
             return super()._keep_label(image_id, file, tag, info)
         series = read_series(self._folder / image_id)
         values, affine = read_labels(Path(file))
@@ -190,16 +188,16 @@ class DicomwebDatastore(SafeDatastore):
         return [replace(label, value=number) for number, label in enumerate(every.values(), start=1)]
 
     def get_label_uri(self, label_id: str, label_tag: str) -> str:
-        if tag_name(label_tag) != _FINAL:
+        if tag_name(label_tag) != FINAL:
             return str(super().get_label_uri(label_id, label_tag))
         label = self._label(label_id)
         if label is None or not (image := self.get_image_uri(label.image)):
             return ""
-        kept = super().get_label_info(label.image, _FINAL).get("SeriesInstanceUID")
-        path = str(super().get_label_uri(label.image, _FINAL))
+        kept = super().get_label_info(label.image, FINAL).get("SeriesInstanceUID")
+        path = str(super().get_label_uri(label.image, FINAL))
         if kept != label.series or not Path(path).is_file():
             self._fetch_label(label, Path(image))
-            path = str(super().get_label_uri(label.image, _FINAL))
+            path = str(super().get_label_uri(label.image, FINAL))
         return path
 
     def _label(self, label_id: str) -> LabelSeries | None:
@@ -220,13 +218,13 @@ class DicomwebDatastore(SafeDatastore):
             info: dict[str, Any] = {"label_info": named, "SeriesInstanceUID": label.series}
             with cleaned_file(path, named, self._structures) as (file, report):
                 info["segtrust"] = report.to_json()
-                kept = self._store.get_info(InfoKey("label", label.image, _FINAL)) or {}
+                kept = self._store.get_info(InfoKey("label", label.image, FINAL)) or {}
                 if kept.get("SeriesInstanceUID") == label.series:  # only the cache was emptied
                     info |= kept
-                super()._keep_label(label.image, str(file), _FINAL, info)
+                super()._keep_label(label.image, str(file), FINAL, info)
 
     def get_label_info(self, label_id: str, label_tag: str) -> dict[str, Any]:
-        if tag_name(label_tag) != _FINAL:
+        if tag_name(label_tag) != FINAL:
             return dict(super().get_label_info(label_id, label_tag))
         label = self._label(label_id)
         if label is None or not self.get_label_uri(label_id, label_tag):
@@ -234,7 +232,7 @@ class DicomwebDatastore(SafeDatastore):
         return dict(super().get_label_info(label.image, label_tag))
 
     def update_label_info(self, label_id: str, label_tag: str, info: dict[str, Any]) -> None:
-        if tag_name(label_tag) == _FINAL:
+        if tag_name(label_tag) == FINAL:
             label = self._label(label_id)
             if label is None or not self.get_label_uri(label_id, label_tag):
                 raise LabelNotFoundException(f"no final label {label_id!r} in the PACS")
@@ -242,7 +240,7 @@ class DicomwebDatastore(SafeDatastore):
         super().update_label_info(label_id, label_tag, info)
 
     def remove_label(self, label_id: str, label_tag: str) -> None:
-        if tag_name(label_tag) == _FINAL:
+        if tag_name(label_tag) == FINAL:
             raise SettingError("a final label cannot be removed over DICOMweb. Remove it in the PACS itself.")
         super().remove_label(label_id, label_tag)
 
@@ -261,7 +259,7 @@ class DicomwebDatastore(SafeDatastore):
         pairs = []
         for image in sorted(self._pacs.labels()):
             try:
-                label = self.get_label_uri(image, _FINAL)
+                label = self.get_label_uri(image, FINAL)
             except (SegtrustError, requests.RequestException) as error:
                 logger.warning("The label of %s cannot be used for training: %s", image, error)
                 continue

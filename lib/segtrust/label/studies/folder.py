@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from monailabel.datastore.local import DataModel, ImageLabelModel, LocalDatastore
-from monailabel.interfaces.datastore import DefaultLabelTag
+
+from segtrust.label.studies.tags import FINAL
 
 __all__ = ["ScanFolder"]
 
 logger = logging.getLogger(__name__)
 
-_FINAL = DefaultLabelTag.FINAL.value
 _Listing = dict[str, list[str]]
 
 
@@ -83,8 +83,8 @@ class ScanFolder(LocalDatastore):
             if self._summary is None:
                 objects = self._datastore.objects
                 self._summary = _Summary(
-                    [scan for scan, obj in objects.items() if _FINAL in obj.labels],
-                    [scan for scan, obj in objects.items() if _FINAL not in obj.labels],
+                    [scan for scan, obj in objects.items() if FINAL in obj.labels],
+                    [scan for scan, obj in objects.items() if FINAL not in obj.labels],
                     Counter(tag for obj in objects.values() for tag in obj.labels),
                 )
             return self._summary

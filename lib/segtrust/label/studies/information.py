@@ -13,9 +13,10 @@ from monailabel.interfaces.exception import ImageNotFoundException, LabelNotFoun
 from segtrust._files import replace_text
 from segtrust.label.studies.folder import ScanFolder
 from segtrust.label.studies.snapshot import Snapshot
+from segtrust.label.studies.tags import tag_name
 from segtrust.store import InfoKey, StateStore
 
-__all__ = ["InformedFolder", "tag_name"]
+__all__ = ["InformedFolder"]
 
 logger = logging.getLogger(__name__)
 
@@ -172,8 +173,3 @@ def _infos(index: LocalDatastoreModel) -> dict[InfoKey, dict[str, Any]]:
     for scan, obj in index.objects.items():
         found |= {InfoKey("label", scan, tag): label.info for tag, label in obj.labels.items()}
     return found
-
-
-def tag_name(tag: object) -> str:
-    """A label's tag as text; MONAI Label hands over text or a member of its enumeration."""
-    return str(getattr(tag, "value", tag))

@@ -1,0 +1,19 @@
+"""Requests to an application in this process, without a server and without a network."""
+
+import asyncio
+
+import httpx
+
+__all__ = ["ask"]
+
+
+def ask(application, method, path, **options):
+    """Send one request to an ASGI application, and return its answer."""
+
+    async def send():
+        # errors that nobody foresaw become an answer too, as a server sends it
+        transport = httpx.ASGITransport(application, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            return await client.request(method, path, **options)
+
+    return asyncio.run(send())
