@@ -55,7 +55,7 @@ def result_tag(request: Mapping[str, Any]) -> str:
         The tag as text.
 
     Raises:
-        LabelError: if the tag is ``final``: nobody looked at the result, and it would replace a person's label.
+        LabelError: if the tag is ``final``: the result would replace a label that a person made.
         PathError: as :func:`check_tag`.
     """
     tag = check_tag(request.get("label_tag") or DefaultLabelTag.ORIGINAL)
