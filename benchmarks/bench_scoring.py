@@ -11,7 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
-from segtrust.inference import PredictionCache, fingerprint
+from segtrust.inference import fingerprint
+from segtrust.label.results import last_results
 from segtrust.label.scoring.scan_scores import Fingerprints, missing_scores
 from segtrust.label.scoring.worker import ScoringWorker
 from segtrust.label.served import ServedModel
@@ -26,7 +27,7 @@ def main() -> None:
     parser.add_argument("--scans", type=int, default=20_000)
     scans = parser.parse_args().scans
     model = ServedModel(
-        find_models(shipped_models_dir())["hippocampus"], AppSettings(device="cpu"), PredictionCache(1)
+        find_models(shipped_models_dir())["hippocampus"], AppSettings(device="cpu"), last_results()
     )
     print(f"{scans} scans, {platform.machine()}, Python {sys.version.split()[0]}")
     with tempfile.TemporaryDirectory() as name:

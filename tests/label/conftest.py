@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from segtrust.inference import PredictionCache
+from segtrust.label.results import last_results
 from segtrust.label.served import ServedModel
 from segtrust.label.studies.datastore import SafeDatastore
 from segtrust.models import Label
@@ -17,15 +17,15 @@ STRUCTURES = {"tiny": {"front": 1, "back": 2}}
 
 @pytest.fixture
 def served(tiny_model):
-    return ServedModel(tiny_model, AppSettings(device="cpu"), PredictionCache(1))
+    return ServedModel(tiny_model, AppSettings(device="cpu"), last_results())
 
 
 @pytest.fixture
 def two_models(make_model, tiny_spec):
     """Two models with different structures, in one dictionary as an app has them."""
     other = replace(tiny_spec, name="other", labels=(Label("top", 1, 1), Label("bottom", 2, 2)))
-    settings, cache = AppSettings(device="cpu"), PredictionCache(1)
-    return {s.name: ServedModel(make_model(s), settings, cache) for s in (tiny_spec, other)}
+    settings, results = AppSettings(device="cpu"), last_results()
+    return {s.name: ServedModel(make_model(s), settings, results) for s in (tiny_spec, other)}
 
 
 @pytest.fixture

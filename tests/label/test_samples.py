@@ -8,8 +8,8 @@ import pytest
 
 from phantoms import TINY_NETWORK, spec_of
 from segtrust.errors import SettingError
-from segtrust.inference import PredictionCache
 from segtrust.label.names import agreement_labels, is_band, structure_labels
+from segtrust.label.results import last_results
 from segtrust.label.samples import SHOWS, SamplesTask
 from segtrust.label.served import ServedModel
 from segtrust.label.studies.cleaning import clean_label
@@ -28,7 +28,7 @@ LABELS = agreement_labels(structure_labels(SPEC))
 
 @pytest.fixture
 def task(make_model):
-    model = ServedModel(make_model(SPEC), AppSettings(device="cpu"), PredictionCache(1))
+    model = ServedModel(make_model(SPEC), AppSettings(device="cpu"), last_results())
     return SamplesTask(model, LABELS)
 
 

@@ -1,6 +1,5 @@
 """Prediction: reading scans, sources of samples, whole-scan prediction, writing volumes."""
 
-from segtrust.inference.cache import PredictionCache
 from segtrust.inference.members import check_device
 from segtrust.inference.prediction import Flag, Prediction, SliceHint, StructureSummary
 from segtrust.inference.predictor import Predictor
@@ -21,7 +20,6 @@ __all__ = [
     "Flag",
     "FlipSource",
     "Prediction",
-    "PredictionCache",
     "Predictor",
     "SampleMasks",
     "SampleSource",

@@ -13,8 +13,9 @@ import torch
 from numpy.typing import NDArray
 
 from segtrust.errors import ModelNotFoundError
-from segtrust.inference import Prediction, PredictionCache, Predictor, check_device, fingerprint
+from segtrust.inference import Prediction, Predictor, check_device, fingerprint
 from segtrust.inference.stored import StoredPredictor, open_predictor
+from segtrust.label.results import Results, last_results
 from segtrust.models import ModelSpec, ModelVersion, find_models, open_version, shipped_models_dir
 from segtrust.quality import FineRule
 from segtrust.settings import AppSettings, ContourRule
@@ -33,7 +34,7 @@ class ServedModel:
     Args:
         folder: the model folder.
         settings: settings of the app.
-        cache: results shared with the other models of the app.
+        results: the last ones, shared with the other models of the app.
         site: folder of the site's models; a version that training publishes there is served from then on.
     """
 
@@ -41,13 +42,14 @@ class ServedModel:
         self,
         folder: Path,
         settings: AppSettings,
-        cache: PredictionCache[Prediction],
+        results: Results[Prediction],
         site: Path | None = None,
     ) -> None:
         self.settings = settings
         self._found = folder
         self._site = site / folder.name if site else folder
-        self._cache, self._views = cache, PredictionCache[dict[str, NDArray[np.float32]]]()
+        self._results = results
+        self._views: Results[dict[str, NDArray[np.float32]]] = last_results()
         self._lock = threading.Lock()
         self._version = open_version(self.folder)
         self._predictors: dict[tuple[str, str], Predictor | StoredPredictor] = {}
@@ -99,10 +101,10 @@ class ServedModel:
         version = self.version()
         where = str(check_device(device or self.settings.device))
         key = (version.digest, self.settings_digest(), where, str(scan), fingerprint(scan))
-        prediction = self._cache.get_or_compute(key, lambda: self._predictor(version, where).predict(scan))
+        prediction = self._results(key, lambda: self._predictor(version, where).predict(scan))
         if not views:
             return prediction
-        maps = self._views.get_or_compute(key, lambda: self._predictor(version, where).views(scan))
+        maps = self._views(key, lambda: self._predictor(version, where).views(scan))
         return prediction.with_maps(maps)
 
     def predict_apart(self, scan: Path, progress: Progress | None = None) -> Prediction:
@@ -209,5 +211,5 @@ def serve_models(settings: AppSettings, state_dir: Path, only: Sequence[str] = (
             f"no model to serve in {', '.join(map(str, folders))}. "
             "Put a model folder there, or name its parent: --conf models_dir FOLDER"
         )
-    cache = PredictionCache[Prediction](settings.cache_scans)
-    return {name: ServedModel(found[name], settings, cache, site) for name in wanted}
+    results: Results[Prediction] = last_results(settings.cache_scans)
+    return {name: ServedModel(found[name], settings, results, site) for name in wanted}

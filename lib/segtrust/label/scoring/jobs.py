@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from segtrust.errors import DeviceError
-from segtrust.inference import PredictionCache
+from segtrust.label.results import last_results
 from segtrust.label.scoring.scan_scores import score_scan
 from segtrust.label.served import ServedModel
 from segtrust.settings import AppSettings
@@ -45,4 +45,4 @@ def run_score_job(job: ScoreJob) -> StoredScore | DeviceError:
 
 @functools.cache
 def _model(folder: Path, settings: AppSettings) -> ServedModel:
-    return ServedModel(folder, settings, PredictionCache(1))
+    return ServedModel(folder, settings, last_results())

@@ -1,11 +1,11 @@
-"""The cache of predictions, also under threads."""
+"""The last results in memory, also under threads."""
 
 import threading
 import time
 
 import pytest
 
-from segtrust.inference import PredictionCache
+from segtrust.label.results import last_results
 
 
 class Counter:
@@ -19,33 +19,32 @@ class Counter:
 
 
 def test_a_result_is_computed_once():
-    cache, compute = PredictionCache(1), Counter()
-    assert [cache.get_or_compute("a", compute) for _ in range(3)] == [1, 1, 1]
+    results, compute = last_results(1), Counter()
+    assert [results("a", compute) for _ in range(3)] == [1, 1, 1]
 
 
 def test_another_key_is_computed_anew():
-    cache, compute = PredictionCache(2), Counter()
-    assert [cache.get_or_compute(key, compute) for key in "ab"] == [1, 2]
+    results, compute = last_results(2), Counter()
+    assert [results(key, compute) for key in "ab"] == [1, 2]
 
 
 def test_the_result_used_longest_ago_is_dropped():
-    cache, compute = PredictionCache(2), Counter()
+    results, compute = last_results(2), Counter()
     for key in "abac":  # b is the one not used since
-        cache.get_or_compute(key, compute)
-    assert len(cache) == 2
-    assert cache.get_or_compute("a", compute) == 1
-    assert cache.get_or_compute("b", compute) == 4
+        results(key, compute)
+    assert results("a", compute) == 1
+    assert results("b", compute) == 4
 
 
 def test_a_failure_is_not_kept():
-    cache = PredictionCache(1)
+    results = last_results(1)
 
     def fail():
         raise ValueError("no")
 
     with pytest.raises(ValueError, match="no"):
-        cache.get_or_compute("a", fail)
-    assert cache.get_or_compute("a", Counter()) == 1
+        results("a", fail)
+    assert results("a", Counter()) == 1
 
 
 def run_together(*tasks):
@@ -58,13 +57,13 @@ def run_together(*tasks):
 
 
 def test_threads_that_ask_for_the_same_result_compute_it_once():
-    cache, compute = PredictionCache(1), Counter(seconds=0.05)
-    run_together(*[lambda: cache.get_or_compute("a", compute)] * 6)
+    results, compute = last_results(1), Counter(seconds=0.05)
+    run_together(*[lambda: results("a", compute)] * 6)
     assert compute.calls == 1
 
 
 def test_after_a_failure_the_waiting_threads_compute_one_at_a_time():
-    cache, inside, most = PredictionCache(1), [], []
+    results, inside, most = last_results(1), [], []
 
     def fail():
         inside.append(1)
@@ -75,7 +74,7 @@ def test_after_a_failure_the_waiting_threads_compute_one_at_a_time():
 
     def ask():
         with pytest.raises(ValueError, match="no"):
-            cache.get_or_compute("a", fail)
+            results("a", fail)
 
     run_together(*[ask] * 4)
     assert len(most) == 4
@@ -83,6 +82,6 @@ def test_after_a_failure_the_waiting_threads_compute_one_at_a_time():
 
 
 def test_different_results_are_computed_at_the_same_time():
-    cache, meet = PredictionCache(2), threading.Barrier(2, timeout=5)
-    run_together(*[lambda key=key: cache.get_or_compute(key, meet.wait) for key in "ab"])
+    results, meet = last_results(2), threading.Barrier(2, timeout=5)
+    run_together(*[lambda key=key: results(key, meet.wait) for key in "ab"])
     assert not meet.broken
