@@ -106,7 +106,7 @@ def test_the_second_step_loads_one_member_at_a_time(tiny_version, blob_scan, loa
     monkeypatch.setattr(predictor_module, "slide", short_of_memory)
     got = predictor.predict_scan(blob_scan)
     assert got.steps == STEPS[:2]
-    assert predictor._kept == {}
+    assert predictor._networks == {}
     assert predictor.keep_members  # the next scan starts as set
 
 

@@ -147,14 +147,6 @@ def test_members_that_are_not_kept_are_loaded_for_each_scan_and_give_the_same(ti
     assert kept.scores == first.scores == second.scores
 
 
-def test_unloaded_members_are_loaded_again(tiny_version, blob_scan, loads):
-    predictor = Predictor(tiny_version)
-    predictor.predict_scan(blob_scan)
-    predictor.unload()
-    predictor.predict_scan(blob_scan)
-    assert len(loads) == 4
-
-
 def test_progress_is_told_after_every_sample(tiny_version, blob_scan):
     seen = []
     Predictor(tiny_version).predict_scan(blob_scan, progress=lambda done, total: seen.append((done, total)))

@@ -6,8 +6,9 @@ from numpy.typing import NDArray
 from segtrust.inference.prediction import Flag
 from segtrust.inference.scan import Scan, content_box, extent_mm
 from segtrust.models import ModelSpec
+from segtrust.quality import Assessment
 
-__all__ = ["brightness_asymmetry", "content_flags", "input_flags"]
+__all__ = ["brightness_asymmetry", "content_flags", "input_flags", "unlike_flags"]
 
 _EXTENT_SLACK = 1.25
 
@@ -91,11 +92,33 @@ def content_flags(mask: NDArray[np.uint8], spec: ModelSpec) -> list[Flag]:
     Note:
         An empty prediction has no score, so it must be seen some other way.
     """
-    found = np.bincount(mask.reshape(-1), minlength=len(spec.labels) + 1)[1:]
-    if not found.any():
+    voxels = np.bincount(mask.reshape(-1), minlength=len(spec.labels) + 1)[1:]
+    if not voxels.any():
         return [Flag("empty", "nothing was found in this scan")]
     return [
         Flag("structure_missing", f"{label.name} was not found")
-        for label, count in zip(spec.labels, found, strict=True)
+        for label, count in zip(spec.labels, voxels, strict=True)
         if count == 0
+    ]
+
+
+def unlike_flags(assessment: Assessment | None) -> list[Flag]:
+    """Say whether a scan is unlike those that the version was calibrated on.
+
+    Args:
+        assessment: predicted quality of the scan, if the version can predict it.
+
+    Returns:
+        Flag ``unlike_calibration``, or nothing.
+    """
+    if assessment is None or assessment.unlikeness is None or not assessment.is_unlike:
+        return []
+    unlikeness = assessment.unlikeness
+    strangest = min(unlikeness.detectors, key=lambda name: unlikeness.detectors[name])
+    return [
+        Flag(
+            "unlike_calibration",
+            f"unlike the {unlikeness.subjects} calibration scans in {strangest} "
+            f"(p = {unlikeness.p_value:.2g}): no interval and no bound holds for it",
+        )
     ]

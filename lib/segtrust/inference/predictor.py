@@ -3,7 +3,7 @@
 import gc
 import threading
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import cached_property
@@ -18,21 +18,21 @@ from segtrust.calibrators import Calibrator, Identity, calibrator_from_json
 from segtrust.ensemble import RunningTotals, SampleStatistics, labels_from_probs, unit_map
 from segtrust.error_flags import sample_scores
 from segtrust.errors import DeviceError, SettingError
-from segtrust.inference.border import border_mm
 from segtrust.inference.features import PooledFeatures
-from segtrust.inference.flags import content_flags, input_flags
+from segtrust.inference.flags import content_flags, input_flags, unlike_flags
 from segtrust.inference.members import check_device, load_member
-from segtrust.inference.prediction import Flag, Prediction, StructureSummary
+from segtrust.inference.prediction import Prediction
 from segtrust.inference.sample_masks import SampleMasks
 from segtrust.inference.scan import PreparedScan, Scan, prepare, read_scan
 from segtrust.inference.sources import EnsembleSource, FlipSource, SampleSource, StochasticSource
+from segtrust.inference.structures import summarise_structures
 from segtrust.inference.windows import head_probabilities, slide
 from segtrust.models import ModelSpec, ModelVersion
 from segtrust.quality import Assessment, FineRule, Quality, scan_features
 from segtrust.regions import BAND_MM, distance_to
-from segtrust.scores import score_scan
+from segtrust.scores import ScanScores, score_scan
 from segtrust.settings import ContourRule
-from segtrust.slices import review_axis, slices_to_review
+from segtrust.slices import SliceHint, review_axis, slices_to_review
 from segtrust.uncertainty import chance_of_error, entropy, summarise_channels
 
 __all__ = ["Predictor", "pooled_samples"]
@@ -83,11 +83,11 @@ class Predictor:
         self.device = check_device(device)
         self.precision, self.keep_members = precision, keep_members
         self.calibrator = calibrator or calibrator_from_json(version.calibration.get("calibrator", {}))
-        known = version.calibration.get("quality")
-        self.quality = None if known is None else Quality.from_json(known)
+        quality = version.calibration.get("quality")
+        self.quality = None if quality is None else Quality.from_json(quality)
         self.fine, self.contours = fine, contours
         self._source = source
-        self._kept: dict[int, nn.Module] = {}
+        self._networks: dict[int, nn.Module] = {}
         self._lock = threading.Lock()
 
     @cached_property
@@ -168,13 +168,8 @@ class Predictor:
             statistics, _ = self._run_ladder(prepared, lambda: FlipSource(self._member(0)), None)
         return {f"view_{name}": score for name, score in sample_scores(statistics).items()}
 
-    def unload(self) -> None:
-        """Free the networks; the next prediction loads them again."""
-        with self._lock:
-            self._kept.clear()
-
     def _member(self, index: int) -> nn.Module:
-        if index not in self._kept:
+        if index not in self._networks:
             if not self.keep_members:
                 gc.collect()  # some of MONAI's networks refer to themselves: the last member is still there
             network = load_member(self.spec, self.version.members[index]).to(self.device)
@@ -182,8 +177,8 @@ class Predictor:
                 network = network.to(memory_format=torch.channels_last_3d)
             if not self.keep_members:
                 return network
-            self._kept[index] = network
-        return self._kept[index]
+            self._networks[index] = network
+        return self._networks[index]
 
     def _run_ladder(
         self, prepared: PreparedScan, source: Callable[[], SampleSource], progress: Progress | None
@@ -195,7 +190,7 @@ class Predictor:
             try:
                 self.keep_members = keep and keep_members
                 if not self.keep_members:
-                    self._kept.clear()
+                    self._networks.clear()
                 statistics = self._run(prepared, source(), batch, on_cpu, progress)
             except torch.cuda.OutOfMemoryError as error:
                 last = error.with_traceback(None)  # its frames would keep what filled the memory
@@ -252,81 +247,105 @@ class Predictor:
         Returns:
             The prediction.
         """
-        spec, head = self.spec, self.spec.head.kind
-        mask = labels_from_probs(
-            statistics.mean, head=head, priority=spec.head.priority, threshold=spec.head.threshold
-        ).numpy()
+        mask = self._mask(statistics)
         distance = distance_to(mask > 0, scan.spacing)
-        probs = self.calibrator.apply(statistics.mean, torch.from_numpy(distance), head=head)
-        valid = prepared.valid
-        unsure = _bounded(summarise_channels(entropy(probs[None], head=head, normalize=True), head=head)[0])
-        wrong = _bounded(summarise_channels(chance_of_error(probs[None], head=head), head=head)[0])
-        maps = {
-            "between_member": _bounded(unit_map(statistics, "between", head=head)),
-            "within_member": _bounded(unit_map(statistics, "within", head=head)),
-            "variance": _bounded(statistics.variance),
-            "votes": _bounded(statistics.votes),
-        }
-        scores = score_scan(
-            entropy=unsure,
-            between=maps["between_member"],
-            probs=probs.numpy(),
-            labels=mask,
-            spacing=scan.spacing,
-            n_structures=len(spec.labels),
-            sample_voxels=statistics.sample_voxels.numpy(),
-            pairwise_dice=statistics.pairwise_dice.numpy(),
-            valid=valid,
-        )
-        near = (distance <= BAND_MM) & valid
-        assessment = (
-            None
-            if self.quality is None
-            else self.quality.assess(
-                scores, scan_features(prepared.image.numpy(), scores), self.fine, self.contours
-            )
-        )
+        probs = self.calibrator.apply(
+            statistics.mean, torch.from_numpy(distance), head=self.spec.head.kind
+        ).numpy()
+        maps = _member_maps(statistics, self.spec)
+        scores = self._scores(scan, prepared, statistics, mask, probs, maps["between_member"])
+        assessment = self._assess(prepared, scores)
         return Prediction(
-            spec=spec,
+            spec=self.spec,
             version_id=self.version.id,
             digest=self.version.digest,
             affine=scan.affine,
             spacing=scan.spacing,
             mask=mask,
-            probs=probs.numpy(),
-            valid=valid,
+            probs=probs,
+            valid=prepared.valid,
             members=statistics.n_samples,
             calibration=self.calibrator.name,
             precision=self.precision,
             device=str(self.device),
             scores=scores,
-            structures=_summaries(
+            structures=summarise_structures(
                 mask,
                 scan,
-                spec,
-                scores.structures,
-                statistics.sample_voxels.numpy(),
-                probs.numpy() if self.calibrator.name != Identity.name else None,
-                assessment,
+                self.spec,
+                entropies=scores.structures,
+                sample_voxels=statistics.sample_voxels.numpy(),
+                calibrated=probs if self.calibrator.name != Identity.name else None,
+                assessment=assessment,
             ),
-            flags=tuple(input_flags(scan, spec) + _unlike(assessment) + content_flags(mask, spec)),
-            slices=tuple(
-                slices_to_review(
-                    wrong,
-                    probs.numpy(),
-                    mask,
-                    near,
-                    [label.name for label in spec.labels],
-                    axis=review_axis(scan.spacing),
-                    seed=zlib.crc32(scan.data.contiguous().numpy().data),
-                )
+            flags=(
+                *input_flags(scan, self.spec),
+                *unlike_flags(assessment),
+                *content_flags(mask, self.spec),
             ),
+            slices=self._slices(scan, mask, probs, (distance <= BAND_MM) & prepared.valid),
             steps=steps,
             member_maps=maps,
             assessment=assessment,
             usual_error=self.quality.usual if self.quality else None,
             samples=None if statistics.masks is None else SampleMasks.of(statistics.masks.numpy()),
             features=statistics.features,
+        )
+
+    def _mask(self, statistics: SampleStatistics) -> NDArray[np.uint8]:
+        """Labels of the uncalibrated mean, whatever the calibrator does to the probabilities."""
+        head = self.spec.head
+        mask: NDArray[np.uint8] = labels_from_probs(
+            statistics.mean, head=head.kind, priority=head.priority, threshold=head.threshold
+        ).numpy()
+        return mask
+
+    def _scores(
+        self,
+        scan: Scan,
+        prepared: PreparedScan,
+        statistics: SampleStatistics,
+        mask: NDArray[np.uint8],
+        probs: NDArray[np.float32],
+        between: NDArray[np.float32],
+    ) -> ScanScores:
+        head = self.spec.head.kind
+        unsure = summarise_channels(
+            entropy(torch.from_numpy(probs)[None], head=head, normalize=True), head=head
+        )
+        return score_scan(
+            entropy=_bounded(unsure[0]),
+            between=between,
+            probs=probs,
+            labels=mask,
+            spacing=scan.spacing,
+            n_structures=len(self.spec.labels),
+            sample_voxels=statistics.sample_voxels.numpy(),
+            pairwise_dice=statistics.pairwise_dice.numpy(),
+            valid=prepared.valid,
+        )
+
+    def _assess(self, prepared: PreparedScan, scores: ScanScores) -> Assessment | None:
+        if self.quality is None:
+            return None
+        features = scan_features(prepared.image.numpy(), scores)
+        return self.quality.assess(scores, features, self.fine, self.contours)
+
+    def _slices(
+        self, scan: Scan, mask: NDArray[np.uint8], probs: NDArray[np.float32], near: NDArray[np.bool_]
+    ) -> tuple[SliceHint, ...]:
+        head = self.spec.head.kind
+        wrong = chance_of_error(torch.from_numpy(probs)[None], head=head)
+        return tuple(
+            slices_to_review(
+                _bounded(summarise_channels(wrong, head=head)[0]),
+                probs,
+                mask,
+                near,
+                [label.name for label in self.spec.labels],
+                axis=review_axis(scan.spacing),
+                seed=zlib.crc32(scan.data.contiguous().numpy().data),
+            )
         )
 
 
@@ -368,58 +387,16 @@ def pooled_samples(
     return totals.finish()
 
 
+def _member_maps(statistics: SampleStatistics, spec: ModelSpec) -> dict[str, NDArray[np.float32]]:
+    head = spec.head.kind
+    return {
+        "between_member": _bounded(unit_map(statistics, "between", head=head)),
+        "within_member": _bounded(unit_map(statistics, "within", head=head)),
+        "variance": _bounded(statistics.variance),
+        "votes": _bounded(statistics.votes),
+    }
+
+
 def _bounded(values: Tensor) -> NDArray[np.float32]:
     bounded: NDArray[np.float32] = values.clamp(0, 1).numpy()
     return bounded
-
-
-def _summaries(
-    mask: NDArray[np.uint8],
-    scan: Scan,
-    spec: ModelSpec,
-    entropies: Mapping[int, float | None],
-    sample_voxels: NDArray[np.int64],
-    calibrated: NDArray[np.float32] | None,
-    assessment: Assessment | None,
-) -> tuple[StructureSummary, ...]:
-    counts = np.bincount(mask.reshape(-1), minlength=len(spec.labels) + 1)
-    ml = abs(float(np.linalg.det(scan.affine[:3, :3]))) / 1000 if scan.spacing is not None else None
-    first = spec.head.kind == "softmax"  # whose channel 0 is the background
-
-    def volumes(value: int) -> tuple[float, float] | None:
-        each = sample_voxels[:, value - 1]
-        return (int(each.min()) * ml, int(each.max()) * ml) if ml is not None and len(each) > 1 else None
-
-    def border(value: int) -> float | None:
-        if calibrated is None or scan.spacing is None:
-            return None
-        return border_mm(mask == value, calibrated[value - 1 + first], scan.spacing)
-
-    found = [
-        StructureSummary(
-            name=label.name,
-            value=label.value,
-            voxels=int(counts[label.value]),
-            volume_ml=int(counts[label.value]) * ml if ml is not None else None,
-            mean_entropy=entropies[label.value],
-            empty=not counts[label.value],
-            volume_range_ml=volumes(label.value),
-            border_mm=border(label.value),
-        )
-        for label in spec.labels
-    ]
-    return tuple(s.judged(assessment.structures[s.value]) if assessment else s for s in found)
-
-
-def _unlike(assessment: Assessment | None) -> list[Flag]:
-    if assessment is None or assessment.unlikeness is None or not assessment.is_unlike:
-        return []
-    found = assessment.unlikeness
-    strangest = min(found.detectors, key=lambda name: found.detectors[name])
-    return [
-        Flag(
-            "unlike_calibration",
-            f"unlike the {found.subjects} calibration scans in {strangest} (p = {found.p_value:.2g}): "
-            "no interval and no bound holds for it",
-        )
-    ]
