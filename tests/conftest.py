@@ -29,14 +29,22 @@ def hippocampus_dir(data_dir):
 
 
 @pytest.fixture(scope="session")
+def cases_dir():
+    """Folder of files that went wrong once: ``SEGTRUST_CASES``, else ``../shared/cases``."""
+    return _present(
+        Path(os.environ.get("SEGTRUST_CASES", ROOT.parent / "shared" / "cases")), "SEGTRUST_CASES"
+    )
+
+
+@pytest.fixture(scope="session")
 def dicom_head_dir(data_dir):
     """Folder with the one series of ``dicom_head``."""
     return _present(data_dir / "dicom_head" / "study3")
 
 
-def _present(folder):
+def _present(folder, setting="SEGTRUST_DATA"):
     if not folder.is_dir():
-        pytest.skip(f"no real scans at {folder}: set SEGTRUST_DATA")
+        pytest.skip(f"no such files at {folder}: set {setting}")
     return folder
 
 

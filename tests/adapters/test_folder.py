@@ -1,10 +1,10 @@
-"""Names of structures and subjects from the files that data sets come with."""
+"""Names of structures from the files that data sets come with."""
 
 import json
 
 import pytest
 
-from segtrust.adapters import read_subjects, structure_names, volume_files
+from segtrust.adapters import structure_names, volume_files
 from segtrust.errors import SettingError
 from volume_folders import FORMS, made_volume, write_volume_as
 
@@ -42,15 +42,6 @@ def test_gaps_are_refused(tmp_path):
     folder = dataset(tmp_path, {"background": 0, "liver": 1, "tumour": 3})
     with pytest.raises(SettingError, match=r"must number its labels 0, 1, 2, \.\.\., got \[0, 1, 3\]"):
         structure_names([folder])
-
-
-def test_subjects_need_their_columns(tmp_path):
-    path = tmp_path / "subjects.csv"
-    path.write_text("case,subject\na,1\nb,1\n")
-    assert read_subjects(path) == {"a": "1", "b": "1"}
-    path.write_text("scan,subject\na,1\n")
-    with pytest.raises(SettingError, match="must have the columns case and subject"):
-        read_subjects(path)
 
 
 @pytest.mark.parametrize("form", FORMS)

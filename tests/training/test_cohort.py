@@ -48,7 +48,7 @@ def test_a_csv_file_says_whose_scan_it_is(tmp_path):
     [
         ("(", "CSV file or a regular expression"),
         ("abc", "must have a group"),
-        ("no.csv", "CSV file with the col"),
+        ("no.csv", r"CSV file no\.csv with the col"),
     ],
     ids=["no expression", "no group", "no file"],
 )

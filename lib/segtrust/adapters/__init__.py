@@ -7,7 +7,6 @@ from segtrust.adapters.folder import (
     find_cases,
     find_pairs,
     find_volumes,
-    read_subjects,
     structure_names,
     volume_files,
 )
@@ -26,7 +25,6 @@ __all__ = [
     "read_case",
     "read_image",
     "read_probabilities",
-    "read_subjects",
     "structure_names",
     "toward_ras",
     "volume_files",

@@ -1,15 +1,15 @@
 """Which probability volume belongs to which label: a folder of nnU-Net, TotalSegmentator or anybody else."""
 
-import csv
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from segtrust.adapters.images import SUFFIXES, read_image
 from segtrust.errors import ScanError, SettingError
+from segtrust.files.subjects import SubjectTable
 
 __all__ = [
     "CaseFiles",
@@ -17,7 +17,6 @@ __all__ = [
     "find_cases",
     "find_pairs",
     "find_volumes",
-    "read_subjects",
     "structure_names",
     "volume_files",
 ]
@@ -45,10 +44,14 @@ class CaseFiles:
 
 @dataclass(frozen=True)
 class Cohort:
-    """Scans with probabilities and a label, and the ids of labels that have no probabilities."""
+    """Scans with probabilities and a label, and the ids of labels that have no probabilities.
+
+    ``remarks``: sentences about how the table of subjects fits the scans.
+    """
 
     cases: tuple[CaseFiles, ...]
     without: tuple[str, ...]
+    remarks: tuple[str, ...] = ()
 
 
 def find_cases(
@@ -56,7 +59,7 @@ def find_cases(
     labels: Path,
     *,
     images: Path | None = None,
-    subjects: Mapping[str, str] | None = None,
+    subjects: SubjectTable | None = None,
 ) -> Cohort:
     """Match labels and probability volumes by name.
 
@@ -65,14 +68,14 @@ def find_cases(
         labels: folder with one label map per scan, ``<id>.nii.gz``, ``.nii`` or ``.nrrd``.
         images: folder of the images, ``<id>`` or, as nnU-Net has it, ``<id>_0000``; the sibling ``images`` or
             ``imagesTr`` of the labels unless given.
-        subjects: scan -> subject; a scan is its own subject unless named.
+        subjects: which subject each label's scan belongs to; a scan is its own subject unless named.
 
     Returns:
         The scans in order of their ids.
 
     Raises:
         ScanError: if a folder is missing or no label has probabilities.
-        SettingError: if two folders hold the same scan.
+        SettingError: if two folders hold the same scan, or the table does not fit the labels.
 
     Note:
         Names as nnU-Net 2 writes them.
@@ -90,11 +93,11 @@ def find_cases(
     known = [name for name in sorted(reference) if name in found]
     if not known:
         raise ScanError(_nothing(pred, labels, reference), "scan_missing")
-    whose = subjects or {}
+    owners, remarks = _owners(subjects, reference)
     cases = tuple(
         CaseFiles(
             name,
-            whose.get(name, name),
+            owners.get(name, name),
             found[name],
             reference[name],
             pictures.get(name),
@@ -102,31 +105,33 @@ def find_cases(
         )
         for name in known
     )
-    return Cohort(cases, tuple(sorted(reference.keys() - found.keys())))
+    return Cohort(cases, tuple(sorted(reference.keys() - found.keys())), remarks)
 
 
-def find_pairs(images: Path, labels: Path, *, subjects: Mapping[str, str] | None = None) -> Cohort:
+def find_pairs(images: Path, labels: Path, *, subjects: SubjectTable | None = None) -> Cohort:
     """Match labels and images by name, for a model that makes the probabilities itself.
 
     Args:
         images: folder of the images, ``<id>`` or ``<id>_0000``.
         labels: folder with one label map per scan.
-        subjects: scan -> subject; a scan is its own subject unless named.
+        subjects: which subject each label's scan belongs to; a scan is its own subject unless named.
 
     Returns:
         The scans in order of their ids; labels without image under ``without``.
 
     Raises:
         ScanError: if a folder is missing or no label has an image.
+        SettingError: if the table does not fit the labels.
     """
-    reference, pictures, whose = _by_id(labels), _images(labels, images), subjects or {}
+    reference, pictures = _by_id(labels), _images(labels, images)
     known = [name for name in sorted(reference) if name in pictures]
     if not known:
         raise ScanError(
             f"no label of {labels} has an image in {images}. Names must be equal.", "scan_missing"
         )
-    cases = [CaseFiles(name, whose.get(name, name), (), reference[name], pictures[name]) for name in known]
-    return Cohort(tuple(cases), tuple(sorted(reference.keys() - pictures.keys())))
+    owners, remarks = _owners(subjects, reference)
+    cases = [CaseFiles(name, owners.get(name, name), (), reference[name], pictures[name]) for name in known]
+    return Cohort(tuple(cases), tuple(sorted(reference.keys() - pictures.keys())), remarks)
 
 
 def find_volumes(folder: Path) -> dict[str, tuple[Path, ...]]:
@@ -192,25 +197,6 @@ def _numbered(files: Mapping[str, Path]) -> dict[str, tuple[Path, ...]]:
     }
 
 
-def read_subjects(path: Path) -> dict[str, str]:
-    """Read whose scan each is.
-
-    Args:
-        path: CSV with the columns ``case`` and ``subject``.
-
-    Returns:
-        Scan -> subject.
-
-    Raises:
-        SettingError: if a column is missing or the file cannot be read.
-    """
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            return {row["case"]: row["subject"] for row in csv.DictReader(file)}
-    except (OSError, KeyError, UnicodeDecodeError) as error:
-        raise SettingError(f"{path} must have the columns case and subject, but {error!r}.") from error
-
-
 def structure_names(folders: Sequence[Path]) -> tuple[tuple[str, ...], int | None] | None:
     """Names of the structures from nnU-Net's or the Decathlon's ``dataset.json``, if there is one.
 
@@ -266,6 +252,13 @@ def _by_id(folder: Path) -> dict[str, Path]:
 def _check_folder(folder: Path) -> None:
     if not folder.is_dir():
         raise ScanError(f"there must be a folder {folder}, got none.", "scan_missing")
+
+
+def _owners(table: SubjectTable | None, labels: Iterable[str]) -> tuple[dict[str, str], tuple[str, ...]]:
+    if table is None:
+        return {}, ()
+    ids = tuple(labels)
+    return table.owners(ids), table.remarks(ids)
 
 
 def _images(labels: Path, images: Path | None) -> dict[str, Path]:

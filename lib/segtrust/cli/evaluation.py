@@ -19,7 +19,6 @@ from segtrust.adapters import (
     find_cases,
     find_pairs,
     read_case,
-    read_subjects,
     structure_names,
 )
 from segtrust.calibrators import Calibrator
@@ -29,6 +28,7 @@ from segtrust.evaluate.methods import load_methods
 from segtrust.evaluate.records import RecordSet, software_versions, write_records
 from segtrust.evaluate.summary import mean_dice_of, summarise
 from segtrust.evaluate.volumes import folder_protocol, view_of
+from segtrust.files.subjects import SubjectTable, read_subject_table
 
 __all__ = ["Data", "add_data_arguments", "gather_data", "leave_results", "say"]
 
@@ -105,7 +105,7 @@ def gather_data(args: argparse.Namespace) -> Data:
     """
     for path in args.methods:
         load_methods(path)
-    subjects = read_subjects(args.subjects) if args.subjects else {}
+    subjects = read_subject_table(args.subjects) if args.subjects else None
     if args.model:
         return _model_data(args, subjects)
     if args.views:
@@ -125,7 +125,7 @@ def gather_data(args: argparse.Namespace) -> Data:
     return Data(cohort, read, names, {"name": ", ".join(path.name for path in args.pred)})
 
 
-def _model_data(args: argparse.Namespace, subjects: Mapping[str, str]) -> Data:
+def _model_data(args: argparse.Namespace, subjects: SubjectTable | None) -> Data:
     # a folder of volumes is measured without MONAI
     from segtrust.evaluate.model_cases import predict_case  # noqa: PLC0415
     from segtrust.inference.predictor import Predictor  # noqa: PLC0415
@@ -170,12 +170,10 @@ def leave_results(
     Returns:
         The figures as they were written.
     """
+    notes = [*notes, *data.cohort.remarks]
     missing = data.cohort.without
     if missing:
-        notes = [
-            *notes,
-            f"{len(missing)} labels have no probabilities, the first being {missing[0]}.",
-        ]
+        notes.append(f"{len(missing)} labels have no probabilities, the first being {missing[0]}.")
     found = RecordSet(
         records=tuple(records),
         structures=data.structures,

@@ -15,7 +15,6 @@ from segtrust.adapters import (
     find_cases,
     read_case,
     read_probabilities,
-    read_subjects,
     structure_names,
     volume_files,
     voxel_size,
@@ -26,6 +25,7 @@ from segtrust.error_flags import PROBABILITY_SCORES, RULES, FlagRule, probabilit
 from segtrust.errors import SettingError
 from segtrust.evaluate.error_detection import ScanErrors, count_errors, detection_figures, flag_figures
 from segtrust.evaluate.error_table import error_tables
+from segtrust.files.subjects import read_subject_table
 from segtrust.regions import BAND_MM, distance_to
 
 __all__ = ["add_arguments", "run"]
@@ -86,8 +86,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _measure(args: argparse.Namespace) -> list[ScanErrors]:
-    subjects = read_subjects(args.subjects) if args.subjects else {}
-    cases = find_cases(args.pred, args.labels, subjects=subjects).cases
+    subjects = read_subject_table(args.subjects) if args.subjects else None
+    cohort = find_cases(args.pred, args.labels, subjects=subjects)
+    for sentence in cohort.remarks:
+        say(sentence)
+    cases = cohort.cases
     _, ignore = structure_names([*args.pred, args.labels]) or ((), None)
     folds = {subject: fold for fold, subject in enumerate(sorted({files.subject for files in cases}))}
     scans = []

@@ -1,6 +1,5 @@
 """Labelled scans, read once and kept on the network's grid."""
 
-import csv
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from monai.transforms import Spacing
 from torch import Tensor
 
 from segtrust.errors import TrainingError
+from segtrust.files.subjects import read_subject_table
 from segtrust.inference.scan import (
     PreparedScan,
     Scan,
@@ -88,12 +88,23 @@ def read_splits(folder: Path) -> dict[str, list[str]]:
 
 
 def read_subjects(folder: Path) -> dict[str, str]:
-    """Read ``subjects.csv`` (columns case, subject); empty if there is none, then one scan is one subject."""
+    """Read which subject each scan of a data folder belongs to.
+
+    Args:
+        folder: holds ``images``, and ``subjects.csv`` if a subject has several scans.
+
+    Returns:
+        Scan -> subject; empty without that file: then one scan is one subject.
+
+    Raises:
+        SettingError: if the table cannot be used, see :func:`segtrust.files.subjects.read_subject_table`.
+    """
     path = folder / "subjects.csv"
     if not path.is_file():
         return {}
-    with path.open(encoding="utf-8", newline="") as file:
-        return {row["case"]: row["subject"] for row in csv.DictReader(file)}
+    table = read_subject_table(path)
+    scans = [file.name.removesuffix(".nii.gz") for file in (folder / "images").glob("[!.]*.nii.gz")]
+    return table.owners(scans or (row.case for row in table.rows))
 
 
 def cases_in(folder: Path, ids: Iterable[str]) -> tuple[CaseFiles, ...]:

@@ -1,6 +1,5 @@
 """Which labelled scans a round may use, for what, and why the others are left out."""
 
-import csv
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -8,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from segtrust.errors import ScanError, SettingError, TrainingError
+from segtrust.files.subjects import read_subject_table
 from segtrust.models import ModelSpec
 from segtrust.roles import ROLES, Role
 from segtrust.training.cases import CaseFiles, read_pair
@@ -15,6 +15,7 @@ from segtrust.training.cases import CaseFiles, read_pair
 __all__ = ["Cohort", "LabelledScan", "describe_subjects", "gather", "subjects_of"]
 
 _MANY = 4
+_TABLES = (".csv", ".tsv", ".txt")
 _LEARNT: tuple[Role, ...] = ("train", "volunteered")
 
 
@@ -74,22 +75,16 @@ def subjects_of(
         >>> subjects_of(["ann_1", "ann_2", "x"], rule="([a-z]+)_")
         {'ann_1': 'ann', 'ann_2': 'ann', 'x': 'x'}
     """
-    said = _rule(rule)
-    return {scan_id: said(scan_id) or patient_of(scan_id) or scan_id for scan_id in scan_ids}
+    ids = tuple(scan_ids)
+    ruled = _owners_by_rule(rule, ids)
+    return {scan_id: ruled.get(scan_id) or patient_of(scan_id) or scan_id for scan_id in ids}
 
 
-def _rule(rule: str) -> Callable[[str], str | None]:
+def _owners_by_rule(rule: str, scan_ids: Sequence[str]) -> dict[str, str]:
     if not rule:
-        return lambda _scan_id: None
-    if rule.lower().endswith(".csv"):
-        try:
-            with Path(rule).open(encoding="utf-8", newline="") as file:
-                return {row["case"]: row["subject"] for row in csv.DictReader(file)}.get
-        except (OSError, KeyError, UnicodeDecodeError) as error:
-            raise SettingError(
-                f"`subjects` must name a CSV file with the columns case and subject, got {rule!r}: "
-                f"{type(error).__name__} {error}."
-            ) from error
+        return {}
+    if rule.lower().endswith(_TABLES):
+        return read_subject_table(Path(rule)).owners(scan_ids)
     try:
         pattern = re.compile(rule)
     except re.error as error:
@@ -98,12 +93,8 @@ def _rule(rule: str) -> Callable[[str], str | None]:
         ) from error
     if pattern.groups < 1:
         raise SettingError(f"`subjects` must have a group (in brackets) for the patient, got {rule!r}.")
-
-    def matched(scan_id: str) -> str | None:
-        found = pattern.match(scan_id)
-        return found.group(1) if found else None
-
-    return matched
+    matches = {scan_id: pattern.match(scan_id) for scan_id in scan_ids}
+    return {scan_id: match[1] for scan_id, match in matches.items() if match and match[1]}
 
 
 def describe_subjects(subjects: Mapping[str, str]) -> str:
