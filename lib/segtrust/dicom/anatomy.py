@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 
+from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
 from segtrust.dicom.provenance import CODING_SCHEME
@@ -14,37 +15,37 @@ __all__ = ["StructureCodes", "anatomic_region", "structure_codes"]
 _BODY = "123037004"  # SNOMED CT, with the meaning that the place of use asks for
 _ANATOMY = Code(_BODY, "SCT", "Anatomical Structure")
 _REGIONS = {
-    "ABDOMEN": Code("113345001", "SCT", "Abdomen"),
-    "BRAIN": Code("12738006", "SCT", "Brain"),
-    "BREAST": Code("76752008", "SCT", "Breast"),
-    "CHEST": Code("51185008", "SCT", "Chest"),
-    "HEAD": Code("69536005", "SCT", "Head"),
-    "HEART": Code("80891009", "SCT", "Heart"),
-    "KIDNEY": Code("64033007", "SCT", "Kidney"),
-    "LIVER": Code("10200004", "SCT", "Liver"),
-    "LUNG": Code("39607008", "SCT", "Lung"),
-    "NECK": Code("45048000", "SCT", "Neck"),
-    "PANCREAS": Code("15776009", "SCT", "Pancreas"),
-    "PROSTATE": Code("41216001", "SCT", "Prostate"),
-    "SPINE": Code("421060004", "SCT", "Spine"),
-    "SPLEEN": Code("78961009", "SCT", "Spleen"),
+    meaning.upper(): getattr(codes.SCT, meaning)
+    for meaning in (
+        "Abdomen",
+        "Brain",
+        "Breast",
+        "Chest",
+        "Head",
+        "Heart",
+        "Kidney",
+        "Liver",
+        "Lung",
+        "Neck",
+        "Pancreas",
+        "Prostate",
+        "Spine",
+        "Spleen",
+    )
 }
-_MODIFIERS = {
-    "anterior": Code("255549009", "SCT", "Anterior"),
-    "posterior": Code("255551008", "SCT", "Posterior"),
-}
+_MODIFIERS = {"anterior": codes.SCT.Anterior, "posterior": codes.SCT.Posterior}
 _STRUCTURES = {
-    "brain": Code("12738006", "SCT", "Brain"),
-    "heart": Code("80891009", "SCT", "Heart"),
-    "hippocampus": Code("5366008", "SCT", "Hippocampus"),
-    "kidney": Code("64033007", "SCT", "Kidney"),
-    "left ventricle": Code("87878005", "SCT", "Left ventricle"),
-    "liver": Code("10200004", "SCT", "Liver"),
-    "lung": Code("39607008", "SCT", "Lung"),
-    "pancreas": Code("15776009", "SCT", "Pancreas"),
-    "prostate": Code("41216001", "SCT", "Prostate"),
-    "right ventricle": Code("53085002", "SCT", "Right ventricle"),
-    "spleen": Code("78961009", "SCT", "Spleen"),
+    "brain": codes.SCT.Brain,
+    "heart": codes.SCT.Heart,
+    "hippocampus": codes.SCT.Hippocampus,
+    "kidney": codes.SCT.Kidney,
+    "left ventricle": codes.SCT.LeftVentricle,
+    "liver": codes.SCT.Liver,
+    "lung": codes.SCT.Lung,
+    "pancreas": codes.SCT.Pancreas,
+    "prostate": codes.SCT.Prostate,
+    "right ventricle": codes.SCT.RightVentricle,
+    "spleen": codes.SCT.Spleen,
 }
 
 

@@ -1,7 +1,9 @@
 """Maps of a prediction as DICOM parametric maps, in the form that OHIF, dcmqi and 3D Slicer read rightly."""
 
+import inspect
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import highdicom as hd
 import numpy as np
@@ -31,6 +33,13 @@ __all__ = ["map_names", "write_parametric_map"]
 _PROBABILITY = "probability:"
 _SERIES_NUMBER = 9101
 _ROUNDING = 1e-5  # float32 sums may leave [0, 1] by this much
+
+
+def _window() -> dict[str, Any]:
+    """The window from 0 to 1 as the installed highdicom takes it: before 0.23 it had two arguments."""
+    if "voi_lut_transformations" not in inspect.signature(hd.pm.ParametricMap.__init__).parameters:
+        return {"window_center": 0.5, "window_width": 1.0}
+    return {"voi_lut_transformations": [hd.VOILUTTransformation(window_center=0.5, window_width=1.0)]}
 
 
 @dataclass(frozen=True)
@@ -109,8 +118,7 @@ def write_parametric_map(prediction: Prediction, name: str, series: Series, path
         series_number=_SERIES_NUMBER + map_names(prediction.spec).index(name),
         contains_recognizable_visual_features=False,
         real_world_value_mappings=[_mapping(quantity)],
-        window_center=0.5,
-        window_width=1.0,
+        **_window(),
         pixel_measures=pixel_measures(series),
         content_label=quantity.code.value
         if quantity.code.scheme_designator == CODING_SCHEME
@@ -119,6 +127,7 @@ def write_parametric_map(prediction: Prediction, name: str, series: Series, path
         **equipment(origin),
     )
     stamp(document, origin, series)
+    _ascend(document)
     _complete(document, series)
     return save(document, path)
 
@@ -176,6 +185,18 @@ def _description(title: str) -> str:
     warning = " 0-1 (OHIF shows x100), unverified"
     room = 64 - len(warning)
     return (title if len(title) <= room else title[: room - 3] + "...").replace("\\", "/") + warning
+
+
+def _ascend(document: Dataset) -> None:
+    """Sort the frames along row x column direction: highdicom 0.28 writes them the other way round."""
+    frames = list(document.PerFrameFunctionalGroupsSequence)
+    plane = document.SharedFunctionalGroupsSequence[0].PlaneOrientationSequence[0].ImageOrientationPatient
+    normal = np.cross(plane[:3], plane[3:])
+    places = [normal @ frame.PlanePositionSequence[0].ImagePositionPatient for frame in frames]
+    order = np.argsort(places, kind="stable")
+    values = np.frombuffer(document.FloatPixelData, np.float32).reshape(len(frames), -1)
+    document.FloatPixelData = values[order].tobytes()
+    document.PerFrameFunctionalGroupsSequence = [frames[place] for place in order]
 
 
 def _complete(document: Dataset, series: Series) -> None:
