@@ -26,7 +26,7 @@ from simulation_text import findings, page
 
 from segtrust.errors import SegtrustError
 from segtrust.report import strategy_name, write_simulation_page
-from segtrust.report.chart import COLOURS
+from segtrust.report.palette import LINE_COLOURS
 from segtrust.selection import uniform_order
 from segtrust.simulate import (
     BASELINE,
@@ -175,14 +175,14 @@ def draw(result: dict[str, Any], path: Path) -> None:
     figure, axes = plt.subplots(1, 3, figsize=(11, 3.4), layout="constrained")
     others = []
     for number, (name, strategy) in enumerate(sorted(result["strategies"].items())):
-        rounds, look = strategy["rounds"], {"color": COLOURS[number], "label": strategy_name(name)}
+        rounds, look = strategy["rounds"], {"color": LINE_COLOURS[number], "label": strategy_name(name)}
         dice = [found["dice"]["value"] for found in rounds]
         for axis, cost in zip(axes, ("scans", "minutes"), strict=False):
             axis.plot([found["cost"][cost] for found in rounds], dice, "o-", markersize=4, **look)
         if name == BASELINE:
             opened = [found["cost"]["scans"] for found in rounds]
             low, high = ([found["dice"][limit] for found in rounds] for limit in ("low", "high"))
-            axes[0].fill_between(opened, low, high, color=COLOURS[number], alpha=0.12, linewidth=0)
+            axes[0].fill_between(opened, low, high, color=LINE_COLOURS[number], alpha=0.12, linewidth=0)
             continue
         less = strategy["area_less_baseline"]
         reach = [[less["value"] - less["low"]], [less["high"] - less["value"]]]

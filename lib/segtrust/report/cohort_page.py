@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from segtrust.report.overlay import Slice
-from segtrust.report.pages import OUTLINE_COLOURS, fill_template
+from segtrust.report.pages import fill_template
+from segtrust.report.palette import OUTLINE_COLOURS
 from segtrust.report.scale import CHANCE_RANGE, colour_bar
 
 __all__ = ["CohortPage", "ScanCard", "render_cohort", "write_cohort_page"]

@@ -10,7 +10,8 @@ from segtrust.evaluate.cases import REGIONS
 from segtrust.evaluate.headline import shown
 from segtrust.evaluate.summary import SCHEMA
 from segtrust.report.figures import draw_coverage, draw_reliability, draw_risk_coverage, draw_score
-from segtrust.report.pages import OUTLINE_COLOURS, fill_template
+from segtrust.report.pages import fill_template
+from segtrust.report.palette import OUTLINE_COLOURS
 from segtrust.report.scale import CHANCE_RANGE, colour_bar
 
 __all__ = ["read_evaluation", "render_evaluation", "write_evaluation_page"]

@@ -3,17 +3,17 @@
 import base64
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-__all__ = ["draw_coverage", "draw_reliability", "draw_risk_coverage", "draw_score"]
+from segtrust.report.palette import DASHES, LINE_COLOURS, MARKS
 
-# Okabe and Ito, without the yellow that white paper swallows
-_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
-_MARKS = ("o", "s", "^", "D", "v", "P")
+__all__ = ["Point", "draw_coverage", "draw_curves", "draw_reliability", "draw_risk_coverage", "draw_score"]
+
 _STYLE: Any = {
     "svg.hashsalt": "segtrust",  # the same picture gets the same names inside
     "svg.fonttype": "path",
@@ -24,6 +24,69 @@ _STYLE: Any = {
     "grid.alpha": 0.25,
     "axes.axisbelow": True,
 }
+
+
+# what the page's own colours replace where a browser is dark
+_INK, _RULE = "#58616d", "#d9dee5"
+_DARK = (
+    "<style>svg { --ink: " + _INK + "; --rule: " + _RULE + "; }"
+    "@media (prefers-color-scheme: dark) { svg { --ink: #a0abb8; --rule: #2f3740; } }</style>"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """One figure on a curve; ``low`` and ``high`` are the limits of its interval, if it has one."""
+
+    x: float
+    y: float
+    low: float | None = None
+    high: float | None = None
+
+
+def draw_curves(
+    curves: Mapping[str, Sequence[Point]], *, x_name: str, y_name: str, number_of: Mapping[str, int]
+) -> str:
+    """Curves with their intervals, without a legend; light or dark as the page is.
+
+    Args:
+        curves: name -> points in order of x.
+        x_name: what the horizontal axis shows, with its unit.
+        y_name: what the vertical axis shows, with its unit.
+        number_of: name -> number of its colour and dashes, the same in every figure of a page.
+
+    Returns:
+        An SVG as a ``data:`` address.
+    """
+    inks = {"axes.labelcolor": _INK, "xtick.labelcolor": _INK, "ytick.labelcolor": _INK}
+    rules = {"axes.edgecolor": _RULE, "grid.color": _RULE, "xtick.color": _RULE, "ytick.color": _RULE}
+    with mpl.rc_context(
+        {**_STYLE, **inks, **rules, "grid.alpha": 1, "axes.grid.axis": "y", "font.size": 10.5}
+    ):
+        figure = Figure(figsize=(5.4, 3.1), layout="constrained")
+        axes: Axes = figure.subplots()
+        for name, points in curves.items():
+            number = number_of[name]
+            colour, dashes = LINE_COLOURS[number % len(LINE_COLOURS)], DASHES[number % len(DASHES)]
+            bounds = [(p.x, p.low, p.high) for p in points if p.low is not None and p.high is not None]
+            if bounds:
+                axes.fill_between(*zip(*bounds, strict=True), color=colour, alpha=0.1, linewidth=0)
+            (line,) = axes.plot(
+                [p.x for p in points],
+                [p.y for p in points],
+                color=colour,
+                linewidth=1.5,
+                marker="o",
+                markersize=4,
+            )
+            if dashes:
+                line.set_dashes([float(length) / 2 for length in dashes.split()])
+        axes.set(xlabel=x_name, ylabel=y_name)
+        axes.locator_params(axis="y", nbins=6)
+        svg = _svg(figure, facecolor="none")
+    start = svg.index(">", svg.index("<svg")) + 1
+    inked = svg[start:].replace(_INK, "var(--ink)").replace(_RULE, "var(--rule)")
+    return _address(svg[:start] + _DARK + inked)
 
 
 def draw_reliability(curves: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
@@ -44,21 +107,20 @@ def draw_reliability(curves: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
         low = min([0.5, *(p["low"] for points in curves.values() for p in points)])
         top.plot([low, 1], [low, 1], color="#666", linewidth=1, linestyle="--")
         for k, (name, points) in enumerate(curves.items()):
+            colour, mark = LINE_COLOURS[k % len(LINE_COLOURS)], MARKS[k % len(MARKS)]
             x, y = [p["confidence"] for p in points], [p["accuracy"] for p in points]
-            known = [p for p in points if p["accuracy_low"] is not None]
-            top.plot(
-                x, y, color=_COLOURS[k % 6], marker=_MARKS[k % 6], markersize=4, linewidth=1.4, label=name
-            )
+            measured = [p for p in points if p["accuracy_low"] is not None]
+            top.plot(x, y, color=colour, marker=mark, markersize=4, linewidth=1.4, label=name)
             top.vlines(
-                [p["confidence"] for p in known],
-                [p["accuracy_low"] for p in known],
-                [p["accuracy_high"] for p in known],
-                color=_COLOURS[k % 6],
+                [p["confidence"] for p in measured],
+                [p["accuracy_low"] for p in measured],
+                [p["accuracy_high"] for p in measured],
+                color=colour,
                 linewidth=1.2,
             )
             width = 1 / 15 / (len(curves) + 0.5)
             middles = [p["low"] + width * (k + 0.75) for p in points]
-            below.bar(middles, [p["voxels"] for p in points], width=width, color=_COLOURS[k % 6])
+            below.bar(middles, [p["voxels"] for p in points], width=width, color=colour)
         top.set(ylabel="share that was right", ylim=(0, 1.02))
         below.set(xlabel="stated confidence", ylabel="voxels", yscale="log", xlim=(low, 1.01))
         top.legend(frameon=False, loc="upper left")
@@ -82,12 +144,11 @@ def draw_risk_coverage(curves: Mapping[str, Mapping[str, Any]], *, band_of: str)
         figure = Figure(figsize=(4.1, 3.6), layout="constrained")
         axes = figure.subplots()
         for k, (name, curve) in enumerate(curves.items()):
+            colour = LINE_COLOURS[k % len(LINE_COLOURS)]
             x = [100 * c for c in curve["coverage"]]
             if name == band_of:
-                axes.fill_between(
-                    x, curve["low"], curve["high"], color=_COLOURS[k % 6], alpha=0.18, linewidth=0
-                )
-            axes.plot(x, curve["risk"], color=_COLOURS[k % 6], linewidth=1.5, label=name)
+                axes.fill_between(x, curve["low"], curve["high"], color=colour, alpha=0.18, linewidth=0)
+            axes.plot(x, curve["risk"], color=colour, linewidth=1.5, label=name)
         first = next(iter(curves.values()))
         axes.plot(x, first["best"], color="#666", linestyle="--", linewidth=1, label="best possible")
         axes.axhline(first["risk"][-1], color="#999", linestyle=":", linewidth=1, label="without a score")
@@ -117,8 +178,8 @@ def draw_coverage(points: Sequence[Sequence[float]]) -> str:
             linewidth=3,
         )
         for inside, colour, mark, name in (
-            (True, "#0072b2", "o", "inside"),
-            (False, "#d55e00", "X", "outside"),
+            (True, LINE_COLOURS[0], "o", "inside"),
+            (False, LINE_COLOURS[1], "X", "outside"),
         ):
             chosen = [(k, p[3]) for k, p in enumerate(ordered) if (p[1] <= p[3] <= p[2]) is inside]
             axes.scatter(
@@ -151,12 +212,20 @@ def draw_score(points: Sequence[tuple[float, float]], *, name: str) -> str:
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(4.1, 3.4), layout="constrained")
         axes: Axes = figure.subplots()
-        axes.scatter([p[0] for p in points], [p[1] for p in points], s=16, color=_COLOURS[0], alpha=0.8)
+        axes.scatter([p[0] for p in points], [p[1] for p in points], s=16, color=LINE_COLOURS[0], alpha=0.8)
         axes.set(xlabel=f"{name} (high: less sure)", ylabel="mean Dice")
         return _uri(figure)
 
 
 def _uri(figure: Figure) -> str:
+    return _address(_svg(figure, facecolor="white"))
+
+
+def _svg(figure: Figure, *, facecolor: str) -> str:
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None}, facecolor="white")
-    return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None}, facecolor=facecolor)
+    return buffer.getvalue().decode("utf-8")
+
+
+def _address(svg: str) -> str:
+    return "data:image/svg+xml;base64," + base64.b64encode(svg.encode("utf-8")).decode("ascii")

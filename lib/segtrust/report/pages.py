@@ -4,10 +4,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 import segtrust
 
-__all__ = ["OUTLINE_COLOURS", "fill_template"]
-
-# Okabe and Ito's colours that stand out on grey and on the scale alike; more structures take turns.
-OUTLINE_COLOURS = ("#56b4e9", "#2fd6a0", "#ffffff", "#cc79a7", "#0072b2", "#f0e442")
+__all__ = ["fill_template"]
 
 
 def fill_template(name: str, **values: object) -> str:

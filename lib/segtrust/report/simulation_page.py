@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from segtrust.report.chart import COLOURS, Chart, Point, draw_chart
+from segtrust.report.figures import Point, draw_curves
 from segtrust.report.pages import fill_template
+from segtrust.report.palette import DASHES, LINE_COLOURS
 
 __all__ = ["render_simulation", "strategy_name", "write_simulation_page"]
 
@@ -50,8 +51,9 @@ def render_simulation(result: Mapping[str, Any], *, title: str, data: str) -> st
         title=title,
         data=data,
         charts=_charts(result),
-        colours={
-            name: COLOURS[number % len(COLOURS)] for number, name in enumerate(sorted(result["strategies"]))
+        looks={
+            name: (LINE_COLOURS[number % len(LINE_COLOURS)], DASHES[number % len(DASHES)])
+            for name, number in _numbers(result).items()
         },
     )
 
@@ -68,47 +70,42 @@ def write_simulation_page(result: Mapping[str, Any], path: Path, *, title: str, 
     path.write_text(render_simulation(result, title=title, data=data), encoding="utf-8")
 
 
-def _charts(result: Mapping[str, Any]) -> list[Chart]:
-    strategies: Mapping[str, Any] = result["strategies"]
-    number = {name: index for index, name in enumerate(sorted(strategies))}
+def _numbers(result: Mapping[str, Any]) -> dict[str, int]:
+    return {name: number for number, name in enumerate(sorted(result["strategies"]))}
 
-    def chart(title: str, x: tuple[str, str], y: str, *, intervals: bool) -> Chart:
-        key, x_name = x
-        lines = {
+
+def _charts(result: Mapping[str, Any]) -> dict[str, str]:
+    strategies: Mapping[str, Any] = result["strategies"]
+
+    def dice(cost: str, *, intervals: bool) -> dict[str, list[Point]]:
+        return {
             name: [
                 Point(
-                    x=found["cost"][key],
-                    y=found["dice"]["value"],
-                    low=found["dice"]["low"] if intervals else None,
-                    high=found["dice"]["high"] if intervals else None,
+                    x=entry["cost"][cost],
+                    y=entry["dice"]["value"],
+                    low=entry["dice"]["low"] if intervals else None,
+                    high=entry["dice"]["high"] if intervals else None,
                 )
-                for found in strategy["rounds"]
+                for entry in strategy["rounds"]
             ]
             for name, strategy in strategies.items()
         }
-        return draw_chart(lines, title=title, x_name=x_name, y_name=y, colour_of=number)
 
     ece = {
         name: [
-            Point(x=found["cost"]["scans"], y=found["calibration"]["band"]["ece"])
-            for found in strategy["rounds"]
-            if found["calibration"]["band"]["ece"] is not None
+            Point(x=entry["cost"]["scans"], y=entry["calibration"]["band"]["ece"])
+            for entry in strategy["rounds"]
+            if entry["calibration"]["band"]["ece"] is not None
         ]
         for name, strategy in strategies.items()
     }
-    return [
-        chart("Mean Dice against scans opened", ("scans", "scans opened"), "mean Dice", intervals=True),
-        chart(
-            "Mean Dice against estimated minutes",
-            ("minutes", "minutes of labelling, estimated"),
-            "mean Dice",
-            intervals=False,
-        ),
-        draw_chart(
-            ece,
-            title="Calibration error of the band against scans opened",
-            x_name="scans opened",
-            y_name="ECE of the band, 15 bins",
-            colour_of=number,
-        ),
-    ]
+    scans, minutes, error = "scans opened", "minutes of labelling, estimated", "ECE of the band, 15 bins"
+    charts = {
+        "Mean Dice against scans opened": (dice("scans", intervals=True), scans, "mean Dice"),
+        "Mean Dice against estimated minutes": (dice("minutes", intervals=False), minutes, "mean Dice"),
+        "Calibration error of the band against scans opened": (ece, scans, error),
+    }
+    return {
+        title: draw_curves(curves, x_name=x_name, y_name=y_name, number_of=_numbers(result))
+        for title, (curves, x_name, y_name) in charts.items()
+    }

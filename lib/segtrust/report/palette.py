@@ -1,0 +1,14 @@
+"""Okabe and Ito's colours, readable with every common form of colour blindness, and how a page uses them."""
+
+__all__ = ["DASHES", "LINE_COLOURS", "MARKS", "OUTLINE_COLOURS"]
+
+_BLUE, _SKY, _PINK = "#0072b2", "#56b4e9", "#cc79a7"
+
+LINE_COLOURS = (_BLUE, "#d55e00", "#009e73", _PINK, "#e69f00", _SKY, "#7f7f7f")
+"""Lines and points on paper: without the yellow that white swallows."""
+DASHES = ("", "7 3", "2 3", "9 3 2 3", "5 5", "1 4", "12 4")
+"""Dashes and gaps of a line, so that lines differ without their colours too."""
+MARKS = ("o", "s", "^", "D", "v", "P", "X")
+"""Marks of points, for the same reason."""
+OUTLINE_COLOURS = (_SKY, "#2fd6a0", "#ffffff", _PINK, _BLUE, "#f0e442")
+"""Outlines that stand out on grey and on the scale of chances alike; more structures take turns."""
