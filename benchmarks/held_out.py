@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from segtrust.errors import SegtrustError
-from segtrust.evaluate.crossfit import CrossFit
-from segtrust.evaluate.experiments import Folds, read_experiments
 from segtrust.evaluate.protocol import Protocol, check_data
 from segtrust.evaluate.records import software_versions
+from segtrust.experiments.crossfit import CrossFit
+from segtrust.experiments.folds import Folds, read_experiments
 
 HERE = Path(__file__).parent
 System = tuple[str, str, int]

@@ -19,7 +19,7 @@ import numpy as np
 from held_out import HERE, measure_systems
 from numpy.typing import NDArray
 
-from segtrust.evaluate.crossfit import CrossFit
+from segtrust.experiments.crossfit import CrossFit
 from segtrust.metrics.bootstrap import cluster_bootstrap
 from segtrust.quality import conformal_bound
 from segtrust.quality.margins import least_inner, least_outer

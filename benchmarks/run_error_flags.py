@@ -12,8 +12,8 @@ from typing import Any
 from held_out import measure_systems
 
 from segtrust.error_flags import FlagRule, probability_scores, sample_scores
-from segtrust.evaluate.crossfit import CrossFit
 from segtrust.evaluate.error_detection import count_errors, detection_figures, flag_figures
+from segtrust.experiments.crossfit import CrossFit
 
 SYSTEMS = (("facts", "dice_ce, instance", 5), ("long", "base", 1))
 """Experiment, cell, members: an ensemble of five small members on three of the five folds, with scores of

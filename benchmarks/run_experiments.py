@@ -14,11 +14,11 @@ import sys
 from pathlib import Path
 
 from segtrust.errors import SegtrustError
-from segtrust.evaluate.crossfit import CrossFit
-from segtrust.evaluate.experiments import Folds, read_experiments
-from segtrust.evaluate.findings import findings
 from segtrust.evaluate.protocol import Protocol, check_data
 from segtrust.evaluate.records import software_versions
+from segtrust.experiments.crossfit import CrossFit
+from segtrust.experiments.findings import findings
+from segtrust.experiments.folds import Folds, read_experiments
 from segtrust.training.cache import train_members
 
 HERE = Path(__file__).parent

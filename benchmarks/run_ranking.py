@@ -12,11 +12,11 @@ import sys
 from pathlib import Path
 
 from segtrust.errors import SegtrustError
-from segtrust.evaluate.experiments import Folds, read_experiments
-from segtrust.evaluate.fold_ranking import FoldRanking, within_folds
 from segtrust.evaluate.protocol import Protocol, check_data
 from segtrust.evaluate.records import software_versions
-from segtrust.evaluate.trust import CLEAN, shift_conditions
+from segtrust.experiments.fold_ranking import FoldRanking, within_folds
+from segtrust.experiments.folds import Folds, read_experiments
+from segtrust.experiments.trust import CLEAN, shift_conditions
 from segtrust.training.cache import train_members
 
 HERE = Path(__file__).parent

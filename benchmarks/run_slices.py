@@ -11,8 +11,8 @@ from typing import Any
 
 from held_out import measure_systems
 
-from segtrust.evaluate.crossfit import CrossFit
-from segtrust.evaluate.slice_correction import CHOICES, correct, summarise
+from segtrust.experiments.crossfit import CrossFit
+from segtrust.experiments.slice_correction import CHOICES, correct, summarise
 
 SYSTEMS = (("long", "base", 1), ("facts", "dice_ce, instance", 5))
 """Experiment, cell, members: one member after 16 epochs on all scans of train, and an ensemble of five small

@@ -15,7 +15,7 @@ from pathlib import Path
 from segtrust.errors import SegtrustError
 from segtrust.evaluate.protocol import Protocol, check_data
 from segtrust.evaluate.records import write_records
-from segtrust.evaluate.trust import CLEAN, TrustBenchmark, shift_conditions
+from segtrust.experiments.trust import CLEAN, TrustBenchmark, shift_conditions
 from segtrust.models import open_version
 from segtrust.training.cases import read_splits
 

@@ -16,9 +16,9 @@ import nibabel as nib
 import numpy as np
 
 from segtrust.errors import SegtrustError
-from segtrust.evaluate.experiments import Folds, read_experiments
 from segtrust.evaluate.probabilities import KeptSource
 from segtrust.evaluate.protocol import Protocol, check_data
+from segtrust.experiments.folds import Folds, read_experiments
 from segtrust.inference.predictor import pooled_samples
 from segtrust.inference.scan import prepare
 from segtrust.inference.windows import slide

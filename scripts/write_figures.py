@@ -11,7 +11,7 @@ from typing import Any
 
 from segtrust.evaluate.cases import REGIONS
 from segtrust.evaluate.table import card_headline, card_tables
-from segtrust.evaluate.target_table import target_page
+from segtrust.experiments.target_table import target_page
 from segtrust.label.names import band_texts
 from segtrust.metrics import ObservedErrors
 from segtrust.models import open_version

@@ -22,14 +22,14 @@ import numpy as np
 from mehrtash_shifts import Shifts, shift_figures
 
 from segtrust.errors import SegtrustError
-from segtrust.evaluate.arm_comparison import ArmComparison, GroupedScan
-from segtrust.evaluate.arm_figures import entropy_correlations, relative_cut, system_intervals
-from segtrust.evaluate.arms import Arm
 from segtrust.evaluate.cases import CaseRecord
-from segtrust.evaluate.crossfit import CALIBRATOR, system_name
-from segtrust.evaluate.experiments import Experiment, Folds, read_experiments
 from segtrust.evaluate.protocol import Protocol, check_data
 from segtrust.evaluate.records import software_versions
+from segtrust.experiments.arm_comparison import ArmComparison, GroupedScan
+from segtrust.experiments.arm_figures import entropy_correlations, relative_cut, system_intervals
+from segtrust.experiments.arms import Arm
+from segtrust.experiments.crossfit import CALIBRATOR, system_name
+from segtrust.experiments.folds import Experiment, Folds, read_experiments
 from segtrust.inference.scan import read_labels
 from segtrust.metrics.bootstrap import cluster_bootstrap
 from segtrust.regions import bounding_box

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from segtrust._files import replace_text
 from segtrust.calibrators import CANDIDATES, Calibrator, Identity
 from segtrust.evaluate.cases import draw_scan
-from segtrust.evaluate.crossfit import CALIBRATOR
-from segtrust.evaluate.experiments import Folds
-from segtrust.evaluate.trust import CLEAN, Condition, shift_conditions
+from segtrust.experiments.crossfit import CALIBRATOR
+from segtrust.experiments.folds import Folds
+from segtrust.experiments.trust import CLEAN, Condition, shift_conditions
 from segtrust.inference.predictor import Predictor
 from segtrust.metrics.bootstrap import cluster_bootstrap
 from segtrust.metrics.overlap import dice_per_structure

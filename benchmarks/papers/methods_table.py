@@ -20,13 +20,13 @@ from typing import Any
 from mehrtash import BENCHMARKS, fold_members, fold_scans, other_folds, say
 
 from segtrust.errors import SegtrustError
-from segtrust.evaluate.arm_comparison import ArmComparison, GroupedScan
-from segtrust.evaluate.arm_figures import corrected_differences, system_intervals
-from segtrust.evaluate.arms import Arm
-from segtrust.evaluate.crossfit import system_name
-from segtrust.evaluate.experiments import Cell, Folds, read_experiments
 from segtrust.evaluate.protocol import Protocol, check_data
 from segtrust.evaluate.records import software_versions
+from segtrust.experiments.arm_comparison import ArmComparison, GroupedScan
+from segtrust.experiments.arm_figures import corrected_differences, system_intervals
+from segtrust.experiments.arms import Arm
+from segtrust.experiments.crossfit import system_name
+from segtrust.experiments.folds import Cell, Folds, read_experiments
 from segtrust.training.cases import load_cases
 from segtrust.training.loop import train_member
 

@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 
 from segtrust.calibrators import Identity, fit_distance_temperature
 from segtrust.evaluate.cases import draw_scan
-from segtrust.evaluate.experiments import Folds
 from segtrust.evaluate.protocol import Protocol, check_data
 from segtrust.evaluate.records import software_versions
 from segtrust.evaluate.release import spec_as_trained
+from segtrust.experiments.folds import Folds
 from segtrust.inference import Predictor
 from segtrust.inference.sample_masks import PERCENTILES
 from segtrust.metrics import dice_per_structure

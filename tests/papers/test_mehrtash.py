@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from segtrust.calibrators import CANDIDATES
-from segtrust.evaluate.experiments import read_experiments
+from segtrust.experiments.folds import read_experiments
 from segtrust.training.cases import CaseFiles
 
 HERE = Path(__file__).parents[2] / "benchmarks" / "papers"

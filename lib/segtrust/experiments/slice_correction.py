@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from segtrust.evaluate.crossfit import HeldOut
+from segtrust.experiments.crossfit import HeldOut
 from segtrust.metrics.bootstrap import cluster_bootstrap
 from segtrust.regions import BAND_MM, distance_to
 from segtrust.slices import review_axis, slices_to_review

@@ -7,8 +7,8 @@ import pytest
 from measured import made_record
 from phantoms import spec_of
 from segtrust.evaluate.card import make_card
-from segtrust.evaluate.endpoints import Measured, check_endpoints
 from segtrust.evaluate.protocol import Protocol
+from segtrust.experiments.endpoints import Measured, check_endpoints
 from segtrust.models import ModelVersion
 
 PROTOCOL = Protocol.read(Path(__file__).parents[2] / "benchmarks" / "protocol.json")

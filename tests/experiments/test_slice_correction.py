@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from segtrust.evaluate.crossfit import HeldOut
-from segtrust.evaluate.slice_correction import (
+from segtrust.experiments.crossfit import HeldOut
+from segtrust.experiments.slice_correction import (
     CHOICES,
     SliceCounts,
     correct,

@@ -13,9 +13,9 @@ from scipy import stats
 
 from labelled_site import BALLS_AS_STORED, label_ball
 from phantoms import publish_random_version
-from segtrust.evaluate.experiments import Cell, Folds
-from segtrust.evaluate.fold_ranking import FoldRanking, ScoredScan, within_folds
-from segtrust.evaluate.trust import CLEAN, Condition
+from segtrust.experiments.fold_ranking import FoldRanking, ScoredScan, within_folds
+from segtrust.experiments.folds import Cell, Folds
+from segtrust.experiments.trust import CLEAN, Condition
 from segtrust.scores import ScanScores
 from segtrust.training.loop import Budget
 

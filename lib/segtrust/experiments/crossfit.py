@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from segtrust.calibrators import CANDIDATES, CalibrationVoxels, Calibrator, draw_voxels
 from segtrust.ensemble import RunningTotals, SampleStatistics, unit_map
 from segtrust.evaluate.cases import CaseRecord, evaluate_case
-from segtrust.evaluate.experiments import Cell, Experiment, Folds
 from segtrust.evaluate.probabilities import KeptSource
+from segtrust.experiments.folds import Cell, Experiment, Folds
 from segtrust.inference.scan import PreparedScan, Scan, prepare
 from segtrust.inference.sources import FlipSource
 from segtrust.inference.windows import slide

@@ -11,11 +11,11 @@ import torch
 
 from phantoms import TINY_NETWORK, make_blob, spec_of, write_scan
 from segtrust.errors import SettingError
-from segtrust.evaluate.crossfit import CALIBRATOR, CrossFit, system_name
-from segtrust.evaluate.experiments import Cell, Experiment, Folds, read_experiments
-from segtrust.evaluate.findings import findings, system_figures
 from segtrust.evaluate.probabilities import KeptSource
 from segtrust.evaluate.protocol import Protocol
+from segtrust.experiments.crossfit import CALIBRATOR, CrossFit, system_name
+from segtrust.experiments.findings import findings, system_figures
+from segtrust.experiments.folds import Cell, Experiment, Folds, read_experiments
 from segtrust.inference.members import build_network, save_weights
 from segtrust.metrics import dice_per_structure, voxel_totals
 from segtrust.models import Head, Label

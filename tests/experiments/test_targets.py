@@ -9,8 +9,8 @@ import pytest
 
 from measured import made_record
 from phantoms import spec_of
-from segtrust.evaluate.target_table import target_page
-from segtrust.evaluate.targets import check_targets
+from segtrust.experiments.target_table import target_page
+from segtrust.experiments.targets import check_targets
 from segtrust.models import Label
 from segtrust.quality import Contours, Line, NeededMargins, Quality, Regression, StructureTruth, TypicalScans
 from segtrust.quality.regression import CONSTANT

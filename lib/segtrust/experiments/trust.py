@@ -22,14 +22,14 @@ from segtrust.calibrators import (
 )
 from segtrust.evaluate.card import make_card
 from segtrust.evaluate.cases import REGIONS, CaseRecord, draw_scan, evaluate_case
-from segtrust.evaluate.endpoints import Measured, check_endpoints
 from segtrust.evaluate.pools import mean_dice
 from segtrust.evaluate.protocol import Protocol
 from segtrust.evaluate.quality import quality_case
 from segtrust.evaluate.ranking import ranking_table
 from segtrust.evaluate.records import RecordSet, record_from_json, record_to_json, software_versions
 from segtrust.evaluate.shifts import SHIFT_SUITE, corrupt, shift_seed
-from segtrust.evaluate.targets import check_targets
+from segtrust.experiments.endpoints import Measured, check_endpoints
+from segtrust.experiments.targets import check_targets
 from segtrust.inference.predictor import Predictor
 from segtrust.inference.scan import Scan, fingerprint
 from segtrust.metrics.bootstrap import finite_or_none
@@ -173,7 +173,7 @@ class TrustBenchmark:
             JSON: the calibrator comparison (cross-fitted on ``val``, and as a card on the scans of ``role``),
             the ranking on clean scans and on every shift by itself, plain figures of every shift
             and its share of missed voxels; ``quality``: its targets, see
-            :func:`segtrust.evaluate.targets.check_targets`.
+            :func:`segtrust.experiments.targets.check_targets`.
         """
         structures = [label.name for label in self.version.spec.labels]
         card = make_card(clean, structures, main=_SERVED)

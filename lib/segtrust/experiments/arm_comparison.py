@@ -13,10 +13,10 @@ from torch import Tensor
 
 from segtrust._files import replace_text
 from segtrust.calibrators import CANDIDATES, CalibrationVoxels, Calibrator, calibrator_from_json, draw_voxels
-from segtrust.evaluate.arms import Arm
 from segtrust.evaluate.cases import CaseRecord, evaluate_case
-from segtrust.evaluate.crossfit import system_name
 from segtrust.evaluate.records import record_from_json, record_to_json
+from segtrust.experiments.arms import Arm
+from segtrust.experiments.crossfit import system_name
 from segtrust.inference.scan import PreparedScan, fingerprint, prepare
 from segtrust.regions import distance_to
 from segtrust.scores import binary_segment_entropy

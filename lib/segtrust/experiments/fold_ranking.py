@@ -15,10 +15,10 @@ from scipy.stats import rankdata
 from segtrust._files import replace_text
 from segtrust.calibrators import CANDIDATES, CalibrationVoxels, Calibrator, Identity
 from segtrust.evaluate.cases import draw_scan
-from segtrust.evaluate.crossfit import CALIBRATOR
-from segtrust.evaluate.experiments import Cell, Folds
 from segtrust.evaluate.ranking import SCORES, paired
-from segtrust.evaluate.trust import Condition
+from segtrust.experiments.crossfit import CALIBRATOR
+from segtrust.experiments.folds import Cell, Folds
+from segtrust.experiments.trust import Condition
 from segtrust.inference.predictor import Predictor
 from segtrust.inference.scan import fingerprint
 from segtrust.metrics.bootstrap import Interval

@@ -10,7 +10,7 @@ import pytest
 from phantoms import make_blob, write_scan
 from segtrust.evaluate.protocol import Protocol
 from segtrust.evaluate.records import read_records, write_records
-from segtrust.evaluate.trust import CLEAN, Condition, TrustBenchmark, shift_conditions
+from segtrust.experiments.trust import CLEAN, Condition, TrustBenchmark, shift_conditions
 
 PROTOCOL = Path(__file__).parents[2] / "benchmarks" / "protocol.json"
 IDS = ["ball0", "ball1"]

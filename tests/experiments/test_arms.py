@@ -10,16 +10,16 @@ import torch
 
 from phantoms import TINY_NETWORK, make_blob, spec_of, write_scan
 from segtrust.errors import SettingError
-from segtrust.evaluate.arm_comparison import ArmComparison, GroupedScan, segment_entropy_name
-from segtrust.evaluate.arm_figures import (
+from segtrust.evaluate.pools import Pool
+from segtrust.experiments.arm_comparison import ArmComparison, GroupedScan, segment_entropy_name
+from segtrust.experiments.arm_figures import (
     corrected_differences,
     entropy_correlations,
     relative_cut,
     system_intervals,
 )
-from segtrust.evaluate.arms import Arm
-from segtrust.evaluate.crossfit import system_name
-from segtrust.evaluate.pools import Pool
+from segtrust.experiments.arms import Arm
+from segtrust.experiments.crossfit import system_name
 from segtrust.inference.members import build_network, load_member, save_weights
 from segtrust.inference.scan import prepare
 from segtrust.inference.windows import slide

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segtrust.evaluate.arm_comparison import segment_entropy_name
 from segtrust.evaluate.cases import REGIONS, CaseRecord
-from segtrust.evaluate.findings import system_figures
 from segtrust.evaluate.pools import Pool
 from segtrust.evaluate.ranking import paired
+from segtrust.experiments.arm_comparison import segment_entropy_name
+from segtrust.experiments.findings import system_figures
 from segtrust.metrics.bootstrap import cluster_bootstrap, finite_or_none
 from segtrust.metrics.comparisons import holm, sign_flip_p
 
@@ -31,7 +31,7 @@ def system_intervals(
         figures: some of them; all of all regions unless given.
 
     Returns:
-        System -> figure of :func:`~segtrust.evaluate.findings.system_figures` -> ``{value, low, high,
+        System -> figure of :func:`~segtrust.experiments.findings.system_figures` -> ``{value, low, high,
         subjects}``, 95 % bootstrap over subjects.
     """
     subjects = [record.subject for record in records]
@@ -73,7 +73,7 @@ def entropy_correlations(
     """Pearson correlation of Mehrtash's segment entropy with logit Dice, inside every group.
 
     Args:
-        records: evaluated scans of an :class:`~segtrust.evaluate.arm_comparison.ArmComparison`.
+        records: evaluated scans of an :class:`~segtrust.experiments.arm_comparison.ArmComparison`.
         system: a raw system.
         groups: of each scan; ensembles differ between groups, so that only the mean of their correlations is
             a figure.
@@ -123,7 +123,7 @@ def corrected_differences(
         records: evaluated scans; all systems have the same voxels in a region.
         systems: what is compared, one family; ``base`` among them is skipped.
         base: what they are compared with, fixed beforehand.
-        figures: names of :func:`~segtrust.evaluate.findings.system_figures` for which a difference is given.
+        figures: those of :func:`~segtrust.experiments.findings.system_figures` to compare.
 
     Returns:
         System -> figure -> ``{value, low, high, subjects}``; and ``p`` and ``p_holm`` of the difference of

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from segtrust.evaluate.cases import CaseRecord
-from segtrust.evaluate.crossfit import CALIBRATOR, Judged, system_name
-from segtrust.evaluate.experiments import Experiment
 from segtrust.evaluate.pools import FIGURES, ErrorPool, Pool, mean_dice
 from segtrust.evaluate.ranking import SCORES, correlation
+from segtrust.experiments.crossfit import CALIBRATOR, Judged, system_name
+from segtrust.experiments.folds import Experiment
 from segtrust.metrics.bootstrap import cluster_bootstrap, finite_or_none
 
 __all__ = ["Statistic", "findings", "system_figures"]
