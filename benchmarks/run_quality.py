@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from segtrust.errors import SegtrustError
-from segtrust.evaluate.quality import add_quality
+from segtrust.release.quality import add_quality
 
 HERE = Path(__file__).parent
 

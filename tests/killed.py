@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from labelled_site import BALLS, KEY
-from segtrust.evaluate.round import run_round
 from segtrust.models import open_version, publish_version
-from segtrust.training import round as rounds
-from segtrust.training.cohort import LabelledScan
-from segtrust.training.round import RoundSettings
+from segtrust.release import plan as rounds
+from segtrust.release.cohort import LabelledScan
+from segtrust.release.plan import RoundSettings
+from segtrust.release.round import run_round
 
 __all__ = ["publish_for_ever", "train_for_ever"]
 

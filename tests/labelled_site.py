@@ -9,8 +9,8 @@ import numpy as np
 
 from phantoms import TINY_NETWORK, make_blob, publish_random_version, spec_of, write_scan
 from segtrust.models import Label
+from segtrust.release.cohort import LabelledScan
 from segtrust.roles import patient_hash
-from segtrust.training.cohort import LabelledScan
 
 __all__ = [
     "BALLS",

@@ -22,13 +22,13 @@ from segtrust.calibrators import Identity, fit_distance_temperature
 from segtrust.evaluate.cases import draw_scan
 from segtrust.evaluate.protocol import Protocol, check_data
 from segtrust.evaluate.records import software_versions
-from segtrust.evaluate.release import spec_as_trained
 from segtrust.experiments.folds import Folds
 from segtrust.inference import Predictor
 from segtrust.inference.sample_masks import PERCENTILES
 from segtrust.metrics import dice_per_structure
 from segtrust.metrics.bootstrap import cluster_bootstrap
 from segtrust.models import Head, ModelSpec, ModelVersion, publish_version
+from segtrust.release.publish import spec_as_trained
 from segtrust.stochastic import n_channels
 from segtrust.training.cache import MemberRun, spent_seconds, train_members
 from segtrust.training.cases import cases_in, read_labelled, read_splits, read_subjects

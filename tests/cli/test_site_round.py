@@ -8,9 +8,9 @@ from labelled_site import make_site
 from segtrust import cli
 from segtrust.cli import site_round
 from segtrust.models import open_version
+from segtrust.release.plan import Progress
 from segtrust.roles import role_of
 from segtrust.store import StateStore
-from segtrust.training.round import Progress
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def studies(tmp_path):
 
 
 def test_a_round_on_a_folder_serves_its_version_from_the_sites_state(studies, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("segtrust.training.round._PATCHES", 2)
+    monkeypatch.setattr("segtrust.release.plan._PATCHES", 2)
     shipped = tmp_path / "made" / "shipped"
     words = ["--studies", str(studies), "--models-dir", str(shipped), "--epochs", "1"]
     assert cli.main(["train", "balls", *words]) == 0

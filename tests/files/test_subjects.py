@@ -6,13 +6,13 @@ import io
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from segtrust.training.cohort import subjects_of
 
 from segtrust.adapters import find_cases
 from segtrust.cli import main
 from segtrust.errors import SettingError
 from segtrust.files.subjects import read_subject_table
 from segtrust.training.cases import read_subjects
-from segtrust.training.cohort import subjects_of
 from volume_folders import write_cohort
 
 PLAIN = "case,subject\nh007,S1\nh008,S1\nh017,S2\n"

@@ -8,12 +8,12 @@ import pytest
 from filelock import FileLock
 
 from segtrust.errors import DeviceError, SettingError, TrainingError
-from segtrust.evaluate.round import RoundResult
 from segtrust.label.failures import BusyError, LabelError
 from segtrust.label.training import trainer
 from segtrust.label.training.trainer import RoundTask, round_settings
+from segtrust.release.plan import Progress, RoundSettings
+from segtrust.release.round import RoundResult
 from segtrust.settings import AppSettings
-from segtrust.training.round import Progress, RoundSettings
 
 NOTHING_LEFT_OUT = {"left_out": {}}
 

@@ -12,10 +12,10 @@ from segtrust.adapters import read_probabilities, volume_files, voxel_size, writ
 from segtrust.calibrators import CANDIDATES, Calibrator
 from segtrust.cli.evaluation import add_data_arguments, gather_data, leave_results, say
 from segtrust.errors import SettingError
-from segtrust.evaluate.folder_calibration import FolderCalibration, calibrate_folder
 from segtrust.evaluate.headline import headline
 from segtrust.evaluate.volumes import RAW, measure_case
 from segtrust.regions import distance_to
+from segtrust.release.folder_calibration import FolderCalibration, calibrate_folder
 
 __all__ = ["add_arguments", "run"]
 

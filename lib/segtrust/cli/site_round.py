@@ -6,12 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from segtrust.errors import ModelNotFoundError, SettingError
-from segtrust.evaluate.round import run_round
 from segtrust.models import find_models, shipped_models_dir
+from segtrust.release.cohort import LabelledScan, describe_subjects, subjects_of
+from segtrust.release.plan import Progress, RoundSettings
+from segtrust.release.round import run_round
 from segtrust.roles import role_used
 from segtrust.store import StateStore, state_dir_for
-from segtrust.training.cohort import LabelledScan, describe_subjects, subjects_of
-from segtrust.training.round import Progress, RoundSettings
 
 __all__ = ["add_round_arguments", "run_on_site"]
 

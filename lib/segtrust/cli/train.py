@@ -8,7 +8,7 @@ from pathlib import Path
 
 from segtrust.cli.site_round import add_round_arguments, run_on_site
 from segtrust.errors import SettingError
-from segtrust.evaluate.release import release
+from segtrust.release.publish import release
 from segtrust.training.cape import CapeSettings
 from segtrust.training.run import Recipe, train_ensemble, tune_ensemble
 

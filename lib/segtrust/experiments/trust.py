@@ -24,7 +24,6 @@ from segtrust.evaluate.card import make_card
 from segtrust.evaluate.cases import REGIONS, CaseRecord, draw_scan, evaluate_case
 from segtrust.evaluate.pools import mean_dice
 from segtrust.evaluate.protocol import Protocol
-from segtrust.evaluate.quality import quality_case
 from segtrust.evaluate.ranking import ranking_table
 from segtrust.evaluate.records import RecordSet, record_from_json, record_to_json, software_versions
 from segtrust.evaluate.shifts import SHIFT_SUITE, corrupt, shift_seed
@@ -35,6 +34,7 @@ from segtrust.inference.scan import Scan, fingerprint
 from segtrust.metrics.bootstrap import finite_or_none
 from segtrust.metrics.voxels import pooled
 from segtrust.models import ModelVersion
+from segtrust.release.quality import quality_case
 from segtrust.training.cases import read_labelled, read_subjects
 
 __all__ = ["CLEAN", "Condition", "TrustBenchmark", "shift_conditions"]

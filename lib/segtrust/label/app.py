@@ -49,9 +49,9 @@ from segtrust.label.training.collect import fix_roles
 from segtrust.label.training.trainer import RoundTask, round_settings
 from segtrust.label.training.trainings import Trainings
 from segtrust.label.warmup import warm_up
+from segtrust.release.cohort import subjects_of
 from segtrust.settings import AppSettings, parse_bool
 from segtrust.store import StateStore, state_dir_for
-from segtrust.training.cohort import subjects_of
 
 if TYPE_CHECKING:
     from monailabel.interfaces.app import MONAILabelApp as _Host

@@ -10,9 +10,9 @@ from typing import Any
 
 from segtrust._files import replace_text
 from segtrust.calibrators import Identity
-from segtrust.evaluate.release import spec_as_trained
 from segtrust.models import ModelVersion
 from segtrust.parallel import parallel_map
+from segtrust.release.publish import spec_as_trained
 from segtrust.selection import Candidate, check_queue, order, rank_scans
 from segtrust.simulate.folder import LabelledFolder
 from segtrust.simulate.observe import Observer

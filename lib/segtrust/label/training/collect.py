@@ -12,10 +12,10 @@ from segtrust.errors import SegtrustError
 from segtrust.label.queue.reviews import is_partial
 from segtrust.label.studies.datastore import SafeDatastore
 from segtrust.label.studies.dicomweb import DicomwebDatastore
+from segtrust.release.cohort import LabelledScan, describe_subjects, subjects_of
 from segtrust.roles import Role, is_held_out, role_used
 from segtrust.settings import AppSettings
 from segtrust.store import StateStore
-from segtrust.training.cohort import LabelledScan, describe_subjects, subjects_of
 
 __all__ = ["Collected", "collect_labelled", "fix_roles", "labels_of"]
 

@@ -16,7 +16,6 @@ from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.tasks.train import TrainTask
 
 from segtrust.errors import SegtrustError
-from segtrust.evaluate.round import RoundResult, run_round
 from segtrust.inference import check_device
 from segtrust.label.environment import server_pid
 from segtrust.label.failures import BusyError, LabelError, status_and_code
@@ -25,9 +24,10 @@ from segtrust.label.served import ServedModel
 from segtrust.label.training.collect import collect_labelled, labels_of
 from segtrust.label.training.record import RoundRecord
 from segtrust.losses import LOSSES
+from segtrust.release.plan import Progress, RoundSettings
+from segtrust.release.round import RoundResult, run_round
 from segtrust.settings import AppSettings, TrainRequest
 from segtrust.store import StateStore
-from segtrust.training.round import Progress, RoundSettings
 
 __all__ = ["RoundTask", "no_labels", "round_settings"]
 

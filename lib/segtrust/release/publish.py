@@ -18,7 +18,6 @@ from segtrust.calibrators import (
 )
 from segtrust.evaluate.card import make_card
 from segtrust.evaluate.cases import CaseRecord, draw_scan, evaluate_case
-from segtrust.evaluate.quality import measure_cases, quality_case
 from segtrust.evaluate.quality_figures import judge_predictions, quality_figures
 from segtrust.evaluate.records import software_versions
 from segtrust.inference.flags import brightness_asymmetry
@@ -28,6 +27,7 @@ from segtrust.inference.scan import Scan, extent_mm, read_scan
 from segtrust.inference.sources import EnsembleSource
 from segtrust.models import ModelSpec, ModelVersion, publish_version
 from segtrust.quality import Assessment, fit_quality
+from segtrust.release.quality import measure_cases, quality_case
 from segtrust.training.cache import spent_seconds
 from segtrust.training.cases import read_labelled, read_splits, read_subjects
 from segtrust.training.loop import CODE

@@ -8,9 +8,9 @@ from typing import Any
 from segtrust.errors import SettingError
 from segtrust.losses import parse_loss
 from segtrust.models import ModelSpec, ModelVersion
+from segtrust.release.cohort import Cohort, LabelledScan
 from segtrust.roles import fold_of, patient_hash
 from segtrust.training.cache import MemberRun
-from segtrust.training.cohort import Cohort, LabelledScan
 from segtrust.training.loop import Budget, EpochReport
 
 __all__ = ["FEW_LABELS", "LabelledScan", "Plan", "Progress", "RoundClock", "RoundSettings", "make_plan"]

@@ -7,8 +7,6 @@ import numpy as np
 import pytest
 
 from phantoms import make_blob, spec_of, write_scan
-from segtrust.evaluate import quality as module
-from segtrust.evaluate.quality import add_quality, quality_case, worsened_copies
 from segtrust.evaluate.quality_figures import judge_predictions
 from segtrust.evaluate.quality_table import quality_tables
 from segtrust.evaluate.shifts import SHIFT_SUITE
@@ -24,6 +22,8 @@ from segtrust.quality import (
     StructureTruth,
     Unlikeness,
 )
+from segtrust.release import quality as module
+from segtrust.release.quality import add_quality, quality_case, worsened_copies
 from segtrust.settings import ContourRule
 
 SUBJECTS = 12

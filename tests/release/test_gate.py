@@ -6,7 +6,7 @@ import torch
 
 from phantoms import bright_predictor, make_blob
 from segtrust.calibrators import CalibrationVoxels
-from segtrust.evaluate.gate import GateScan, judge, pair_scan
+from segtrust.release.gate import GateScan, judge, pair_scan
 
 
 def voxels(p, subject, distance=0.0):

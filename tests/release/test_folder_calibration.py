@@ -7,8 +7,8 @@ import pytest
 from segtrust.adapters import find_cases, read_case
 from segtrust.calibrators import Identity, calibrator_from_json
 from segtrust.errors import SettingError
-from segtrust.evaluate import folder_calibration as module
-from segtrust.evaluate.folder_calibration import calibrate_folder
+from segtrust.release import folder_calibration as module
+from segtrust.release.folder_calibration import calibrate_folder
 from volume_folders import write_cohort
 
 

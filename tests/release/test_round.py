@@ -8,13 +8,13 @@ import pytest
 
 from labelled_site import KEY, label_ball, make_site, small_files
 from segtrust.errors import ModelError, TrainingError
-from segtrust.evaluate import round as rounds
-from segtrust.evaluate.gate import Verdict
-from segtrust.evaluate.round import run_round
 from segtrust.inference.members import load_member
 from segtrust.models import Head, best_version, list_versions, open_version, training_lock, why_unpublished
+from segtrust.release import round as rounds
+from segtrust.release.gate import Verdict
+from segtrust.release.plan import RoundSettings
+from segtrust.release.round import run_round
 from segtrust.roles import patient_hash
-from segtrust.training.round import RoundSettings
 
 SHORT = RoundSettings(epochs=1)
 
@@ -22,7 +22,7 @@ SHORT = RoundSettings(epochs=1)
 @pytest.fixture(autouse=True)
 def short_epochs(monkeypatch):
     """Two patches an epoch are enough to see what a round does with members."""
-    monkeypatch.setattr("segtrust.training.round._PATCHES", 2)
+    monkeypatch.setattr("segtrust.release.plan._PATCHES", 2)
 
 
 @pytest.fixture

@@ -10,8 +10,6 @@ from segtrust.calibrators import Identity, calibrator_from_json
 from segtrust.errors import SegtrustError, TrainingError
 from segtrust.evaluate.card import make_card
 from segtrust.evaluate.cases import CaseRecord, evaluate_case
-from segtrust.evaluate.gate import GateScan, Verdict, judge, pair_scan
-from segtrust.evaluate.recalibrate import Recalibration, recalibrate
 from segtrust.evaluate.records import software_versions
 from segtrust.inference.members import check_device
 from segtrust.inference.predictor import Predictor
@@ -25,12 +23,14 @@ from segtrust.models import (
     shipped_models_dir,
     training_lock,
 )
+from segtrust.release.cohort import Cohort, gather
+from segtrust.release.gate import GateScan, Verdict, judge, pair_scan
+from segtrust.release.plan import LabelledScan, Plan, Progress, RoundClock, RoundSettings, make_plan
+from segtrust.release.recalibrate import Recalibration, recalibrate
 from segtrust.roles import patient_hash
 from segtrust.training.cache import spent_seconds, train_members
 from segtrust.training.cases import read_pair
-from segtrust.training.cohort import Cohort, gather
 from segtrust.training.loop import CODE
-from segtrust.training.round import LabelledScan, Plan, Progress, RoundClock, RoundSettings, make_plan
 
 __all__ = ["RoundResult", "run_round"]
 

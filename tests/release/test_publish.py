@@ -9,9 +9,9 @@ import pytest
 from phantoms import make_blob, spec_of, write_scan
 from segtrust.calibrators import cross_fitted_errors, fit_distance_temperature
 from segtrust.evaluate.cases import draw_scan
-from segtrust.evaluate.release import release
 from segtrust.inference import Predictor
 from segtrust.metrics import ObservedErrors
+from segtrust.release.publish import release
 from segtrust.training.cases import read_labelled
 from segtrust.training.loop import Budget
 from segtrust.training.run import Recipe

@@ -10,10 +10,10 @@ import pytest
 
 from killed import publish_for_ever, train_for_ever
 from labelled_site import KEY, make_site
-from segtrust.evaluate.round import run_round
 from segtrust.inference import Predictor
 from segtrust.models import adopt_version, list_versions, open_version, published_versions
-from segtrust.training.round import RoundSettings
+from segtrust.release.plan import RoundSettings
+from segtrust.release.round import run_round
 
 KILLS = 10
 
@@ -63,7 +63,7 @@ def test_twenty_kills_leave_a_whole_version_served(site):
     folder, scans = site
     model, lines, rng = folder / "site" / "balls", folder / "lines.txt", random.Random(20)
     lines.touch()
-    multiprocessing.get_context("forkserver").set_forkserver_preload(["segtrust.evaluate.round"])
+    multiprocessing.get_context("forkserver").set_forkserver_preload(["segtrust.release.round"])
     seen, halfway = [], 0
     for _ in range(KILLS):
         # a round that is not interrupted writes 9 lines: 2 epochs and an end of 2 members, and 3 later steps

@@ -7,10 +7,10 @@ import pytest
 from labelled_site import BALLS, BALLS_AS_STORED, KEY
 from phantoms import version_of
 from segtrust.errors import SettingError
+from segtrust.release.cohort import Cohort, LabelledScan
+from segtrust.release.plan import RoundClock, RoundSettings, make_plan
 from segtrust.roles import fold_of, patient_hash
-from segtrust.training.cohort import Cohort, LabelledScan
 from segtrust.training.loop import EpochReport
-from segtrust.training.round import RoundClock, RoundSettings, make_plan
 
 
 def scan(name, role="train"):

@@ -8,7 +8,7 @@ import pytest
 
 from labelled_site import BALLS_AS_STORED, label_ball
 from segtrust.errors import SettingError, TrainingError
-from segtrust.training.cohort import describe_subjects, gather, subjects_of
+from segtrust.release.cohort import describe_subjects, gather, subjects_of
 
 
 def ids(scans):

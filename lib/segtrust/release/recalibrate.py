@@ -14,11 +14,11 @@ from segtrust.calibrators import (
 )
 from segtrust.calibrators.voxels import thinned
 from segtrust.evaluate.cases import draw_scan
-from segtrust.evaluate.release import observed_errors
 from segtrust.inference.predictor import Predictor
 from segtrust.models import ModelSpec
+from segtrust.release.cohort import LabelledScan
+from segtrust.release.publish import observed_errors
 from segtrust.training.cases import read_pair
-from segtrust.training.cohort import LabelledScan
 
 __all__ = ["Recalibration", "recalibrate"]
 
