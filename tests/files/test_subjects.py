@@ -6,12 +6,12 @@ import io
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from segtrust.training.cohort import subjects_of
 
 from segtrust.adapters import find_cases
 from segtrust.cli import main
 from segtrust.errors import SettingError
 from segtrust.files.subjects import read_subject_table
+from segtrust.release.cohort import subjects_of
 from segtrust.training.cases import read_subjects
 from volume_folders import write_cohort
 
