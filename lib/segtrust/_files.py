@@ -4,7 +4,7 @@ import os
 import uuid
 from pathlib import Path
 
-__all__ = ["replace_text", "sync"]
+__all__ = ["can_write", "replace_text", "sync"]
 
 
 def replace_text(path: Path, text: str) -> None:
@@ -38,3 +38,9 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def can_write(folder: Path) -> bool:
+    """Whether files can be put into a folder, or it can be made."""
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    return os.access(there, os.W_OK | os.X_OK)

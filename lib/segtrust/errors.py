@@ -12,6 +12,7 @@
     ├── DicomError          (ValueError)          a DICOM series or object cannot be read, matched or written
     ├── DeviceError         (RuntimeError)        the device is absent or out of memory
     ├── StoreError          (RuntimeError)        the state file cannot be used
+    │   └── StoreFullError                        its disk is full
     └── TrainingError       (RuntimeError)        a training run cannot start or go on
 
 A message says what must hold, what was got, and the usual fix. ``code`` is one word for programs.
@@ -31,6 +32,7 @@ __all__ = [
     "SettingError",
     "ShapeError",
     "StoreError",
+    "StoreFullError",
     "TrainingError",
 ]
 
@@ -109,6 +111,12 @@ class StoreError(SegtrustError, RuntimeError):
     """The state file is damaged, newer than this program, or locked for too long."""
 
     code = "store"
+
+
+class StoreFullError(StoreError):
+    """The disk of the state file is full; what was to be written is not there, in no part."""
+
+    code = "disk_full"
 
 
 class TrainingError(SegtrustError, RuntimeError):

@@ -155,6 +155,9 @@ class AppSettings:
         (),
         "what each inference stores in the PACS: `none`, `mask`, `entropy`, ... (docs/how-to/pacs.md)",
     )
+    label_history: int = _setting(
+        20, "replaced and deleted labels kept for each scan and tag, the newest (`segtrust labels`)"
+    )
     warm_up: bool = _setting(True, "run one small prediction at start, so that the first user does not wait")
     train_epochs: int = _setting(30, "epochs of each member; fewer are faster and worse")
     train_loss: str = _setting("dice_ce", "training loss, with weights if a sum (docs/reference/losses.md)")
@@ -174,8 +177,11 @@ class AppSettings:
     def __post_init__(self) -> None:
         if self.precision not in ("fp32", "bf16"):
             raise SettingError(f"`precision` must be fp32 or bf16, got {self.precision!r}.")
-        if self.cache_scans < 1:
-            raise SettingError(f"`cache_scans` must be at least 1, got {self.cache_scans}.")
+        if self.cache_scans < 1 or self.label_history < 1:
+            raise SettingError(
+                "`cache_scans` and `label_history` must be at least 1, got "
+                f"{self.cache_scans} and {self.label_history}."
+            )
         if not self.lease_minutes > 0 or self.held_out_every < 2 or self.rounds_planned < 1:
             raise SettingError(
                 "`lease_minutes` must be above 0, `held_out_every` at least 2 and `rounds_planned` at least "
@@ -259,6 +265,7 @@ _READERS: dict[str, Any] = {
     "lease_minutes": lambda text: _number(text, "lease_minutes", float),
     "held_out_every": lambda text: _number(text, "held_out_every", int),
     "rounds_planned": lambda text: _number(text, "rounds_planned", int),
+    "label_history": lambda text: _number(text, "label_history", int),
     "auto_score": lambda text: parse_bool(text, "auto_score"),
     "store_in_pacs": _read_objects,
     "warm_up": lambda text: parse_bool(text, "warm_up"),

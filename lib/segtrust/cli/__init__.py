@@ -21,6 +21,7 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
     "demo": ("demo.command", "the main job from end to end: serve, segment, rank, write a page", "demo"),
     "evaluate": ("evaluate", "measure how far probabilities can be trusted, and write a page", "readers"),
     "flag": ("flag", "flag the voxels of probability volumes that may be wrong", "readers"),
+    "labels": ("labels", "list, restore and prune labels that were replaced or deleted", "label"),
     "report": ("report", "write the page of an evaluation again, from its JSON", "report"),
     "score": ("score", "score the scans of a studies folder without a server, in parallel", "label"),
     "simulate": ("simulate", "replay active learning on labelled scans: would it have paid?", "report"),

@@ -156,16 +156,25 @@ class SegtrustApp(_Host):
     def init_datastore(self) -> Datastore:
         if self.studies.startswith(("http://", "https://")):
             return super().init_datastore()  # which calls `init_remote_datastore`
-        return SafeDatastore(
+        datastore = SafeDatastore(
             self.studies,
             structures=self.structures,
             store=self.store,
             on_served=self.store.mark_served,
+            keep=self.settings.label_history,
             frozen=background_method() == "train",
             extensions=platform.MONAI_LABEL_DATASTORE_FILE_EXT,
             auto_reload=platform.MONAI_LABEL_DATASTORE_AUTO_RELOAD,
             read_only=platform.MONAI_LABEL_DATASTORE_READ_ONLY,
         )
+        if not datastore.is_writable:
+            logger.warning(
+                "READ-ONLY: the studies folder %s cannot be written to. Inference and scoring work; scans "
+                "and labels are not stored (403). What the site knows is kept in %s.",
+                self.studies,
+                self.state_dir,
+            )
+        return datastore
 
     def init_remote_datastore(self) -> Datastore:
         if platform.MONAI_LABEL_DATASTORE.lower() in ("xnat", "dsa"):
@@ -178,6 +187,7 @@ class SegtrustApp(_Host):
             specs={name: model.spec for name, model in self.served.items()},
             store=self.store,
             on_served=self.store.mark_served,
+            keep=self.settings.label_history,
             frozen=background_method() == "train",
         )
 
@@ -201,6 +211,8 @@ class SegtrustApp(_Host):
         image, wanted = request.get("image"), parse_bool(request.get("save_label") or False, "save_label")
         tag = result_tag(request) if wanted else ""
         path, owned = self._scan_path(image, store)
+        if wanted and owned and isinstance(store, SafeDatastore):
+            store.check_writable(tag)  # before the model runs, not after it
         public = {key: value for key, value in request.items() if not key.startswith("_")}
         with self._viewer_waits():
             file, params = task({**public, "image": str(path), "description": task.description})

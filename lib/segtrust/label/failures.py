@@ -1,5 +1,6 @@
 """What goes wrong, said over HTTP: a status and JSON with ``detail``, ``code``, ``scan`` and ``task``."""
 
+import errno
 import json
 import logging
 import shutil
@@ -24,6 +25,7 @@ from segtrust.errors import (
     SegtrustError,
     SettingError,
     StoreError,
+    StoreFullError,
     TrainingError,
 )
 
@@ -33,6 +35,8 @@ __all__ = [
     "LabelError",
     "PacsError",
     "PathError",
+    "ReadOnlyError",
+    "StudiesError",
     "answer_failure",
     "status_and_code",
 ]
@@ -52,6 +56,18 @@ class PathError(SegtrustError, ValueError):
     code = "path"
 
 
+class ReadOnlyError(SegtrustError, PermissionError):
+    """Something was to be written where nothing can be written."""
+
+    code = "read_only"
+
+
+class StudiesError(SegtrustError, RuntimeError):
+    """The folder of the studies is not there now, or another one is in its place."""
+
+    code = "studies"
+
+
 class BusyError(SegtrustError, RuntimeError):
     """A training was asked for while another one runs."""
 
@@ -64,6 +80,11 @@ class PacsError(SegtrustError, RuntimeError):
     code = "pacs"
 
 
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_DISK = {
+    "disk_full": "a disk of the server must have room, and is full. Nothing was kept; make room first.",
+    "read_only": "a folder of the server must be writable, and is write-protected. Nothing was kept.",
+}
 _STATUS: tuple[tuple[type[Exception], int], ...] = (
     (ModelNotFoundError, 404),
     (ImageNotFoundException, 404),
@@ -71,6 +92,8 @@ _STATUS: tuple[tuple[type[Exception], int], ...] = (
     (SettingError, 400),
     (DeviceError, 400),
     (PathError, 400),
+    (ReadOnlyError, 403),
+    (StudiesError, 503),
     (BusyError, 429),  # MONAI Label's own status for it
     (LabelError, 422),
     (ScanError, 422),
@@ -78,6 +101,7 @@ _STATUS: tuple[tuple[type[Exception], int], ...] = (
     (TrainingError, 422),
     (PacsError, 502),
     (requests.RequestException, 502),
+    (StoreFullError, 507),
     (StoreError, 503),
     (json.JSONDecodeError, 400),
     (tarfile.TarError, 400),
@@ -94,16 +118,30 @@ def status_and_code(error: Exception) -> tuple[int, str]:
         MONAILabelError.APP_INIT_ERROR,  # its word for an unknown strategy
     ):
         return 404, "not_found"
+    if number := _disk_error(error):
+        return (507, "disk_full") if number in _FULL else (403, "read_only")
     status = next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
     if isinstance(error, SegtrustError):
         return status, error.code
     return status, {404: "not_found", 400: "malformed", 502: "pacs"}.get(status, "internal")
 
 
+def _disk_error(error: BaseException | None) -> int:
+    """Number of the system's error, if a full or a write-protected disk is behind an error; else 0."""
+    while error is not None:
+        if isinstance(error, OSError) and (error.errno in _FULL or error.errno == errno.EROFS):
+            return error.errno
+        error = error.__cause__ or error.__context__
+    return 0
+
+
 async def answer_failure(request: Request, error: Exception) -> JSONResponse:
     """Turn an error into an answer; what nobody foresaw goes to the log, not to the client."""
     status, code = status_and_code(error)
     detail = str(getattr(error, "msg", "") or error)
+    if code in _DISK and not isinstance(error, SegtrustError):
+        logger.error("%s: %s", request.url.path, error)  # names the file, which the client need not know
+        detail = _DISK[code]
     if code == "internal":
         logger.error("Unforeseen error at %s", request.url.path, exc_info=error)
         detail = "Unforeseen error on the server; its log has the details."

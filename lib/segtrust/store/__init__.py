@@ -2,11 +2,12 @@
 
 - ``scores``: scores of scans; ``roles``: roles of patients and the site's key
 - ``leases``: who works on which scan; ``queue``: slots, ranked batches, reviewed slices
-- ``information``: what viewers keep with images and labels
+- ``information``: what viewers keep with images and labels; ``journal``: changes of it together with files
 - ``database``, ``migrations``: the file and its form; ``place``: where it lies
 """
 
-from segtrust.store.information import Info, InfoKey, InformationTable
+from segtrust.store.information import Info, InfoKey
+from segtrust.store.journal import Change, JournalTable
 from segtrust.store.leases import Lease, LeaseTable, Served
 from segtrust.store.place import state_dir_for
 from segtrust.store.queue import QueueTable, Review
@@ -16,6 +17,7 @@ from segtrust.store.scores import SCORE_SCHEMA, BriefScore, ScoreKey, ScoreTable
 __all__ = [
     "SCORE_SCHEMA",
     "BriefScore",
+    "Change",
     "Info",
     "InfoKey",
     "Lease",
@@ -28,7 +30,7 @@ __all__ = [
 ]
 
 
-class StateStore(ScoreTable, RoleTable, LeaseTable, QueueTable, InformationTable):
+class StateStore(ScoreTable, RoleTable, LeaseTable, QueueTable, JournalTable):
     """The state file of one site.
 
     Every call is one short transaction, so threads, the server, its subprocesses and the command line can

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 from segtrust.errors import StoreError
 from segtrust.store.database import Database
 
-__all__ = ["Info", "InfoKey", "InformationTable"]
+__all__ = ["Info", "InfoKey", "InformationTable", "read_info", "write_info"]
 
 Info = dict[str, Any]
 
@@ -30,7 +30,7 @@ class InformationTable(Database):
     def put_info(self, key: InfoKey, info: Mapping[str, Any]) -> None:
         """Keep an information, in place of an earlier one."""
         with self._transaction() as db:
-            _write(db, key, info, time.time())
+            write_info(db, key, info, time.time())
 
     def update_info(self, key: InfoKey, changes: Mapping[str, Any], default: Mapping[str, Any]) -> None:
         """Change entries of an information; what another process wrote to its other entries stays.
@@ -44,13 +44,13 @@ class InformationTable(Database):
             StoreError: if the file cannot be written.
         """
         with self._transaction() as db:
-            known = _info(db, key)
-            _write(db, key, {**(default if known is None else known), **changes}, time.time())
+            known = read_info(db, key)
+            write_info(db, key, {**(default if known is None else known), **changes}, time.time())
 
     def get_info(self, key: InfoKey) -> Info | None:
         """What was kept for an image or label, or ``None``."""
         with self._transaction("DEFERRED") as db:
-            return _info(db, key)
+            return read_info(db, key)
 
     def all_info(self) -> dict[InfoKey, Info]:
         """Everything that was kept."""
@@ -111,7 +111,7 @@ class InformationTable(Database):
                 if theirs == base:
                     continue
                 merged = _merged(ours, base, theirs, ours_first=updated > when)
-                _write(db, key, merged, max(when, updated))
+                write_info(db, key, merged, max(when, updated))
                 db.execute(
                     "UPDATE information SET written = ? WHERE kind = ? AND id = ? AND tag = ?",
                     (_text(theirs), *key),
@@ -136,12 +136,14 @@ def _merged(
     return merged
 
 
-def _info(db: sqlite3.Connection, key: InfoKey) -> Info | None:
+def read_info(db: sqlite3.Connection, key: InfoKey) -> Info | None:
+    """What is kept for an image or label, inside a transaction."""
     found = db.execute("SELECT info FROM information WHERE kind = ? AND id = ? AND tag = ?", key).fetchone()
     return json.loads(found[0]) if found else None
 
 
-def _write(db: sqlite3.Connection, key: InfoKey, info: Mapping[str, Any], updated: float) -> None:
+def write_info(db: sqlite3.Connection, key: InfoKey, info: Mapping[str, Any], updated: float) -> None:
+    """Keep an information, inside a transaction."""
     db.execute(
         "INSERT INTO information (kind, id, tag, info, updated) VALUES (?, ?, ?, ?, ?)"
         " ON CONFLICT DO UPDATE SET info = excluded.info, updated = excluded.updated",

@@ -50,5 +50,11 @@ MIGRATIONS = (
         PRIMARY KEY (kind, id, tag)
     ) WITHOUT ROWID;
     """,
+    """
+    CREATE TABLE journal (
+        number INTEGER PRIMARY KEY AUTOINCREMENT, scan_id TEXT NOT NULL, steps TEXT NOT NULL,
+        before TEXT NOT NULL
+    );
+    """,
 )
 """Statements that lead from one form (``user_version``) to the next; never changed once released."""

@@ -17,6 +17,7 @@ from segtrust.label.failures import HANDLERS, answer_failure
 from segtrust.label.ohif import routers_for
 from segtrust.label.queue.annotators import annotator
 from segtrust.label.queue.strategies import telling_name
+from segtrust.label.routes import labels
 from segtrust.label.routes.inference import INFERENCE_ROUTES
 from segtrust.label.routes.scoring import SCORE_ROUTES
 from segtrust.label.routes.studies import DATASTORE_ROUTES
@@ -50,7 +51,7 @@ def install_routes(server: FastAPI) -> None:
         server.add_api_route(
             f"{prefix}/{path}", route, methods=[method], include_in_schema=False, response_model=None
         )
-    for router in routers_for(platform.MONAI_LABEL_STUDIES):
+    for router in (*routers_for(platform.MONAI_LABEL_STUDIES), labels.router):
         server.include_router(router, prefix=prefix)
     ours = routes[before:]
     del routes[before:]

@@ -25,6 +25,7 @@ from monailabel.utils.others.generic import remove_file
 from segtrust.label.failures import LabelError
 from segtrust.label.queue.annotators import annotator
 from segtrust.label.queue.reviews import reviewed_slices
+from segtrust.label.studies.changes import Submission
 
 if TYPE_CHECKING:
     from segtrust.label.app import SegtrustApp
@@ -33,6 +34,7 @@ __all__ = ["DATASTORE_ROUTES"]
 
 _Reader = Annotated[User, Depends(RBAC(platform.MONAI_LABEL_AUTH_ROLE_USER))]
 _Annotator = Annotated[User, Depends(RBAC(platform.MONAI_LABEL_AUTH_ROLE_ANNOTATOR))]
+_Admin = Annotated[User, Depends(RBAC(platform.MONAI_LABEL_AUTH_ROLE_ADMIN))]
 
 
 def _save_label(
@@ -44,14 +46,11 @@ def _save_label(
 ) -> dict[str, Any]:
     host: SegtrustApp = app_instance()
     info, tag = json.loads(params or "{}"), tag or DefaultLabelTag.FINAL.value
+    by = annotator(info, user)
     with _kept(label) as file:
-        reviewed = reviewed_slices(info, file)
-        label_id = host.datastore().save_label(image, str(file), tag, info)
-    if tag == DefaultLabelTag.FINAL.value:
-        host.store.withdrawn(image)  # what was said about an earlier label of the scan
-        host.store.submitted(image, annotator(info, user))
-        if reviewed is not None:
-            host.store.keep_review(image, *reviewed)
+        reviewed, slices = reviewed_slices(info, file) or (None, 0)
+        submission = Submission(by=by, reviewed=None if reviewed is None else tuple(reviewed), slices=slices)
+        label_id = host.datastore().submit_label(image, str(file), tag, info, submission)
     return {**host.on_save_label(image, label_id), "image": image, "label": label_id}
 
 
@@ -79,6 +78,16 @@ def _kept(upload: UploadFile) -> Iterator[Path]:
         yield path
 
 
+def _remove_label(user: _Admin, id: str, tag: str) -> dict[str, Any]:  # noqa: A002 -- MONAI Label's name
+    app_instance().datastore().remove_label(id, tag, by=annotator({}, user))
+    return {}
+
+
+def _remove_image(user: _Admin, id: str) -> dict[str, Any]:  # noqa: A002 -- MONAI Label's name
+    app_instance().datastore().remove_image(id, by=annotator({}, user))
+    return {}
+
+
 def _download_image(user: _Reader, image: str) -> object:  # noqa: ARG001
     return datastore.download_image(image)
 
@@ -102,7 +111,11 @@ def _download_dataset(
 
 DATASTORE_ROUTES = (
     ("PUT", "datastore/label", _save_label),
+    ("DELETE", "datastore/label", _remove_label),
     ("PUT", "datastore/image", _add_image),
+    ("PUT", "datastore/", _add_image),
+    ("DELETE", "datastore/image", _remove_image),
+    ("DELETE", "datastore/", _remove_image),
     ("GET", "datastore/image", _download_image),
     ("GET", "datastore/label", _download_label),
     ("GET", "datastore/dataset", _download_dataset),

@@ -1,22 +1,18 @@
 """MONAI Label's local datastore with clean labels, safe paths, and information that cannot be lost."""
 
 import re
-import shutil
-import time
-import uuid
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from monailabel.datastore.local import DataModel
 from monailabel.interfaces.exception import ImageNotFoundException
 
 from segtrust.label.failures import LabelError, PathError
+from segtrust.label.studies.changes import FileChange, Submission
 from segtrust.label.studies.cleaning import Structures, cleaned_file
-from segtrust.label.studies.information import InformedFolder
-from segtrust.label.studies.tags import FINAL, check_tag, result_tag, tag_name
+from segtrust.label.studies.labels import LabelledFolder, stamped
+from segtrust.label.studies.tags import FINAL, check_tag, result_tag
 from segtrust.store import InfoKey, StateStore
 
 __all__ = ["FinalLabel", "SafeDatastore"]
@@ -33,7 +29,7 @@ class FinalLabel:
     stamp: str
 
 
-class SafeDatastore(InformedFolder):
+class SafeDatastore(LabelledFolder):
     """A folder of scans and labels.
 
     Args:
@@ -41,6 +37,7 @@ class SafeDatastore(InformedFolder):
         structures: structures of the served models, to which submitted labels are brought back.
         store: state file of the site.
         on_served: called with scan, client and strategy when a scan was handed out.
+        keep: how many labels of the past are kept for each scan and tag.
         frozen: never write the snapshot; for processes beside the server.
         options: what ``LocalDatastore`` takes.
     """
@@ -52,67 +49,111 @@ class SafeDatastore(InformedFolder):
         structures: Structures,
         store: StateStore,
         on_served: Callable[[str, str, str], None],
+        keep: int = 20,
         frozen: bool = False,
         **options: Any,  # noqa: ANN401 -- handed through
     ) -> None:
         self._structures = structures
         self._on_served = on_served
-        super().__init__(folder, store=store, frozen=frozen, **options)
+        super().__init__(folder, store=store, keep=keep, frozen=frozen, **options)
 
     def image_path(self, image_id: str) -> Path | None:
         """Where a scan lies on this machine; ``None`` if it is unknown. Nothing is fetched for it."""
         uri = super().get_image_uri(image_id)
         return Path(uri) if uri else None
 
+    def _require_scan(self, image_id: str) -> None:
+        self._check_studies()
+        path = self.image_path(image_id)
+        if path is None or not path.is_file():
+            self._look_at(image_id)
+            raise ImageNotFoundException(f"no scan {image_id!r} in the datastore")
+
     def add_image(self, image_id: str, image_filename: str, image_info: dict[str, Any]) -> str:
         if image_id:
             _check_id(image_id)
-        found, extension = self._to_id(Path(image_filename).name)
+        listed_as, extension = self._to_id(Path(image_filename).name)
         if extension not in self._suffixes:
             raise PathError(
                 f"a scan must be one of {', '.join(self._extensions)}, got {Path(image_filename).suffix!r}."
             )
-        image_id = image_id or found
-        info = _stamped(image_info, f"{image_id}{extension}")
-        with _beside(Path(image_filename), Path(self._datastore.image_path()) / info["name"]):
-            self._store.put_info(InfoKey("image", image_id), info)
+        image_id = image_id or listed_as
+        self.check_writable()
+        info = stamped(image_info, f"{image_id}{extension}")
+        folder = Path(self._datastore.image_path())
+        with self._changes.alone(image_id):
+            part = self._changes.part(folder, Path(image_filename))
+            put = {InfoKey("image", image_id): info}
+            self._changes.make(image_id, FileChange(moves={part: folder / info["name"]}, put=put))
         with self._guard:
             self._look_at(image_id)
             self._datastore.objects[image_id].image.ext = extension
         self._update_datastore_file()
         return image_id
 
-    def remove_image(self, image_id: str) -> None:
+    def remove_image(self, image_id: str, *, by: str = "") -> None:
+        """Delete a scan and its labels; those that a person made go to the history.
+
+        Args:
+            image_id: the scan.
+            by: who deletes it.
+        """
         obj = self._datastore.objects.get(image_id)
         if obj is None:
             raise ImageNotFoundException(f"no scan {image_id!r} in the datastore")
+        self.check_writable()
         for tag in list(obj.labels):
-            self.remove_label(image_id, tag)
-        Path(self.get_image_uri(image_id)).unlink(missing_ok=True)
-        self._store.remove_info([InfoKey("image", image_id)])
+            self.remove_label(image_id, tag, by=by)
+        path = Path(self.get_image_uri(image_id))
+        with self._changes.alone(image_id):
+            change = FileChange(removes=(path,), gone=(InfoKey("image", image_id),))
+            self._changes.make(image_id, change)
         self._look_at(image_id)  # not left to the watcher, which may come after the next request
         self._update_datastore_file()
 
     def save_label(
         self, image_id: str, label_filename: str, label_tag: str, label_info: dict[str, Any]
     ) -> str:
-        tag, info = check_tag(label_tag), dict(label_info or {})
-        _check_suffix(label_filename)
-        if not self.get_image_uri(image_id):
-            raise ImageNotFoundException(f"no scan {image_id!r} in the datastore")
-        info.pop("result", None)  # says that a model made it, which a client cannot say
-        segments = info.get("label_info")
+        by = str((label_info or {}).get("client_id") or "")
+        return self.submit_label(image_id, label_filename, label_tag, label_info, Submission(by=by))
+
+    def submit_label(
+        self, image_id: str, file: str, tag: str, info: Mapping[str, Any] | None, submission: Submission
+    ) -> str:
+        """Keep what a person submitted.
+
+        Args:
+            image_id: the scan.
+            file: the label, ``.nii.gz``, ``.nii`` or ``.nrrd``.
+            tag: ``final`` ends the work on the scan.
+            info: what the viewer says about it.
+            submission: who submitted it, and which slices were looked at.
+
+        Returns:
+            The id of the label.
+
+        Raises:
+            PathError: if the tag or the file's ending is not allowed.
+            LabelError: if the label cannot be kept as it is.
+            ImageNotFoundException: if the scan is not there.
+            ReadOnlyError: if the studies are read-only.
+            StudiesError: if the studies are not there now.
+        """
+        tag, about = check_tag(tag), dict(info or {})
+        _check_suffix(file)
+        self.check_writable(tag)
+        self._require_scan(image_id)
+        about.pop("result", None)  # says that a model made it, which a client cannot say
+        about["author"] = submission.by
+        segments = about.get("label_info")
         if tag != FINAL and not segments:
-            return self._keep_label(image_id, label_filename, tag, info)
-        with cleaned_file(Path(label_filename), segments, self._structures) as (file, report):
+            return self._keep_label(image_id, Path(file), tag, about)
+        with cleaned_file(Path(file), segments, self._structures) as (cleaned, report):
             if segments:
                 known = self._structures.get(report.model, {})
-                info["label_info"] = [{"name": name, "idx": value} for name, value in known.items()]
-            info["segtrust"] = report.to_json()
-            label_id = self._keep_label(image_id, str(file), tag, info)
-        if tag == FINAL:
-            self._store.submitted(image_id, str(info.get("client_id") or ""))
-        return label_id
+                about["label_info"] = [{"name": name, "idx": value} for name, value in known.items()]
+            about["segtrust"] = report.to_json()
+            return self._keep_label(image_id, cleaned, tag, about, submission if tag == FINAL else None)
 
     def save_result(self, image_id: str, file: str, tag: str, info: Mapping[str, Any]) -> str:
         """Keep what a model made of a scan, under a tag that is not ``final``.
@@ -132,24 +173,8 @@ class SafeDatastore(InformedFolder):
         """
         tag = result_tag({"label_tag": tag})
         _check_suffix(file)
-        if not self.get_image_uri(image_id):
-            raise ImageNotFoundException(f"no scan {image_id!r} in the datastore")
-        return self._keep_label(image_id, file, tag, {**info, "result": True})
-
-    def _keep_label(self, image_id: str, file: str, tag: str, info: dict[str, Any]) -> str:
-        extension = self._to_id(Path(file).name)[1]
-        info = _stamped(info, f"{image_id}{extension}")
-        folder = Path(self._datastore.label_path(tag))
-        folder.mkdir(parents=True, exist_ok=True)
-        with _beside(Path(file), folder / info["name"]):
-            self._store.put_info(InfoKey("label", image_id, tag), info)
-        with self._guard:
-            if image_id not in self._datastore.objects:
-                self._look_at(image_id)
-            self._datastore.objects[image_id].labels[tag] = DataModel(info=info, ext=extension)
-            self._summary = None
-        self._update_datastore_file()
-        return image_id
+        self._require_scan(image_id)
+        return self._keep_label(image_id, Path(file), tag, {**info, "result": True})
 
     def final_labels(self) -> dict[str, FinalLabel]:
         """Scans with a final label, and whose it is; nothing is fetched for it."""
@@ -170,17 +195,6 @@ class SafeDatastore(InformedFolder):
         except LabelError:
             return ""  # training says what is wrong with it
 
-    def remove_label(self, label_id: str, label_tag: str) -> None:
-        if not (path := self.get_label_uri(label_id, label_tag)):
-            return
-        tag = tag_name(label_tag)
-        Path(path).unlink(missing_ok=True)
-        self._store.remove_info([InfoKey("label", label_id, tag)])
-        if tag == FINAL:
-            self._store.withdrawn(label_id)
-        self._look_at(label_id)
-        self._update_datastore_file()
-
     def update_image_info(self, image_id: str, info: dict[str, Any]) -> None:
         # the endpoint of /activelearning reports here whom it served; that belongs to the state file's list
         # of served scans, and must not shadow the answer's own `strategy`
@@ -189,22 +203,6 @@ class SafeDatastore(InformedFolder):
             self._on_served(image_id, str(entry.get("client_id") or ""), strategy)
         if rest:
             super().update_image_info(image_id, rest)
-
-
-def _stamped(info: Mapping[str, Any] | None, name: str) -> dict[str, Any]:
-    return {**(info or {}), "ts": int(time.time()), "name": name}
-
-
-@contextmanager
-def _beside(source: Path, target: Path) -> Iterator[None]:
-    """Copy beside the target, and rename after the block: a kill leaves the old file or the new one."""
-    part = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
-    try:
-        shutil.copyfile(source, part)
-        yield
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _check_suffix(file: str) -> None:

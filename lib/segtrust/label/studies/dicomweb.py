@@ -23,12 +23,13 @@ from segtrust.errors import ScanError, SegtrustError, SettingError
 from segtrust.inference import write_volume
 from segtrust.inference.scan import read_labels
 from segtrust.label.names import structure_labels
+from segtrust.label.studies.changes import Submission
 from segtrust.label.studies.cleaning import cleaned_file
 from segtrust.label.studies.datastore import FinalLabel, SafeDatastore
 from segtrust.label.studies.pacs import LabelSeries, Pacs
 from segtrust.label.studies.tags import FINAL, tag_name
 from segtrust.models import Label, ModelSpec
-from segtrust.store import InfoKey, StateStore
+from segtrust.store import Info, InfoKey, StateStore
 
 __all__ = ["DicomwebDatastore", "cache_dir"]
 
@@ -44,6 +45,7 @@ class DicomwebDatastore(SafeDatastore):
         specs: specifications of the served models.
         store: state file of the site.
         on_served: called with scan, client and strategy when a scan was handed out.
+        keep: how many labels of the past are kept for each series and tag.
         frozen: never write the index of the cache; for processes beside the server.
     """
 
@@ -55,6 +57,7 @@ class DicomwebDatastore(SafeDatastore):
         specs: Mapping[str, ModelSpec],
         store: StateStore,
         on_served: Callable[[str, str, str], None],
+        keep: int = 20,
         frozen: bool = False,
     ) -> None:
         self._pacs = pacs
@@ -66,6 +69,7 @@ class DicomwebDatastore(SafeDatastore):
             structures={model: structure_labels(spec) for model, spec in specs.items()},
             store=store,
             on_served=on_served,
+            keep=keep,
             frozen=frozen,
             extensions=["*.nii.gz", "*.nii", "*.nrrd"],
             auto_reload=not frozen,
@@ -135,7 +139,7 @@ class DicomwebDatastore(SafeDatastore):
             "a scan cannot be added over a DICOMweb server. Send the series to the PACS itself."
         )
 
-    def remove_image(self, image_id: str) -> None:
+    def remove_image(self, image_id: str, *, by: str = "") -> None:
         raise SettingError("a scan cannot be removed over a DICOMweb server. Remove it in the PACS itself.")
 
     def list_images(self) -> list[str]:
@@ -154,31 +158,38 @@ class DicomwebDatastore(SafeDatastore):
         status: dict[str, Any] = super().status()
         return {**status, "label_tags": {**status["label_tags"], FINAL: status["completed"]}}
 
-    def save_label(
-        self, image_id: str, label_filename: str, label_tag: str, label_info: dict[str, Any]
+    def submit_label(
+        self, image_id: str, file: str, tag: str, info: Mapping[str, Any] | None, submission: Submission
     ) -> str:
-        if not label_filename.endswith(".bin"):
-            return super().save_label(image_id, label_filename, label_tag, label_info)
+        if not file.endswith(".bin"):
+            return super().submit_label(image_id, file, tag, info, submission)
         if not (image := self.get_image_uri(image_id)):
             raise ImageNotFoundException(f"no series {image_id!r} to annotate in the PACS")
-        volume = Path(binary_to_image(image, label_filename))
+        volume = Path(binary_to_image(image, file))
         try:
-            return super().save_label(image_id, str(volume), label_tag, label_info)
+            return super().submit_label(image_id, str(volume), tag, info, submission)
         finally:
             volume.unlink()
 
-    def _keep_label(self, image_id: str, file: str, tag: str, info: dict[str, Any]) -> str:
+    def _check_studies(self) -> None:
+        """The folder is a cache, which may be emptied or moved at any time."""
+
+    def _require_scan(self, image_id: str) -> None:
+        self._pacs.info(image_id)  # asked for now: what a listing told may be a minute old
+        if not self.get_image_uri(image_id):
+            raise ImageNotFoundException(f"no series {image_id!r} to annotate in the PACS")
+
+    def _before_keeping(self, image_id: str, file: Path, tag: str, info: Info) -> None:
         if tag != FINAL:
-            return super()._keep_label(image_id, file, tag, info)
+            return
         series = read_series(self._folder / image_id)
-        values, affine = read_labels(Path(file))
+        values, affine = read_labels(file)
         labels = self._labels_of(info["segtrust"]["model"])
         with tempfile.TemporaryDirectory(prefix="segtrust-label-") as folder:
             path = Path(folder) / "label.dcm"
             write_label(values.numpy().astype("uint8"), affine, labels, series, path)
             info["SeriesInstanceUID"] = str(dcmread(path, stop_before_pixels=True).SeriesInstanceUID)
             self._pacs.store([path])
-        return super()._keep_label(image_id, file, tag, info)
 
     def _labels_of(self, model: str) -> list[Label]:
         """Structures of a model; all that are served for an empty label that belongs to none."""
@@ -221,7 +232,8 @@ class DicomwebDatastore(SafeDatastore):
                 kept = self._store.get_info(InfoKey("label", label.image, FINAL)) or {}
                 if kept.get("SeriesInstanceUID") == label.series:  # only the cache was emptied
                     info |= kept
-                super()._keep_label(label.image, str(file), FINAL, info)
+                with self._changes.alone(label.image):
+                    self._replace_label(label.image, file, FINAL, info, None)
 
     def get_label_info(self, label_id: str, label_tag: str) -> dict[str, Any]:
         if tag_name(label_tag) != FINAL:
@@ -239,10 +251,10 @@ class DicomwebDatastore(SafeDatastore):
             label_id = label.image
         super().update_label_info(label_id, label_tag, info)
 
-    def remove_label(self, label_id: str, label_tag: str) -> None:
+    def remove_label(self, label_id: str, label_tag: str, *, by: str = "") -> None:
         if tag_name(label_tag) == FINAL:
             raise SettingError("a final label cannot be removed over DICOMweb. Remove it in the PACS itself.")
-        super().remove_label(label_id, label_tag)
+        super().remove_label(label_id, label_tag, by=by)
 
     def final_labels(self) -> dict[str, FinalLabel]:
         return {

@@ -9,8 +9,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from monailabel.datastore.local import DataModel, ImageLabelModel, LocalDatastore
+from monailabel.datastore.local import DataModel, ImageLabelModel, LocalDatastore, LocalDatastoreModel
+from watchdog.events import PatternMatchingEventHandler
+from watchdog.observers import Observer
+from watchdog.observers.polling import PollingObserver
 
+from segtrust._files import can_write
 from segtrust.label.studies.tags import FINAL
 
 __all__ = ["ScanFolder"]
@@ -29,25 +33,66 @@ class _Summary(NamedTuple):
 class ScanFolder(LocalDatastore):
     """MONAI Label's local datastore with its list of files kept up to date at low cost.
 
+    A folder in which nothing can be written is listed and followed as well.
+
     Args:
-        folder: the studies.
+        folder: the studies; made if it does not exist.
         extensions: patterns of the names of files that are scans or labels.
-        options: what else ``LocalDatastore`` takes.
+        auto_reload: follow what happens in the folder.
+        read_only: never write in it.
     """
 
-    def __init__(
+    def __init__(  # MONAI Label's own makes folders, also where nothing can be written
         self,
         folder: str,
         *,
         extensions: Sequence[str] = ("*.nii.gz", "*.nii"),
-        **options: Any,  # noqa: ANN401 -- handed through
+        auto_reload: bool = False,
+        read_only: bool = False,
     ) -> None:
         self._guard = threading.RLock()  # the folder's watcher and requests change the same list
         self._summary: _Summary | None = None
         self._suffixes = tuple(extension.lstrip("*") for extension in extensions)
-        super().__init__(folder, extensions=extensions, **options)
-        if (handler := getattr(self, "_handler", None)) is not None:
-            handler.on_moved = self._on_any_event  # how files are put in place whole
+        self._read_only = read_only
+        self._extensions = list(extensions)
+        self._auto_reload = auto_reload
+        self._datastore_path = folder
+        self._datastore_config_path = str(Path(folder) / "datastore_v2.json")
+        self._lock_file = str(Path(folder) / ".lock")
+        self._config_ts = 0.0
+        logging.getLogger("filelock").setLevel(logging.ERROR)  # it tells of every lock
+        self._datastore = LocalDatastoreModel(
+            name="new-dataset", description="New Dataset", images_dir=".", base_path=folder
+        )
+        if self.is_writable:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+        self._init_from_datastore_file(throw_exception=True)
+        if self.is_writable:
+            for tag in (FINAL, "original"):
+                Path(self._datastore.label_path(tag)).mkdir(parents=True, exist_ok=True)
+        self._reconcile_datastore()
+        if auto_reload:
+            self._watch()
+
+    @property
+    def is_writable(self) -> bool:
+        """Whether scans can be added to the folder."""
+        return not self._read_only and can_write(Path(self._datastore_path))
+
+    def _watch(self) -> None:
+        folders = [self._datastore.image_path(), *map(self._datastore.label_path, (FINAL, "original"))]
+        folders += [str(folder) for folder in self._tag_folders()]
+        patterns = [f"{folder}{os.sep}{pattern}" for folder in folders for pattern in self._extensions]
+        self._handler = PatternMatchingEventHandler(patterns=[*patterns, self._datastore_config_path])
+        self._handler.on_created = self._handler.on_deleted = self._on_any_event
+        self._handler.on_moved = self._on_any_event  # how files are put in place whole
+        self._handler.on_modified = self._on_modify_event
+        self._observer = (PollingObserver if self._is_on_mount(self._datastore_path) else Observer)()
+        try:
+            self._observer.schedule(self._handler, recursive=True, path=self._datastore_path)
+            self._observer.start()
+        except OSError as error:
+            logger.warning("What happens in the folder of scans by hand is not noticed: %s", error)
 
     def unlabeled_ids(self) -> list[str]:
         """Scans without a final label, as :meth:`get_unlabeled_images`; no file is looked at."""
@@ -149,7 +194,10 @@ class ScanFolder(LocalDatastore):
                 known.labels[tag].ext = found[0]
 
     def _tag_folders(self) -> list[Path]:
-        with os.scandir(self._datastore.label_path(None)) as entries:
+        folder = Path(self._datastore.label_path(None))
+        if not folder.is_dir() and Path(self._datastore_path).is_dir():
+            return []  # nobody could make it yet
+        with os.scandir(folder) as entries:
             return [Path(entry.path) for entry in entries if entry.is_dir()]
 
     def _listing(self, folder: Path) -> _Listing:

@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from monailabel.interfaces.exception import ImageNotFoundException, LabelNotFoun
 
 from segtrust._files import replace_text
 from segtrust.label.studies.folder import ScanFolder
+from segtrust.label.studies.mark import StudiesMark
 from segtrust.label.studies.snapshot import Snapshot
 from segtrust.label.studies.tags import tag_name
 from segtrust.store import InfoKey, StateStore
@@ -34,8 +36,6 @@ class InformedFolder(ScanFolder):
         options: what ``LocalDatastore`` takes.
     """
 
-    _config_ts: float  # when the snapshot was written that was read or written last
-
     def __init__(
         self,
         folder: str,
@@ -48,6 +48,8 @@ class InformedFolder(ScanFolder):
         self._frozen = frozen
         self._snapshot = Snapshot(self.write_snapshot)
         super().__init__(folder, **options)
+        self._frozen = frozen or not self.is_writable
+        self.mark = StudiesMark(Path(folder), self._holds_scan, frozen=self._frozen)
         if not Path(self._datastore_config_path).exists():
             self._snapshot.now()
 
@@ -124,7 +126,9 @@ class InformedFolder(ScanFolder):
     def _init_from_datastore_file(self, throw_exception: bool = False) -> None:
         """Take over what plain MONAI Label wrote; at the start also which scans there are."""
         path = Path(self._datastore_config_path)
-        with FileLock(self._lock_file):
+        if not path.is_file():
+            return  # and no lock is made in a folder that is not there now
+        with self._index_lock():
             if not path.is_file() or (written := path.stat().st_mtime) == self._config_ts:
                 return
             try:
@@ -151,10 +155,22 @@ class InformedFolder(ScanFolder):
             observer.join()
         self._snapshot.close()
 
+    def _index_lock(self) -> AbstractContextManager[object]:
+        """For MONAI Label's own file; where nothing can be written nobody else changes it either."""
+        return FileLock(self._lock_file) if self.is_writable else nullcontext()
+
+    def _holds_scan(self) -> bool:
+        """Whether one of the scans that are listed is in the folder now, or none is listed."""
+        with self._guard:
+            objects = list(self._datastore.objects.items())
+        folder = Path(self._datastore.image_path())
+        return not objects or any((folder / f"{scan}{obj.image.ext}").exists() for scan, obj in objects)
+
     def write_snapshot(self) -> None:
         """Write ``datastore_v2.json`` now, as a whole; a frozen datastore writes nothing."""
-        if self._frozen:
+        if self._frozen or not self.is_writable:
             return
+        self.mark.check()
         self._init_from_datastore_file()
         path = Path(self._datastore_config_path)
         with FileLock(self._lock_file):
