@@ -26,6 +26,7 @@ EXAMPLES = {
     "lease_minutes": ("30", 30.0),
     "held_out_every": ("5", 5),
     "rounds_planned": ("6", 6),
+    "label_history": ("5", 5),
     "auto_score": ("yes", True),
     "store_in_pacs": ("mask, entropy", ("mask", "entropy")),
     "warm_up": ("0", False),
@@ -72,6 +73,7 @@ def test_an_unknown_setting_is_named_with_the_known_ones():
     [
         ("precision", "fp64", "`precision` must be fp32 or bf16, got 'fp64'"),
         ("cache_scans", "0", "`cache_scans` must be at least 1, got 0"),
+        ("label_history", "0", "`label_history` must be at least 1, got 0"),
         ("cache_scans", "two", "`cache_scans` must be a whole number, got 'two'"),
         ("cache_scans", "1.5", "`cache_scans` must be a whole number, got '1.5'"),
         ("band_edges", "0.1,0.2", "three rising chances"),

@@ -177,11 +177,9 @@ class AppSettings:
     def __post_init__(self) -> None:
         if self.precision not in ("fp32", "bf16"):
             raise SettingError(f"`precision` must be fp32 or bf16, got {self.precision!r}.")
-        if self.cache_scans < 1 or self.label_history < 1:
-            raise SettingError(
-                "`cache_scans` and `label_history` must be at least 1, got "
-                f"{self.cache_scans} and {self.label_history}."
-            )
+        for name in ("cache_scans", "label_history"):
+            if getattr(self, name) < 1:
+                raise SettingError(f"`{name}` must be at least 1, got {getattr(self, name)}.")
         if not self.lease_minutes > 0 or self.held_out_every < 2 or self.rounds_planned < 1:
             raise SettingError(
                 "`lease_minutes` must be above 0, `held_out_every` at least 2 and `rounds_planned` at least "
