@@ -37,6 +37,7 @@ def test_ink_follows_the_page_into_the_dark():
     svg = drawn({"a": [Point(x=1, y=1), Point(x=2, y=3)]})
     assert "prefers-color-scheme: dark" in svg
     assert svg.count("#58616d") == svg.count("#d9dee5") == 1  # where the variables get their values
+    assert "#ffffff" not in svg  # no paper behind it
     assert {"var(--ink)", "var(--rule)"} <= set(re.findall(r"var\(--\w+\)", svg))
 
 

@@ -60,9 +60,8 @@ def draw_curves(
     """
     inks = {"axes.labelcolor": _INK, "xtick.labelcolor": _INK, "ytick.labelcolor": _INK}
     rules = {"axes.edgecolor": _RULE, "grid.color": _RULE, "xtick.color": _RULE, "ytick.color": _RULE}
-    with mpl.rc_context(
-        {**_STYLE, **inks, **rules, "grid.alpha": 1, "axes.grid.axis": "y", "font.size": 10.5}
-    ):
+    paper = {"axes.facecolor": "none", "grid.alpha": 1, "axes.grid.axis": "y", "font.size": 10.5}
+    with mpl.rc_context({**_STYLE, **inks, **rules, **paper}):
         figure = Figure(figsize=(5.4, 3.1), layout="constrained")
         axes: Axes = figure.subplots()
         for name, points in curves.items():
