@@ -13,6 +13,9 @@ EXAMPLES = {
     "models": ("hippocampus, heart", ("hippocampus", "heart")),
     "models_dir": ("/some/models", Path("/some/models")),
     "state_dir": ("/some/state", Path("/some/state")),
+    "temp_dir": ("/some/disk", Path("/some/disk")),
+    "allowed_hosts": ("a.example, b.example", ("a.example", "b.example")),
+    "allowed_origins": ("https://a.example,http://b:3000", ("https://a.example", "http://b:3000")),
     "device": ("cuda:1", "cuda:1"),
     "precision": ("bf16", "bf16"),
     "keep_members": ("False", False),
@@ -63,7 +66,7 @@ def test_all_models_are_meant_by_all_and_by_nothing(text):
 
 def test_an_unknown_setting_is_named_with_the_known_ones():
     with pytest.raises(
-        SettingError, match=r"unknown setting 'devise'. Known: auto_score, band_edges, cache_scans, contour"
+        SettingError, match=r"unknown setting 'devise'. Known: allowed_hosts, allowed_origins, auto_score, band"
     ):
         AppSettings.from_conf({"devise": "cpu"})
 

@@ -118,6 +118,15 @@ class AppSettings:
     state_dir: Path | None = _setting(  # noqa: RUF009  # makes a field
         None, "where scores and site versions live; `<studies>/.segtrust` unless set"
     )
+    temp_dir: Path | None = _setting(  # noqa: RUF009  # makes a field
+        None, "disk for the server's private folder of temporary files; the system's own unless set"
+    )
+    allowed_hosts: tuple[str, ...] = _setting(
+        (), "names of the server besides this machine's own, separated by commas; `*` = any"
+    )
+    allowed_origins: tuple[str, ...] = _setting(
+        (), "web pages of other servers that may use this one, such as `https://viewer.example.org`"
+    )
     device: str = _setting("auto", "`auto`, `cpu`, `cuda`, `cuda:1`, ...; a request may name another")
     precision: Literal["fp32", "bf16"] = _setting(
         "fp32", "arithmetic of the networks; calibration is fitted in fp32"
@@ -250,6 +259,9 @@ _READERS: dict[str, Any] = {
     "models": _read_models,
     "models_dir": lambda text: Path(text).expanduser(),
     "state_dir": lambda text: Path(text).expanduser(),
+    "temp_dir": lambda text: Path(text).expanduser(),
+    "allowed_hosts": _read_names,
+    "allowed_origins": _read_names,
     "device": str,
     "precision": str,
     "keep_members": lambda text: parse_bool(text, "keep_members"),

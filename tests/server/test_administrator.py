@@ -31,6 +31,7 @@ def data(tmp_path_factory, hippocampus_scans):
 def site(data, tmp_path_factory, model_folder):
     """nginx and server, started as the page says."""
     conf = {"models_dir": model_folder.parent, "state_dir": data / "state"}
+    conf |= {"allowed_hosts": HOST, "allowed_origins": f"https://{HOST}"}
     folder = tmp_path_factory.mktemp("site")
     with running_server(folder / "server", data / "studies", conf=conf) as server:
         (folder / "nginx").mkdir()
@@ -78,6 +79,14 @@ def test_the_setting_for_foreign_web_pages_stops_the_start_of_monai_label(tmp_pa
     done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode != 0
     assert "AnyHttpUrl is not JSON serializable" in done.stderr
+
+
+def test_the_page_s_own_name_is_answered_and_other_names_and_pages_are_not(site):
+    proxy, server = site
+    own = {"Origin": f"https://{HOST}", "Sec-Fetch-Site": "same-origin"}
+    assert proxy.ask("GET", "/info/", headers=own)[0] == 200
+    assert server.get("/info/", headers={"Host": "elsewhere.example"}).status_code == 400
+    assert server.get("/info/", headers={"Origin": "https://elsewhere.example"}).status_code == 403
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")

@@ -35,6 +35,7 @@ from segtrust.label.queue.queue import Queue
 from segtrust.label.queue.strategies import chosen_model, queue_strategies
 from segtrust.label.routes.inference import NO_SLIDES
 from segtrust.label.routes.install import install_routes
+from segtrust.label.routes.origins import OriginPolicy, guard
 from segtrust.label.routes.uploads import holds_upload
 from segtrust.label.samples import SamplesTask
 from segtrust.label.scoring.method import EntropyScoring
@@ -89,6 +90,7 @@ class SegtrustApp(_Host):
         given = dict(conf or {})
         self._inferences, self._counting = 0, threading.Lock()
         self.settings = AppSettings.from_conf({k: v for k, v in given.items() if k not in _PLATFORM_CONF})
+        self.origins = OriginPolicy(self.settings.allowed_hosts, self.settings.allowed_origins)
         self.state_dir = state_dir_for(studies, self.settings.state_dir)
         self.served = serve_models(self.settings, self.state_dir, self.only)
         self.store = StateStore(self.state_dir / "state.sqlite")
@@ -302,6 +304,7 @@ class SegtrustApp(_Host):
         self.scoring_worker.resume()
         self.trainings.close_old()
         install_routes(server)
+        guard(server, self.origins)
         super().on_init_complete()
         threading.Thread(target=self._fix_roles, name="roles", daemon=True).start()
         if self.settings.warm_up:
