@@ -46,6 +46,7 @@ from segtrust.label.studies.datastore import SafeDatastore
 from segtrust.label.studies.dicomweb import DicomwebDatastore, cache_dir
 from segtrust.label.studies.pacs import Pacs
 from segtrust.label.studies.tags import result_tag
+from segtrust.label.temporary import PrivateFolder, make_private, sweep_parts
 from segtrust.label.training.collect import fix_roles
 from segtrust.label.training.trainer import RoundTask, round_settings
 from segtrust.label.training.trainings import Trainings
@@ -298,6 +299,7 @@ class SegtrustApp(_Host):
         from monailabel.app import app as server  # noqa: PLC0415
 
         announce_server()
+        folder = self._use_private_folder()
         if isinstance(datastore := self.datastore(), SafeDatastore):
             before_end(datastore.close)
         forget_defaults()
@@ -305,11 +307,23 @@ class SegtrustApp(_Host):
         self.trainings.close_old()
         install_routes(server)
         guard(server, self.origins)
+        folder.give_requests_folders(server)
         super().on_init_complete()
         threading.Thread(target=self._fix_roles, name="roles", daemon=True).start()
         if self.settings.warm_up:
             models = list(self.served.values())
             threading.Thread(target=warm_up, args=(models,), name="warm-up", daemon=True).start()
+
+    def _use_private_folder(self) -> PrivateFolder:
+        """From now on temporary files lie in a folder of this server alone; what killed ones left is removed."""
+        folder = PrivateFolder(self.state_dir, self.settings.temp_dir)
+        folder.use()
+        if (sessions := self.sessions()) is not None:
+            make_private(Path(sessions.store_path))
+        datastore = self.datastore()
+        parts = datastore.part_folders() if isinstance(datastore, SafeDatastore) else []
+        sweep_parts(parts, folder.sweep())
+        return folder
 
     def _fix_roles(self) -> None:
         """Roles are there before anything is selected; a PACS that is asleep must not stop the server."""

@@ -28,6 +28,7 @@ from segtrust.label.studies.cleaning import cleaned_file
 from segtrust.label.studies.datastore import FinalLabel, SafeDatastore
 from segtrust.label.studies.pacs import LabelSeries, Pacs
 from segtrust.label.studies.tags import FINAL, tag_name
+from segtrust.label.temporary import part_of
 from segtrust.models import Label, ModelSpec
 from segtrust.store import Info, InfoKey, StateStore
 
@@ -108,7 +109,7 @@ class DicomwebDatastore(SafeDatastore):
         if not folder.is_dir():
             self._pacs.fetch(self._pacs.images()[image_id], image_id, folder)
         info = {**self._pacs.info(image_id), "ts": int(time.time()), "name": path.name}
-        part = path.with_name(f".{path.name}")
+        part = part_of(path)
         try:
             shutil.move(dicom_to_nifti(str(folder)), part)
         except RuntimeError as error:

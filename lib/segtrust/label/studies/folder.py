@@ -134,6 +134,10 @@ class ScanFolder(LocalDatastore):
                 )
             return self._summary
 
+    def part_folders(self) -> list[Path]:
+        """Folders in which a server that was killed may have left parts of files."""
+        return [Path(self._datastore.image_path()), *self._tag_folders()]
+
     def refresh(self) -> None:
         self._reconcile_datastore()
 

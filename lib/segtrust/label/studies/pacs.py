@@ -2,7 +2,6 @@
 
 import logging
 import shutil
-import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from pydicom import Dataset, dcmread
 
 from segtrust.dicom import is_prediction, segment_names
 from segtrust.label.failures import PacsError
+from segtrust.label.temporary import part_of
 
 __all__ = ["LabelSeries", "Pacs"]
 
@@ -137,10 +137,10 @@ class Pacs:
             series: UID of the series.
             folder: made by this call; its parent exists.
         """
-        part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        part = part_of(folder)
         try:
+            part.mkdir(mode=0o700)
             self._fetch_into(study, series, part)
-            part.chmod(0o755)
             part.replace(folder)
         except OSError:
             if not folder.is_dir():  # else another process was faster
