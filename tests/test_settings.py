@@ -66,7 +66,8 @@ def test_all_models_are_meant_by_all_and_by_nothing(text):
 
 def test_an_unknown_setting_is_named_with_the_known_ones():
     with pytest.raises(
-        SettingError, match=r"unknown setting 'devise'. Known: allowed_hosts, allowed_origins, auto_score, band"
+        SettingError,
+        match=r"unknown setting 'devise'. Known: allowed_hosts, allowed_origins, auto_score, band",
     ):
         AppSettings.from_conf({"devise": "cpu"})
 

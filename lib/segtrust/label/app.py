@@ -315,7 +315,7 @@ class SegtrustApp(_Host):
             threading.Thread(target=warm_up, args=(models,), name="warm-up", daemon=True).start()
 
     def _use_private_folder(self) -> PrivateFolder:
-        """From now on temporary files lie in a folder of this server alone; what killed ones left is removed."""
+        """Put temporary files into a folder of this server alone from now on; sweep what killed ones left."""
         folder = PrivateFolder(self.state_dir, self.settings.temp_dir)
         folder.use()
         if (sessions := self.sessions()) is not None:

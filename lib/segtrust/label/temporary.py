@@ -1,10 +1,10 @@
 """Where the server's temporary files lie: a private folder for each run, and in it one for each request.
 
-What MONAI Label, its libraries and this package write through :mod:`tempfile` goes there, so that it is gone when
-the request ends, however it ends. What a killed server left is swept when the next one starts on the same state.
+What MONAI Label, its libraries and this package write through :mod:`tempfile` goes there, so that it is gone
+when the request ends, however it ends. What a killed server left is swept when the next one starts on the
+same state.
 """
 
-import atexit
 import hashlib
 import json
 import os
@@ -17,7 +17,7 @@ import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from multiprocessing.util import get_temp_dir
+from multiprocessing.util import Finalize, get_temp_dir
 from pathlib import Path
 
 from fastapi import FastAPI
@@ -35,6 +35,7 @@ _PART = re.compile(r"\.segtrust-([0-9a-f]{12})-[0-9a-f]{32}")
 _UNMARKED_PART = re.compile(r"\..+\.(nii\.gz|nii|nrrd|json)\.[0-9a-f]{32}")
 _IDLE_SECONDS = 60.0  # whoever still writes a part changes it, and renames it at once when it is whole
 _OLD_SECONDS = 24 * 3600.0
+_LAST = -1000  # at the end of a process, after multiprocessing has removed its own folder in here
 
 _request_folder: ContextVar[Path | None] = ContextVar("request folder", default=None)
 
@@ -70,12 +71,14 @@ class PrivateFolder:
 
     def use(self) -> None:
         """Make :mod:`tempfile` put everything here from now on, also in processes that this one starts."""
-        tempfile.tempdir = _Place(self.path)  # type: ignore[assignment] -- asked for its path at each use
+        tempfile.tempdir = str(self.path)
+        # asked at each use; `tempdir` itself cannot be one place for one request and another for the next
+        tempfile.gettempdir = _folder_in_use
         for name in ("TMPDIR", "TEMP", "TMP"):
             os.environ[name] = str(self.path)
         os.environ[_RUN] = self.run
         get_temp_dir()  # lives as long as this process: not to be made in the folder of a request
-        atexit.register(self.close)
+        Finalize(None, self.close, exitpriority=_LAST)
 
     def give_requests_folders(self, server: FastAPI) -> None:
         """Give each request of a server a folder of its own in here.
@@ -122,20 +125,6 @@ class PrivateFolder:
         note.unlink(missing_ok=True)
 
 
-class _Place:
-    """A path that :mod:`tempfile` asks for at each use: the request's folder if there is one."""
-
-    def __init__(self, base: Path) -> None:
-        self._base = base
-
-    def __fspath__(self) -> str:
-        folder = _request_folder.get()
-        if folder is None:
-            return str(self._base)
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return str(folder)
-
-
 class RequestFolders:
     """Gives each request a folder of its own, and removes it when the answer has been sent or refused.
 
@@ -155,6 +144,15 @@ class RequestFolders:
             return
         with _folder_of_request(self._folder):
             await self._app(scope, receive, send)
+
+
+def _folder_in_use() -> str:
+    """The folder of the request that is answered, made when it is needed first; else that of the run."""
+    folder = _request_folder.get()
+    if folder is None:
+        return str(tempfile.tempdir)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return str(folder)
 
 
 @contextmanager
@@ -189,7 +187,7 @@ def make_private(folder: Path) -> None:
 
 
 def part_of(target: Path) -> Path:
-    """Where to write a file that is renamed when it is whole: beside its place, with a name that says nothing.
+    """Where to write a file that is renamed when it is whole: beside its place, under a name of nobody.
 
     Args:
         target: the file's place.
