@@ -52,3 +52,11 @@ def test_help_needs_neither_torch_nor_monai():
     code = "import sys; from segtrust.cli import main; main([]); print({'torch', 'monai'} & {*sys.modules})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.rstrip().endswith("set()")
+
+
+def test_a_round_on_a_site_names_the_extra_that_training_elsewhere_does_not_need(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "monailabel.config", None)
+    for module in ("cli.site_round", "label.studies.beside"):
+        monkeypatch.delitem(sys.modules, f"segtrust.{module}", raising=False)
+    assert cli.main(["train", "hippocampus", "--studies", "."]) == 2
+    assert "pip install 'segtrust[label]'" in capsys.readouterr().err

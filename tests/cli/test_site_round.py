@@ -4,13 +4,17 @@ import shutil
 
 import pytest
 
-from labelled_site import make_site
+from labelled_site import give_roles, make_site
 from segtrust import cli
 from segtrust.cli import site_round
+from segtrust.label.studies.beside import open_site
+from segtrust.label.training import trainer
+from segtrust.label.training.trainer import RoundTask
 from segtrust.models import open_version
 from segtrust.release.plan import Progress
-from segtrust.roles import role_of
-from segtrust.store import StateStore
+from segtrust.release.round import RoundResult
+from segtrust.settings import AppSettings
+from segtrust.store import InfoKey, StateStore
 
 
 @pytest.fixture
@@ -52,15 +56,82 @@ def test_a_round_on_a_folder_serves_its_version_from_the_sites_state(studies, tm
     assert "deleted nothing" in capsys.readouterr().out  # 0001 is what new versions are held against
 
 
-def test_only_scans_drawn_by_lot_calibrate_and_every_scan_gets_a_role(studies):
-    store = StateStore(studies / ".segtrust" / "state.sqlite")
-    store.mark_served("s00", "ann", "uniform")
-    labelled = site_round._labelled(studies, store, "")
-    assert [scan.id for scan in labelled] == ["s00", "s01", "s02"]
-    roles = {f"s0{i}": role_of(f"s0{i}", store.site_key()) for i in range(5)}
-    assert store.fix_roles(dict.fromkeys(roles, "whoever")) == roles  # fixed before, unlabelled ones too
-    assert labelled[0].role == roles["s00"]
-    assert {scan.role for scan in labelled[1:]} <= {"train", "volunteered"}
+@pytest.fixture
+def rounds(monkeypatch):
+    """The rounds that command line and server would run: their scans, settings, folders and key."""
+    calls = []
+
+    def run_round(_parent, models_dir, labelled, settings, *, cache, key, report):
+        scans = sorted((scan.id, scan.subject, scan.role) for scan in labelled)
+        calls.append({"scans": scans, "settings": settings, "folders": (models_dir, cache), "key": key})
+        return RoundResult("0002", "kept", "Not proven.", {"left_out": {}})
+
+    monkeypatch.setattr(site_round, "run_round", run_round)
+    monkeypatch.setattr(trainer, "run_round", run_round)
+    return calls
+
+
+@pytest.fixture
+def big_site(tmp_path):
+    """Forty labelled scans of twenty patients, served by lot; of seven that measure, slices were left out."""
+    scans = make_site(tmp_path / "made", ["train"])
+    studies, state = tmp_path / "studies", tmp_path / "state of the site"
+    (studies / "labels" / "final").mkdir(parents=True)
+    store = StateStore(state / "state.sqlite")
+    names = [f"p{number:02d}_{side}" for number in range(20) for side in "lr"]
+    give_roles(store, {n: (n[:3], "calibration" if int(n[1:3]) < 6 else "train") for n in names})
+    for name in names:
+        shutil.copy(scans[0].image, studies / f"{name}.nii.gz")
+        shutil.copy(scans[0].label, studies / "labels" / "final" / f"{name}.nii.gz")
+        store.mark_served(name, "ann", "held_out")
+    partial = names[:7]
+    for name in partial:
+        store.keep_review(name, [3, 4], 8)
+    return studies, state, partial
+
+
+def test_the_command_line_runs_the_round_that_the_server_would_run(big_site, tmp_path, rounds, capsys):
+    studies, state, partial = big_site
+    conf = {
+        "state_dir": str(state),
+        "subjects": "(p[0-9]+)_",
+        "models_dir": str(tmp_path / "made" / "shipped"),
+        "train_epochs": "7",
+        "small_gate": "ask",
+        "device": "cpu",
+    }
+    words = [word for setting in conf.items() for word in ("--conf", *setting)]
+    assert cli.main(["train", "balls", "--studies", str(studies), *words]) == 0
+    out = capsys.readouterr().out
+    assert all(f"left out {scan}: it measures the model and must be looked at" in out for scan in partial)
+
+    site = open_site(studies, AppSettings.from_conf(conf))
+    RoundTask(site.served["balls"], site.store, site.state_dir)({}, site.datastore)
+    of_command_line, of_server = rounds
+    assert of_command_line == of_server
+    assert not {scan for scan, _, _ in of_server["scans"]} & set(partial)
+    assert [role for *_, role in of_server["scans"]].count("calibration") == 5
+    assert not (studies / ".segtrust").exists()
+
+
+def test_an_option_of_the_command_line_wins_over_the_settings_of_the_site(big_site, tmp_path, rounds):
+    studies, state, _ = big_site
+    shipped = str(tmp_path / "made" / "shipped")
+    conf = ["--conf", "state_dir", str(state), "--conf", "train_epochs", "7", "--conf", "train_loss", "focal"]
+    words = ["--models-dir", shipped, "--epochs", "3", "--seed", "5", "--subjects", "(p[0-9]+)_"]
+    assert cli.main(["train", "balls", "--studies", str(studies), *conf, *words]) == 0
+    settings = rounds[0]["settings"]
+    assert (settings.epochs, settings.seed, settings.loss) == (3, 5, "focal")
+    assert {subject for _, subject, _ in rounds[0]["scans"]} <= {f"p{number:02d}" for number in range(20)}
+
+
+def test_a_label_of_another_model_is_not_learnt_from(big_site, tmp_path, rounds):
+    studies, state, _ = big_site
+    store = StateStore(state / "state.sqlite")
+    store.put_info(InfoKey("label", "p19_r", "final"), {"segtrust": {"model": "hippocampus"}})
+    words = ["--conf", "state_dir", str(state), "--models-dir", str(tmp_path / "made" / "shipped")]
+    assert cli.main(["train", "balls", "--studies", str(studies), *words]) == 0
+    assert "p19_r" not in {scan for scan, _, _ in rounds[0]["scans"]}
 
 
 @pytest.mark.parametrize(

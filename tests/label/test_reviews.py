@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from segtrust.errors import SettingError
-from segtrust.label.queue.reviews import is_partial, reviewed_slices
+from segtrust.label.queue.reviews import reviewed_slices
 
 
 @pytest.fixture
@@ -29,11 +29,3 @@ def test_slices_are_counted_along_the_thick_axis(label, told, found):
 def test_what_is_no_slice_is_refused(label, told):
     with pytest.raises(SettingError, match="must be 'all' or a list of whole numbers from 0 to 3"):
         reviewed_slices({"reviewed_slices": told}, label)
-
-
-def test_a_label_is_partial_only_if_somebody_said_so(store):
-    assert not is_partial(store, "a")
-    store.keep_review("a", [0, 2], 3)
-    assert is_partial(store, "a")
-    store.keep_review("a", "all", 3)
-    assert not is_partial(store, "a")

@@ -61,10 +61,10 @@ def test_a_batch_that_json_cannot_say_is_refused(store):
 def test_a_label_is_reviewed_as_a_whole_or_in_part(store):
     store.keep_review("a", [4, 0, 4], 5)
     assert store.review("a").reviewed == (0, 4)
-    assert not store.review("a").complete
+    assert not store.review("a").is_complete
     store.keep_review("a", "all", 5)
     assert store.review("a").reviewed == (0, 1, 2, 3, 4)
-    assert store.review("a").complete
+    assert store.review("a").is_complete
     assert store.review("b") is None
 
 

@@ -52,8 +52,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         module.add_arguments(parser)
         status: int = module.run(parser.parse_args(words[1:]))
     except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] == "segtrust":
+        package = (error.name or "segtrust").partition(".")[0]
+        if package == "segtrust":
             raise
+        extra = "label" if package == "monailabel" else extra  # `train` needs it for a site's round alone
         return _complain(
             f"`{command}` needs {error.name}, which is not installed: pip install 'segtrust[{extra}]'", 2
         )

@@ -6,7 +6,6 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from segtrust.cli.site_round import add_round_arguments, run_on_site
 from segtrust.errors import SettingError
 from segtrust.release.publish import release
 from segtrust.training.cape import CapeSettings
@@ -39,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="with --data: checkpoints; a run resumes there (default: runs)",
     )
     parser.add_argument(
-        "--workers", type=int, default=1, help="members trained at the same time (default: 1)"
+        "--workers", type=int, help="members trained at the same time (default: 1, or the site's setting)"
     )
     parser.add_argument(
         "--ray",
@@ -55,8 +54,39 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("bin", "kernel"),
         help="with --data: fine-tune the members by CaPE before they are calibrated (docs/how-to/cape.md)",
     )
-    parser.add_argument("--device", default="cpu", help="where to train (default: cpu)")
-    add_round_arguments(parser)
+    parser.add_argument("--device", help="where to train (default: cpu, or the site's setting)")
+    _add_round_arguments(parser)
+
+
+def _add_round_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of a round; those that are not given are as the site's server has them."""
+    group = parser.add_argument_group("with --studies")
+    group.add_argument("--epochs", type=int, help="each draws a patch of every scan, and at least 20")
+    group.add_argument(
+        "--start", choices=("warm", "scratch"), help="from the served members, or from scratch"
+    )
+    group.add_argument(
+        "--ensemble", choices=("seeds", "snapshots"), help="members of several seeds, or of one run"
+    )
+    group.add_argument(
+        "--small-gate", choices=("publish", "ask"), help="what to do with a version that cannot be proven"
+    )
+    group.add_argument("--seed", type=int, help="of the first member")
+    group.add_argument(
+        "--subjects",
+        default="",
+        metavar="RULE",
+        help="which patient a scan belongs to: a CSV file (columns case, subject), or a regular expression "
+        "with a group",
+    )
+    group.add_argument(
+        "--conf",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("KEY", "VALUE"),
+        help="a setting as the server has it, such as state_dir, subjects, train_epochs or precision",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -72,26 +102,29 @@ def run(args: argparse.Namespace) -> int:
         SettingError: if a recipe has no folder to publish into.
     """
     if args.studies is not None:
+        # only a site's round needs the extra `label`
+        from segtrust.cli.site_round import run_on_site  # noqa: PLC0415
+
         return run_on_site(args)
     if args.models_dir is None:
         raise SettingError("--data needs --models-dir, the folder of models to publish into.")
     recipe = Recipe.read(args.name)
     if args.loss:
         recipe = replace(recipe, budget=replace(recipe.budget, loss=args.loss))
-    name = recipe.spec.name
+    name, device = recipe.spec.name, args.device or "cpu"
     members = train_ensemble(
         recipe,
         args.data,
         (args.runs / "members").resolve(),
-        workers=args.workers,
+        workers=1 if args.workers is None else args.workers,
         ray=args.ray,
-        device=args.device,
+        device=device,
         say=_say,
     )
     if args.cape:
         stage = CapeSettings(target=args.cape, batch=recipe.budget.batch, flip_axes=recipe.budget.flip_axes)
         cache = args.runs / "cape"
-        members = tune_ensemble(recipe, members, args.data, cache, stage, device=args.device, say=_say)
+        members = tune_ensemble(recipe, members, args.data, cache, stage, device=device, say=_say)
     version = release(
         recipe,
         members,

@@ -47,11 +47,11 @@ from segtrust.label.studies.dicomweb import DicomwebDatastore, cache_dir
 from segtrust.label.studies.pacs import Pacs
 from segtrust.label.studies.tags import result_tag
 from segtrust.label.temporary import PrivateFolder, make_private, sweep_parts
-from segtrust.label.training.collect import fix_roles
 from segtrust.label.training.trainer import RoundTask, round_settings
 from segtrust.label.training.trainings import Trainings
 from segtrust.label.warmup import warm_up
 from segtrust.release.cohort import subjects_of
+from segtrust.release.collect import fix_roles
 from segtrust.settings import AppSettings, parse_bool
 from segtrust.store import StateStore, state_dir_for
 
@@ -331,7 +331,7 @@ class SegtrustApp(_Host):
         if not isinstance(datastore, SafeDatastore):
             return
         try:
-            fix_roles(datastore, self.store, self.settings)
+            fix_roles(datastore, self.store, self.settings.subjects)
         except (SegtrustError, requests.RequestException) as error:
             logger.warning("Roles of the scans are not fixed yet: %s", error)
 

@@ -23,7 +23,7 @@ class Review:
     slices: int
 
     @property
-    def complete(self) -> bool:
+    def is_complete(self) -> bool:
         """Whether every slice was looked at."""
         return len(self.reviewed) == self.slices
 

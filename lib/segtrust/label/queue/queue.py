@@ -13,7 +13,7 @@ from segtrust.inference import fingerprint
 from segtrust.label.queue.ranking import Ranking, Rankings, Waiting
 from segtrust.label.served import ServedModel
 from segtrust.label.studies.datastore import SafeDatastore
-from segtrust.label.training.collect import fix_roles
+from segtrust.release.collect import fix_roles
 from segtrust.roles import HELD_OUT, Role, is_held_out
 from segtrust.settings import AppSettings
 from segtrust.store import StateStore
@@ -125,7 +125,7 @@ class Queue:
             return Waiting(scans, {}, {})
         if scans.difference(self._patients):
             if scans.difference(found := self._store.roles()):
-                fix_roles(datastore, self._store, self._settings)
+                fix_roles(datastore, self._store, self._settings.subjects)
                 found = self._store.roles()
             self._patients = {scan: patient for scan, (patient, _) in found.items()}
             self._by_lot = _by_lot(found)

@@ -9,9 +9,8 @@ import numpy as np
 from segtrust.errors import SettingError
 from segtrust.inference.scan import read_labels
 from segtrust.slices import review_axis
-from segtrust.store import StateStore
 
-__all__ = ["is_partial", "reviewed_slices"]
+__all__ = ["reviewed_slices"]
 
 
 def reviewed_slices(params: Mapping[str, Any], label: Path) -> tuple[list[int], int] | None:
@@ -41,9 +40,3 @@ def reviewed_slices(params: Mapping[str, Any], label: Path) -> tuple[list[int], 
             f"got {told!r}."
         )
     return told, slices
-
-
-def is_partial(store: StateStore, scan: str) -> bool:
-    """Whether a client said that some slices of a scan's label were not looked at."""
-    review = store.review(scan)
-    return review is not None and len(review.reviewed) < review.slices

@@ -2,20 +2,17 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from monailabel.config import settings as platform
-
 from segtrust.errors import DeviceError, ScanError, SettingError
-from segtrust.label.names import structure_labels
 from segtrust.label.scoring.jobs import ScoreJob, run_score_job
 from segtrust.label.scoring.scan_scores import Fingerprints, keep_score, missing_scores
-from segtrust.label.served import ServedModel, serve_models
+from segtrust.label.served import ServedModel
+from segtrust.label.studies.beside import open_site
 from segtrust.label.studies.datastore import SafeDatastore
 from segtrust.parallel import parallel_results
 from segtrust.settings import AppSettings
-from segtrust.store import StateStore, state_dir_for
 
 __all__ = ["FolderScores", "score_folder"]
 
@@ -70,10 +67,8 @@ def score_folder(
             f"`studies` must be a folder of scans, got {str(studies)!r}. Scans of a DICOMweb server are "
             "scored by the MONAI Label server that serves them: POST /scoring/entropy"
         )
-    state = state_dir_for(str(studies), settings.state_dir)
-    model = serve_models(settings, state, (name,))[name]
-    store = StateStore(state / "state.sqlite")
-    datastore = _open_studies(studies, model, store)
+    site = open_site(studies, replace(settings, models=(name,)))
+    model, store, datastore = site.model(name), site.store, site.datastore
     fingerprints = Fingerprints()
     missing = missing_scores(model, datastore, store, fingerprints)
     found = FolderScores(
@@ -114,15 +109,3 @@ def _jobs(
             continue
         jobs.append(ScoreJob(model=model.folder.resolve(), settings=model.settings, key=key, path=path))
     return jobs
-
-
-def _open_studies(studies: Path, model: ServedModel, store: StateStore) -> SafeDatastore:
-    return SafeDatastore(
-        str(studies),
-        structures={model.name: structure_labels(model.spec)},
-        store=store,
-        on_served=store.mark_served,
-        frozen=True,
-        extensions=platform.MONAI_LABEL_DATASTORE_FILE_EXT,
-        auto_reload=False,
-    )

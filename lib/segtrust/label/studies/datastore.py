@@ -2,31 +2,24 @@
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from monailabel.interfaces.exception import ImageNotFoundException
+import requests
+from monailabel.interfaces.exception import ImageNotFoundException, MONAILabelException
 
 from segtrust.label.failures import LabelError, PathError
 from segtrust.label.studies.changes import FileChange, Submission
 from segtrust.label.studies.cleaning import Structures, cleaned_file
 from segtrust.label.studies.labels import LabelledFolder, stamped
 from segtrust.label.studies.tags import FINAL, check_tag, result_tag
+from segtrust.release.collect import FinalLabel
 from segtrust.store import InfoKey, StateStore
 
-__all__ = ["FinalLabel", "SafeDatastore"]
+__all__ = ["SafeDatastore"]
 
 _LABEL_SUFFIXES = (".nii.gz", ".nii", ".nrrd")
 _UNSAFE_ID = re.compile(r"[\x00-\x1f/\\:*?\"<>|]|\.\.|^[.\s]|[.\s]$")
-
-
-@dataclass(frozen=True)
-class FinalLabel:
-    """A final label as it is listed: the model it belongs to (empty: any), a stamp that changes with it."""
-
-    model: str
-    stamp: str
 
 
 class SafeDatastore(LabelledFolder):
@@ -178,14 +171,40 @@ class SafeDatastore(LabelledFolder):
 
     def final_labels(self) -> dict[str, FinalLabel]:
         """Scans with a final label, and whose it is; nothing is fetched for it."""
-        known, found = self._store.all_info(), {}
+        notes, labels = self._store.all_info(), {}
         for scan in sorted(self.get_labeled_images()):
             path = Path(self.get_label_uri(scan, FINAL))
-            about = known.get(InfoKey("label", scan, FINAL), {}).get("segtrust")
+            about = notes.get(InfoKey("label", scan, FINAL), {}).get("segtrust")
             model = about["model"] if about else self._model_by_values(path)
             state = path.stat()
-            found[scan] = FinalLabel(model, f"{state.st_size}-{state.st_mtime_ns}")
-        return found
+            labels[scan] = FinalLabel(model, f"{state.st_size}-{state.st_mtime_ns}")
+        return labels
+
+    @property
+    def patients_known_by(self) -> str:
+        """What says which patient a scan belongs to."""
+        return "nothing"
+
+    def patient_of(self, image_id: str) -> str | None:
+        """PatientID of a scan; a file does not say it."""
+        return None
+
+    def labelled_files(self, image_id: str) -> tuple[Path, Path]:
+        """Files of a scan and its final label.
+
+        Args:
+            image_id: the scan.
+
+        Returns:
+            Scan and label; what a PACS holds is fetched.
+
+        Raises:
+            SegtrustError: if one of them cannot be had.
+        """
+        try:
+            return Path(self.get_image_uri(image_id)), Path(self.get_label_uri(image_id, FINAL))
+        except (MONAILabelException, requests.RequestException) as error:
+            raise LabelError(str(getattr(error, "msg", "") or error)) from error
 
     def _model_by_values(self, path: Path) -> str:
         """Whose a label is that somebody put into the folder, past all cleaning."""

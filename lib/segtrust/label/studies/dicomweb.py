@@ -25,11 +25,12 @@ from segtrust.inference.scan import read_labels
 from segtrust.label.names import structure_labels
 from segtrust.label.studies.changes import Submission
 from segtrust.label.studies.cleaning import cleaned_file
-from segtrust.label.studies.datastore import FinalLabel, SafeDatastore
+from segtrust.label.studies.datastore import SafeDatastore
 from segtrust.label.studies.pacs import LabelSeries, Pacs
 from segtrust.label.studies.tags import FINAL, tag_name
 from segtrust.label.temporary import part_of
 from segtrust.models import Label, ModelSpec
+from segtrust.release.collect import FinalLabel
 from segtrust.store import Info, InfoKey, StateStore
 
 __all__ = ["DicomwebDatastore", "cache_dir"]
@@ -262,6 +263,13 @@ class DicomwebDatastore(SafeDatastore):
             image: FinalLabel(self._model_of(label), label.series)
             for image, label in sorted(self._pacs.labels().items())
         }
+
+    @property
+    def patients_known_by(self) -> str:
+        return "DICOM"
+
+    def patient_of(self, image_id: str) -> str | None:
+        return self._pacs.patient(image_id)
 
     def _model_of(self, label: LabelSeries) -> str:
         """The model with most of a label's structures."""

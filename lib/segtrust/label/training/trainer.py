@@ -21,9 +21,9 @@ from segtrust.label.environment import server_pid
 from segtrust.label.failures import BusyError, LabelError, status_and_code
 from segtrust.label.names import RESEARCH_ONLY
 from segtrust.label.served import ServedModel
-from segtrust.label.training.collect import collect_labelled, labels_of
 from segtrust.label.training.record import RoundRecord
 from segtrust.losses import LOSSES
+from segtrust.release.collect import collect_labelled, labels_of
 from segtrust.release.plan import Progress, RoundSettings
 from segtrust.release.round import RoundResult, run_round
 from segtrust.settings import AppSettings, TrainRequest
@@ -143,21 +143,21 @@ class RoundTask(TrainTask):
         labels = self.labels(datastore)
         if not labels:
             raise no_labels(self.model.name)
-        found = collect_labelled(self.model.name, datastore, self.store, self.model.settings)
+        collected = collect_labelled(self.model.name, datastore, self.store, self.model.settings.subjects)
         new = self.new_labels(labels)
-        self.record.update(labels=len(labels), new_labels=new, patients=found.patients)
+        self.record.update(labels=len(labels), new_labels=new, patients=collected.patients)
         logger.info("Training of %s: %d labels, %d of them new", self.model.name, len(labels), new)
-        logger.info("Training of %s: %s", self.model.name, found.patients)
+        logger.info("Training of %s: %s", self.model.name, collected.patients)
         result = run_round(
             self.model.folder,
             self._models_dir,
-            found.scans,
+            collected.scans,
             settings,
             cache=self._cache,
             key=self.store.site_key(),
             report=self._report,
         )
-        left_out = {**found.left_out, **result.report["left_out"]}
+        left_out = {**collected.left_out, **result.report["left_out"]}
         return result, {
             "learned": labels,
             "left_out": left_out,

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from segtrust.label.studies.datastore import SafeDatastore
-from segtrust.label.training.collect import collect_labelled, fix_roles, labels_of
-from segtrust.settings import AppSettings
+from segtrust.release.collect import collect_labelled, fix_roles, labels_of
+from segtrust.store import StateStore
 
 SCANS = [f"p{number:02d}_{side}" for number in range(30) for side in "lr"]
-BY_PATIENT = AppSettings(subjects="(p[0-9]+)_")
+BY_PATIENT = "(p[0-9]+)_"
 
 
 @pytest.fixture
@@ -26,6 +26,11 @@ def studies(tmp_path, tiny_scan):
         shutil.copyfile(tiny_scan, folder / f"{name}.nii.gz")
         shutil.copyfile(tmp_path / "label.nii.gz", folder / "labels" / "final" / f"{name}.nii.gz")
     return folder
+
+
+@pytest.fixture
+def store(tmp_path):
+    return StateStore(tmp_path / "state.sqlite")
 
 
 @pytest.fixture
@@ -44,7 +49,7 @@ def test_every_scan_gets_a_role_by_its_patient_and_keeps_it(labelled, store):
     assert subjects["p07_l"] == subjects["p07_r"] == "p07"
     assert all(roles[f"p{n:02d}_l"] == roles[f"p{n:02d}_r"] for n in range(30))
     assert {"train", "calibration"} <= set(roles.values())
-    assert fix_roles(labelled, store, AppSettings())[1] == roles
+    assert fix_roles(labelled, store, "")[1] == roles
 
 
 def test_a_label_from_outside_the_queue_never_measures(labelled, store):
