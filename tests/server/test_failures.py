@@ -134,3 +134,25 @@ def test_an_archive_cannot_write_outside_its_session(server, tmp_path):
 def test_info_that_is_no_json_is_refused(server, scan_id):
     answer = server.put(f"/datastore/image/info?image={scan_id}", data={"info": "{"})
     assert (answer.status_code, answer.json()["code"]) == (400, "malformed")
+
+
+def test_a_client_cannot_put_another_name_or_patient_before_the_next_reader(server, scan_id):
+    before = server.get("/datastore/image/info", params={"image": scan_id}).json()
+    for field in ("name", "PatientID", "path"):
+        data = {"info": json.dumps({field: "../../evil"})}
+        answer = server.put("/datastore/image/info", params={"image": scan_id}, data=data)
+        assert (answer.status_code, answer.json()["code"]) == (400, "setting")
+    after = server.get("/datastore/image/info", params={"image": scan_id}).json()
+    assert {key: value for key, value in after.items() if key != "ts"} == {
+        key: value for key, value in before.items() if key != "ts"
+    }
+
+
+def test_the_old_route_of_the_reviewer_is_checked_and_knows_its_fields(server, scan_id):
+    where = {"label": scan_id, "tag": "final"}
+    evil = {"params": json.dumps({"label_info": [{"name": "spleen", "idx": 1}]})}
+    assert server.put("/datastore/updatelabelinfo", params=where, data=evil).json()["code"] == "setting"
+    good = {"params": json.dumps({"segmentationMeta": {"status": "approved"}})}
+    assert (
+        server.put("/datastore/updatelabelinfo", params=where, data=good).status_code == 404
+    )  # no label yet

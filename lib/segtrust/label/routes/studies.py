@@ -4,7 +4,6 @@ MONAI Label runs them where all requests wait for one another, also while a PACS
 that came with a request that was refused.
 """
 
-import json
 import re
 import shutil
 import tempfile
@@ -25,6 +24,14 @@ from monailabel.utils.others.generic import remove_file
 from segtrust.label.failures import LabelError
 from segtrust.label.queue.annotators import annotator
 from segtrust.label.queue.reviews import reviewed_slices
+from segtrust.label.routes.fields import (
+    IMAGE_FIELDS,
+    LABEL_FIELDS,
+    SUBMISSION_FIELDS,
+    UPLOAD_FIELDS,
+    read_fields,
+    split_fields,
+)
 from segtrust.label.studies.changes import Submission
 
 if TYPE_CHECKING:
@@ -45,13 +52,15 @@ def _save_label(
     tag: str = DefaultLabelTag.FINAL.value,
 ) -> dict[str, Any]:
     host: SegtrustApp = app_instance()
-    info, tag = json.loads(params or "{}"), tag or DefaultLabelTag.FINAL.value
+    info, ignored = split_fields(params, SUBMISSION_FIELDS)
+    tag = tag or DefaultLabelTag.FINAL.value
     by = annotator(info, user)
     with _kept(label) as file:
         reviewed, slices = reviewed_slices(info, file) or (None, 0)
         submission = Submission(by=by, reviewed=None if reviewed is None else tuple(reviewed), slices=slices)
         label_id = host.datastore().submit_label(image, str(file), tag, info, submission)
-    return {**host.on_save_label(image, label_id), "image": image, "label": label_id}
+    answer = {**host.on_save_label(image, label_id), "image": image, "label": label_id}
+    return {**answer, "ignored": ignored} if ignored else answer
 
 
 def _add_image(
@@ -61,10 +70,29 @@ def _add_image(
     params: Annotated[str, Form()] = "{}",
 ) -> dict[str, Any]:
     host: SegtrustApp = app_instance()
-    info = {**json.loads(params or "{}"), **({"user": user.username} if user.username else {})}
+    info, ignored = split_fields(params, UPLOAD_FIELDS)
+    info |= {"user": user.username} if user.username else {}
     with _kept(file) as path:
         name = Path(file.filename or "").name.removesuffix(path.name.removeprefix("upload"))
-        return {"image": host.datastore().add_image(image or name, str(path), info)}
+        answer = {"image": host.datastore().add_image(image or name, str(path), info)}
+    return {**answer, "ignored": ignored} if ignored else answer
+
+
+def _change_image_info(user: _Annotator, image: str, info: Annotated[str, Form()] = "{}") -> object:
+    values = read_fields(info, IMAGE_FIELDS) | ({"user": user.username} if user.username else {})
+    return app_instance().datastore().update_image_info(image, values)
+
+
+def _change_label_info(user: _Annotator, label: str, tag: str, info: Annotated[str, Form()] = "{}") -> object:
+    values = read_fields(info, LABEL_FIELDS) | ({"user": user.username} if user.username else {})
+    return app_instance().datastore().update_label_info(label, tag, values)
+
+
+def _change_label_info_of_old(
+    user: _Annotator, label: str, tag: str, params: Annotated[str, Form()] = "{}"
+) -> object:
+    """MONAI Label's Reviewer uses the old name of the route, and another one for the form's field."""
+    return _change_label_info(user, label, tag, params)
 
 
 @contextmanager
@@ -113,6 +141,10 @@ DATASTORE_ROUTES = (
     ("PUT", "datastore/label", _save_label),
     ("DELETE", "datastore/label", _remove_label),
     ("PUT", "datastore/image", _add_image),
+    ("PUT", "datastore/", _add_image),  # its old name
+    ("PUT", "datastore/image/info", _change_image_info),
+    ("PUT", "datastore/label/info", _change_label_info),
+    ("PUT", "datastore/updatelabelinfo", _change_label_info_of_old),
     ("PUT", "datastore/", _add_image),
     ("DELETE", "datastore/image", _remove_image),
     ("DELETE", "datastore/", _remove_image),
