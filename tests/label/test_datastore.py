@@ -39,7 +39,7 @@ def test_a_folder_that_vanished_does_not_end_the_watching(watching, caplog):
     folder = Path(watching.get_image_uri("a")).parent
     folder.rename(folder.with_name("elsewhere"))
     for name in ("datastore_v2.json", "a.nii.gz"):
-        watching._on_any_event(FileDeletedEvent(str(folder / name)))
+        watching.notice(FileDeletedEvent(str(folder / name)))
     assert "cannot be read" in caplog.text
 
 

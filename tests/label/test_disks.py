@@ -8,8 +8,10 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 from fastapi import FastAPI
 from monailabel.interfaces.exception import ImageNotFoundException
@@ -17,6 +19,7 @@ from monailabel.interfaces.exception import ImageNotFoundException
 from asgi import ask
 from numbered_labels import number_in, write_number
 from segtrust.errors import StoreError, StoreFullError
+from segtrust.label.answer import AnswerForm
 from segtrust.label.failures import HANDLERS, ReadOnlyError, StudiesError, answer_failure, status_and_code
 from segtrust.label.studies.changes import Submission
 from segtrust.store import StateStore, state_dir_for
@@ -218,7 +221,7 @@ def test_a_full_disk_answers_507_and_nothing_is_half_written(small_disk, tiny_sc
         writes(datastore, second, tiny_scan)[write]()
     assert status_and_code(refused.value) == (507, "disk_full")
     assert {path for path in small_disk.rglob("*") if path.is_file()} >= names
-    assert not list(small_disk.rglob(".segtrust-part-*"))
+    assert not list(small_disk.rglob(".segtrust-0*"))
     assert not list(small_disk.rglob("new*"))
     (small_disk / "filler").unlink()
     assert number_in(datastore.get_label_uri("a", "final")) == 1
@@ -226,6 +229,20 @@ def test_a_full_disk_answers_507_and_nothing_is_half_written(small_disk, tiny_sc
     assert datastore.history.entries("a") == []
     assert datastore.list_images() == ["a"]
     writes(datastore, second, tiny_scan)[write]()  # there is room again
+
+
+@pytest.mark.parametrize("extension", [".nii.gz", ".nii", ".nrrd"])
+@pytest.mark.parametrize("compress", [True, False], ids=["compressed", "plain"])
+def test_an_answer_that_finds_no_room_is_no_answer(small_disk, monkeypatch, extension, compress):
+    """ITK writes part of a NIfTI to a full disk, and says nothing."""
+    monkeypatch.setattr(tempfile, "tempdir", str(small_disk))
+    noise = np.random.default_rng(0).random((100, 100, 80)).astype(np.float32)
+    form = AnswerForm(extension=extension, dtype="float32", compress=compress)
+    with pytest.raises(OSError, match="written in part only") as refused:
+        form.write(noise, np.eye(4))
+    assert status_and_code(refused.value) == (507, "disk_full")
+    assert not list(small_disk.iterdir())
+    assert form.write(noise[:20], np.eye(4)).is_file()
 
 
 @pytest.mark.parametrize(

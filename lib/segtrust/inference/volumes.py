@@ -1,11 +1,14 @@
 """Writing volumes with the geometry of the scan they belong to."""
 
+import errno
+import shutil
 from pathlib import Path
 
 import itk
 import numpy as np
 from numpy.typing import NDArray
 
+from segtrust._files import check_written
 from segtrust.errors import ScanError
 
 __all__ = ["write_volume"]
@@ -28,6 +31,7 @@ def write_volume(
         ``path``.
 
     Raises:
+        OSError: ``ENOSPC`` if the disk is full.
         ScanError: if the affine has no voxel size that could be written (an axis of length 0).
 
     Note:
@@ -44,7 +48,14 @@ def write_volume(
     image.SetSpacing(size.tolist())
     image.SetDirection(_nearest_rotation(_LPS @ (affine[:3, :3] / size)))
     image.SetOrigin((_LPS @ affine[:3, 3]).tolist())
-    itk.imwrite(image, str(path), compression=compress)
+    try:
+        itk.imwrite(image, str(path), compression=compress)
+    except RuntimeError as error:
+        if shutil.disk_usage(path.parent).free < array.nbytes:
+            raise OSError(errno.ENOSPC, "the file was written in part only", str(path)) from error
+        raise
+    if path.suffix != ".nrrd":  # of which ITK says so itself
+        check_written(path, array.nbytes)
     return path
 
 

@@ -66,7 +66,7 @@ class AnswerForm:
             path = Path(file.name)
         try:
             write_volume(volume.astype(self.dtype, copy=False), affine, path, compress=self.compress)
-        except SegtrustError:
+        except (SegtrustError, OSError):
             path.unlink()
             raise
         return path

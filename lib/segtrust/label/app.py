@@ -321,7 +321,8 @@ class SegtrustApp(_Host):
         if (sessions := self.sessions()) is not None:
             make_private(Path(sessions.store_path))
         datastore = self.datastore()
-        parts = datastore.part_folders() if isinstance(datastore, SafeDatastore) else []
+        sweeps = isinstance(datastore, SafeDatastore) and datastore.is_writable
+        parts = datastore.part_folders() if sweeps else []
         sweep_parts(parts, folder.sweep())
         return folder
 

@@ -3,21 +3,19 @@
 import logging
 import shutil
 import threading
-import time
-import uuid
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import psutil
 from filelock import FileLock, Timeout
 
 from segtrust._files import sync
 from segtrust.errors import StoreError
 from segtrust.label.studies.history import FormerLabel, LabelHistory
+from segtrust.label.temporary import part_of
 from segtrust.store import Change, Info, InfoKey, StateStore
 
 __all__ = ["FileChange", "FileChanges", "Submission"]
@@ -26,8 +24,6 @@ logger = logging.getLogger(__name__)
 
 _LOCKS = 16  # scans share them by chance, so that their number does not grow with that of the scans
 _WAIT_S = 180.0  # a PACS may take its time to store a label, but not for ever
-_PART = ".segtrust-part"
-_ORPHAN_S = 3600.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +114,7 @@ class FileChanges:
             The copy, which is on the disk as a whole.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        part = folder / f"{_PART}-{_process()}-{uuid.uuid4().hex}"
+        part = part_of(folder / source.name)
         try:
             shutil.copyfile(source, part)
             sync(part)
@@ -198,32 +194,3 @@ class FileChanges:
             if submission["reviewed"] is not None:
                 self._store.keep_review(change.scan_id, submission["reviewed"], submission["slices"])
         self._store.end(change.number)
-
-    def sweep(self, folders: Iterable[Path]) -> None:
-        """Delete parts that processes left which were killed before they decided.
-
-        Args:
-            folders: where parts may lie.
-        """
-        decided = {
-            self._folder / part for change in self._store.open_changes() for part, _ in change.steps["moves"]
-        }
-        for folder in folders:
-            for part in folder.glob(f"{_PART}-*"):
-                owner = part.name.removeprefix(f"{_PART}-").rpartition("-")[0]
-                if part not in decided and not _runs(owner):
-                    part.unlink(missing_ok=True)
-        self._history.sweep(time.time() - _ORPHAN_S)
-
-
-def _process(number: int | None = None) -> str:
-    """Number and start of a process, since numbers are used again."""
-    process = psutil.Process(number)
-    return f"{process.pid}-{process.create_time():.0f}"
-
-
-def _runs(owner: str) -> bool:
-    try:
-        return _process(int(owner.partition("-")[0])) == owner
-    except (psutil.Error, ValueError):
-        return False

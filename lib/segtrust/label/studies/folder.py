@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from monailabel.datastore.local import DataModel, ImageLabelModel, LocalDatastore, LocalDatastoreModel
-from watchdog.events import PatternMatchingEventHandler
+from watchdog.events import FileSystemEvent, PatternMatchingEventHandler
 from watchdog.observers import Observer
 from watchdog.observers.polling import PollingObserver
 
@@ -83,10 +83,7 @@ class ScanFolder(LocalDatastore):
         folders = [self._datastore.image_path(), *map(self._datastore.label_path, (FINAL, "original"))]
         folders += [str(folder) for folder in self._tag_folders()]
         patterns = [f"{folder}{os.sep}{pattern}" for folder in folders for pattern in self._extensions]
-        self._handler = PatternMatchingEventHandler(patterns=[*patterns, self._datastore_config_path])
-        self._handler.on_created = self._handler.on_deleted = self._on_any_event
-        self._handler.on_moved = self._on_any_event  # how files are put in place whole
-        self._handler.on_modified = self._on_modify_event
+        self._handler = _Watcher([*patterns, self._datastore_config_path], self)
         self._observer = (PollingObserver if self._is_on_mount(self._datastore_path) else Observer)()
         try:
             self._observer.schedule(self._handler, recursive=True, path=self._datastore_path)
@@ -146,15 +143,19 @@ class ScanFolder(LocalDatastore):
         extension = max(fitting, key=len) if fitting else Path(file).suffix
         return file.removesuffix(extension), extension
 
-    def _on_any_event(self, event: Any) -> None:  # noqa: ANN401 -- watchdog's own type
+    def notice(self, event: FileSystemEvent) -> None:
+        """Look at what came, went or was moved."""
         for path in filter(None, (event.src_path, getattr(event, "dest_path", ""))):
             if path == self._datastore_config_path:
-                self._on_modify_event(event)
+                self.notice_change(event)
                 continue
             try:
                 self._look_at(self._to_id(Path(path).name)[0])
             except OSError as error:  # would end the watching
                 logger.warning("A file changed, and the folder cannot be read: %s", error)
+
+    def notice_change(self, event: FileSystemEvent) -> None:
+        """Look at MONAI Label's own file again, if it was that which changed."""
 
     def _reconcile_datastore(self) -> None:
         """List the folder again."""
@@ -224,3 +225,23 @@ class ScanFolder(LocalDatastore):
 
 def _new(image: str, extension: str) -> DataModel:
     return DataModel(info={"ts": int(time.time()), "name": f"{image}{extension}"}, ext=extension)
+
+
+class _Watcher(PatternMatchingEventHandler):
+    """Tells a folder what somebody does in it; files that are put in place whole are moved there."""
+
+    def __init__(self, patterns: list[str], folder: ScanFolder) -> None:
+        super().__init__(patterns=patterns)
+        self._folder = folder
+
+    def on_created(self, event: FileSystemEvent) -> None:
+        self._folder.notice(event)
+
+    def on_deleted(self, event: FileSystemEvent) -> None:
+        self._folder.notice(event)
+
+    def on_moved(self, event: FileSystemEvent) -> None:
+        self._folder.notice(event)
+
+    def on_modified(self, event: FileSystemEvent) -> None:
+        self._folder.notice_change(event)

@@ -10,6 +10,7 @@ from typing import Any
 from filelock import FileLock
 from monailabel.datastore.local import DataModel, ImageLabelModel, LocalDatastoreModel
 from monailabel.interfaces.exception import ImageNotFoundException, LabelNotFoundException
+from watchdog.events import FileSystemEvent
 
 from segtrust._files import replace_text
 from segtrust.label.studies.folder import ScanFolder
@@ -114,7 +115,7 @@ class InformedFolder(ScanFolder):
             if part:
                 part.info = info
 
-    def _on_modify_event(self, event: Any) -> None:  # noqa: ANN401 -- watchdog's own type
+    def notice_change(self, event: FileSystemEvent) -> None:
         if self._datastore_config_path not in (event.src_path, getattr(event, "dest_path", "")):
             return
         try:

@@ -18,6 +18,8 @@ from segtrust.store import Info, InfoKey, StateStore
 
 __all__ = ["LabelledFolder", "stamped"]
 
+_UNLISTED_S = 3600.0  # a copy that is not listed by then belongs to a process that was killed
+
 
 class LabelledFolder(InformedFolder):
     """A folder of scans and labels that loses no label which a person made.
@@ -44,7 +46,7 @@ class LabelledFolder(InformedFolder):
         super().__init__(folder, store=store, frozen=frozen, **options)
         if self.is_writable and not frozen:
             self._changes.settle()
-            self._changes.sweep([Path(self._datastore.image_path()), *self._tag_folders()])
+            self.history.sweep(time.time() - _UNLISTED_S)
             self._reconcile_datastore()
 
     def get_label_uri(self, label_id: str, label_tag: str) -> str:
