@@ -1,12 +1,15 @@
 """Errors over HTTP."""
 
 import asyncio
+import errno
 import json
 import shutil
 import tarfile
 
 import pytest
+from fastapi.exceptions import RequestValidationError
 from monailabel.interfaces.exception import ImageNotFoundException, MONAILabelError, MONAILabelException
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from segtrust.errors import (
@@ -32,7 +35,21 @@ from segtrust.label.failures import HANDLERS, LabelError, PathError, answer_fail
         (PathError("x"), 400, "path"),
         (LabelError("x"), 422, "label"),
         (StoreError("x"), 503, "store"),
-        (ModelError("x"), 500, "model"),
+        (ModelError("x"), 503, "model"),
+        (OSError(errno.ENOSPC, "x"), 507, "disk_full"),
+        (OSError(errno.EDQUOT, "x"), 507, "disk_full"),
+        (OSError(errno.EFBIG, "x"), 507, "disk_full"),
+        (OSError(errno.ENAMETOOLONG, "x"), 400, "name"),
+        (OSError(errno.EIO, "x"), 503, "unavailable"),
+        (FileNotFoundError(errno.ENOENT, "x"), 404, "gone"),
+        (OSError(errno.EROFS, "x"), 403, "read_only"),
+        (PermissionError(errno.EACCES, "x"), 503, "unavailable"),
+        (MemoryError(), 503, "unavailable"),
+        (HTTPException(401), 401, "login"),
+        (HTTPException(404), 404, "not_found"),
+        (HTTPException(500, "Neither image nor file"), 422, "malformed"),
+        (RequestValidationError([{"type": "int_parsing"}]), 422, "malformed"),
+        (RequestValidationError([{"type": "json_invalid"}]), 400, "malformed"),
         (ImageNotFoundException("x"), 404, "not_found"),
         (MONAILabelException(MONAILabelError.INVALID_INPUT, "x"), 404, "not_found"),
         (MONAILabelException(MONAILabelError.SERVER_ERROR, "x"), 500, "internal"),
@@ -58,6 +75,28 @@ def test_an_answer_names_scan_and_task():
     status, body = answer(ScanError("it is cut off", "scan_unreadable"), "image=a", model="tiny")
     assert status == 422
     assert body == {"detail": "it is cut off", "code": "scan_unreadable", "scan": "a", "task": "tiny"}
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.ENOENT, errno.EIO, errno.ENAMETOOLONG, errno.EROFS])
+def test_errors_of_the_disk_name_no_path_of_the_server(number, caplog):
+    _, body = answer(OSError(number, "what the system says", "/srv/studies/Doe_John.nii.gz"))
+    assert "Doe" not in body["detail"]
+    assert "system says" not in body["detail"]
+    assert "." in body["detail"]
+    assert "what the system says" in caplog.text  # for who runs the server
+
+
+def test_input_that_does_not_fit_is_named_and_shown_in_part():
+    wrong = {"type": "int", "loc": ("query", "lines"), "msg": "must be whole", "input": "x" * 9000}
+    status, body = answer(RequestValidationError([wrong]))
+    assert status == 422
+    assert "`lines` in the query does not fit: must be whole; got 'xxx" in body["detail"]
+    assert len(body["detail"]) < 300
+
+
+def test_no_text_is_too_long_or_unsendable():
+    _, body = answer(ScanError("\ud800" + "x" * 9000, "scan_unreadable"))
+    assert len(body["detail"]) == 2000
 
 
 def test_what_nobody_foresaw_goes_to_the_log_and_not_to_the_client(caplog):

@@ -6,10 +6,9 @@ from monailabel.config import settings as platform
 from monailabel.endpoints.user.auth import DEFAULT_USER, User
 
 from asgi import ask
-from segtrust.errors import SegtrustError, SettingError
+from segtrust.errors import SegtrustError
 from segtrust.label.routes import install as routes
 from segtrust.label.routes.install import (
-    _options,
     _require_annotator,
     install_routes,
     next_scan,
@@ -65,17 +64,6 @@ def test_with_login_only_annotators_may_save_through_inference(monkeypatch):
     with pytest.raises(HTTPException) as refused:
         _require_annotator(User(username="reader", roles=[platform.MONAI_LABEL_AUTH_ROLE_USER]))
     assert refused.value.status_code == 403
-
-
-@pytest.mark.parametrize("text", ["", "{}"])
-def test_params_may_be_absent(text):
-    assert _options(text) == {}
-
-
-@pytest.mark.parametrize("text", ["{", "[]", "1"])
-def test_params_must_be_an_object(text):
-    with pytest.raises(SettingError, match="`params` must be"):
-        _options(text)
 
 
 class _Host:

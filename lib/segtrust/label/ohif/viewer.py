@@ -48,13 +48,12 @@ def send_panel_file(name: str) -> FileResponse:
     return FileResponse(file, media_type=_TYPES.get(file.suffix), headers=_CHECK_FIRST)
 
 
-@router.get("/{folder}/{path:path}")
-def send_viewer_file(folder: str, path: str) -> FileResponse:
-    """A file in a sub-folder of the viewer; MONAI Label answers its start page instead.
+@router.get("/{path:path}")
+def send_viewer_file(path: str) -> FileResponse:
+    """A file of the viewer; MONAI Label answers its start page instead of those in sub-folders.
 
     Args:
-        folder: first part of the path.
-        path: the rest of it.
+        path: below the viewer's folder.
 
     Returns:
         The file, or the start page for an address that the viewer itself understands.
@@ -62,9 +61,11 @@ def send_viewer_file(folder: str, path: str) -> FileResponse:
     Raises:
         HTTPException: 404 for a file that is not there.
     """
-    file = _inside(_BUNDLED, f"{folder}/{path}")
+    file = _inside(_BUNDLED, path)
     if file is None and Path(path).suffix:
-        raise HTTPException(status_code=404, detail="no such file in the viewer")
+        raise HTTPException(
+            status_code=404, detail=f"no file {path[-80:]!r} in the viewer; it begins at /ohif/"
+        )
     file = file or _BUNDLED / "index.html"
     return FileResponse(file, media_type=_TYPES.get(file.suffix) or get_mime_type(file))
 

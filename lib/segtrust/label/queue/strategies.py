@@ -97,12 +97,15 @@ def chosen_model(request: Mapping[str, Any], models: Mapping[str, ServedModel]) 
         The model.
 
     Raises:
+        SettingError: if the option is no name.
         ModelNotFoundError: if there is no such model.
     """
     name = request.get("model")
     name = name[0] if isinstance(name, list) and name else name
     if not name:
         return next(iter(models.values()))
+    if not isinstance(name, str):
+        raise SettingError(f"`model` must be the name of a model, got {name!r}. Served: {', '.join(models)}.")
     if name not in models:
         raise ModelNotFoundError(f"no model {name!r}. Served: {', '.join(models)}.")
     return models[name]

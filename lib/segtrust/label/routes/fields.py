@@ -1,10 +1,10 @@
 """What a client may say about a scan or a label: fields that are listed, text that is bounded."""
 
-import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from segtrust.errors import SettingError
+from segtrust.label.documents import read_object
 
 __all__ = [
     "IMAGE_FIELDS",
@@ -56,9 +56,7 @@ def split_fields(text: str, fields: Mapping[str, Reader]) -> tuple[dict[str, Any
     Raises:
         SettingError: if the text is no object, or for a value of another type or size.
     """
-    info = json.loads(text or "{}")
-    if not isinstance(info, dict):
-        raise SettingError(f"information must be a JSON object, got {type(info).__name__}.")
+    info = read_object(text, "information")
     values = {name: fields[name](name, value) for name, value in info.items() if name in fields}
     return values, sorted(set(info) - set(fields))
 

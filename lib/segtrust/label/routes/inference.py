@@ -1,13 +1,15 @@
 """Routes of inference over many scans and over whole slides: checked before anything starts."""
 
+from collections.abc import Collection
 from typing import Annotated, Any, Literal
 
 from fastapi import Depends
 from monailabel.config import settings as platform
 from monailabel.endpoints import batch_infer
 from monailabel.endpoints.user.auth import RBAC, User
+from monailabel.interfaces.utils.app import app_instance
 
-from segtrust.errors import ModelNotFoundError
+from segtrust.errors import ModelNotFoundError, SettingError
 from segtrust.label.studies.tags import result_tag
 
 __all__ = ["INFERENCE_ROUTES", "NO_SLIDES"]
@@ -32,7 +34,32 @@ def _infer_batch(
 ) -> object:
     request = params or {}
     result_tag(request)
+    _check_batch(app_instance().info()["models"], model, request)
     return batch_infer.run(model, batch_infer.BatchInferImageType(images), request, run_sync)
+
+
+def _check_batch(models: Collection[str], model: str, request: dict[str, Any]) -> None:
+    """What MONAI Label would find out in a process of its own, after it said that all is well."""
+    if model not in models:
+        raise ModelNotFoundError(f"no model {model!r}. Served: {', '.join(models)}.")
+    kinds: dict[str, tuple[type, ...]] = {
+        "max_batch_size": (int,),
+        "max_workers": (int,),
+        "gpus": (str,),
+        "device": (str,),
+        "logging": (str,),
+        "images": (str, list),
+        "multi_gpu": (bool,),
+    }
+    for key, allowed in kinds.items():
+        value = request.get(key)
+        if value is not None and (not isinstance(value, allowed) or _is_flag(value) != (bool in allowed)):
+            wanted = " or ".join(kind.__name__ for kind in allowed)
+            raise SettingError(f"`{key}` must be {wanted}, got {value!r}.")
+
+
+def _is_flag(value: object) -> bool:
+    return isinstance(value, bool)  # which Python counts among the whole numbers
 
 
 INFERENCE_ROUTES = (

@@ -1,25 +1,26 @@
 """HTTP routes and handlers that replace MONAI Label's; installed once the server is up."""
 
-import json
-import re
-from pathlib import Path
+import itertools
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import BackgroundTasks, Depends, FastAPI, File, Form, HTTPException, UploadFile
 from monailabel.config import settings as platform
-from monailabel.datastore.utils.convert import binary_to_image
 from monailabel.endpoints.infer import ResultType, send_response
-from monailabel.endpoints.user.auth import RBAC, User
+from monailabel.endpoints.user.auth import RBAC, User, get_current_user
 from monailabel.interfaces.utils.app import app_instance
+from starlette.middleware import Middleware
 
-from segtrust.errors import ScanError, SettingError
+from segtrust.errors import ScanError
+from segtrust.label.documents import read_object
 from segtrust.label.failures import HANDLERS, answer_failure
 from segtrust.label.ohif import routers_for
 from segtrust.label.queue.annotators import annotator
 from segtrust.label.queue.strategies import telling_name
 from segtrust.label.routes import labels
 from segtrust.label.routes.inference import INFERENCE_ROUTES
+from segtrust.label.routes.intake import Intake, checked_user, is_session_id
 from segtrust.label.routes.scoring import SCORE_ROUTES
+from segtrust.label.routes.service import SERVICE_ROUTES, refuse_reload
 from segtrust.label.routes.studies import DATASTORE_ROUTES
 from segtrust.label.routes.training import TRAIN_ROUTES
 from segtrust.label.routes.uploads import receive
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
     from segtrust.label.app import SegtrustApp
 
 __all__ = ["install_routes", "next_scan", "run_inference"]
-
-_SESSION = re.compile(r"[\w-]{1,64}")
 
 
 def install_routes(server: FastAPI) -> None:
@@ -47,10 +46,12 @@ def install_routes(server: FastAPI) -> None:
         ("POST", "infer/{model}", run_inference),
         ("POST", "activelearning/{strategy}", next_scan),
     )
-    for method, path, route in (*tasks, *INFERENCE_ROUTES, *DATASTORE_ROUTES, *SCORE_ROUTES, *TRAIN_ROUTES):
+    groups = (INFERENCE_ROUTES, DATASTORE_ROUTES, SCORE_ROUTES, TRAIN_ROUTES, SERVICE_ROUTES)
+    for method, path, route in itertools.chain(tasks, *groups):
         server.add_api_route(
             f"{prefix}/{path}", route, methods=[method], include_in_schema=False, response_model=None
         )
+    server.add_api_route("/reload", refuse_reload, methods=["POST"], include_in_schema=False)
     for router in (*routers_for(platform.MONAI_LABEL_STUDIES), labels.router):
         server.include_router(router, prefix=prefix)
     ours = routes[before:]
@@ -58,6 +59,8 @@ def install_routes(server: FastAPI) -> None:
     routes[0:0] = ours
     for kind in HANDLERS:
         server.add_exception_handler(kind, answer_failure)
+    server.dependency_overrides[get_current_user] = checked_user
+    server.user_middleware.insert(0, Middleware(Intake))  # outermost: before any other looks at the address
     server.openapi_schema = None
     server.middleware_stack = None  # built again, with the handlers, at the next request
 
@@ -76,7 +79,7 @@ def run_inference(  # noqa: PLR0913, PLR0917 -- MONAI Label's parameters
     """Run one infer task on a scan of the datastore, of a session, or of the request itself."""
     # not `async`: runs in a worker thread, so that other requests are answered meanwhile
     host: SegtrustApp = app_instance()
-    options = _options(params)
+    options = read_object(params, "params")
     if options.get("save_label"):
         _require_annotator(user)
     with (
@@ -89,21 +92,11 @@ def run_inference(  # noqa: PLR0913, PLR0917 -- MONAI Label's parameters
         if not request["image"]:
             raise ScanError("give `image`, `session_id` or a `file`: no scan was named.", "scan_missing")
         if mask:
-            request["label"] = _label_file(host, image, mask)
+            request["label"] = str(mask)  # no task of ours reads it
         if output == ResultType.dicom_seg:
             return _dicom_seg(host, request, background_tasks)
         result = host.infer(request)
     return send_response(host.datastore(), result, output, background_tasks)
-
-
-def _options(params: str) -> dict[str, Any]:
-    try:
-        options = json.loads(params or "{}")
-    except ValueError as error:
-        raise SettingError(f"`params` must be JSON, but {error}.") from error
-    if not isinstance(options, dict):
-        raise SettingError(f"`params` must be a JSON object, got {type(options).__name__}.")
-    return options
 
 
 def _require_annotator(user: User) -> None:
@@ -116,16 +109,10 @@ def _session(host: "SegtrustApp", session_id: str) -> dict[str, Any]:
     sessions = host.sessions()
     if sessions is None:
         raise HTTPException(status_code=406, detail="Session Feature is Not Enabled")
-    session = sessions.get_session(session_id) if _SESSION.fullmatch(session_id) else None
+    session = sessions.get_session(session_id) if is_session_id(session_id) else None
     if session is None:
         raise ScanError(f"no session {session_id!r}; has it expired? Upload the scan again.", "scan_missing")
     return {"image": session.image, "session": session.to_json()}
-
-
-def _label_file(host: "SegtrustApp", image: str, mask: Path) -> str:
-    if mask.suffix != ".bin":
-        return str(mask)
-    return str(binary_to_image(host.datastore().get_image_uri(image), str(mask)))
 
 
 def _dicom_seg(host: "SegtrustApp", request: dict[str, Any], tasks: BackgroundTasks) -> object:

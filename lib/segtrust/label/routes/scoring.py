@@ -8,6 +8,7 @@ from monailabel.endpoints.user.auth import RBAC, User
 from monailabel.interfaces.exception import MONAILabelError, MONAILabelException
 from monailabel.interfaces.utils.app import app_instance
 
+from segtrust.errors import SettingError
 from segtrust.label.queue.strategies import chosen_model
 
 if TYPE_CHECKING:
@@ -38,9 +39,16 @@ def _status(user: _Reader, method: str) -> object:  # noqa: ARG001
 def _start_all(user: _Annotator, params: dict[str, Any] | None = None, run_sync: bool = False) -> object:
     host = _host()
     return {
-        method: {"result": _start(user, method, (params or {}).get(method), run_sync), "detail": None}
+        method: {"result": _start(user, method, _options(params, method), run_sync), "detail": None}
         for method in host.info()["scoring"]
     }
+
+
+def _options(params: dict[str, Any] | None, method: str) -> dict[str, Any]:
+    options = (params or {}).get(method) or {}
+    if not isinstance(options, dict):
+        raise SettingError(f"options of {method!r} must be a JSON object, got {options!r}.")
+    return options
 
 
 def _start(
