@@ -127,27 +127,28 @@ _LONGEST_DETAIL = 2000
 
 def status_and_code(error: Exception) -> tuple[int, str]:
     """HTTP status and one word for an error; 500 and ``internal`` for what nobody foresaw."""
-    if isinstance(error, ScanError) and error.code == "scan_missing":
-        return 404, error.code
-    if isinstance(error, MONAILabelException) and error.error in (
-        MONAILabelError.INVALID_INPUT,
-        MONAILabelError.APP_INIT_ERROR,  # its word for an unknown strategy
-    ):
-        return 404, "not_found"
     if number := _disk_error(error):
         return (507, "disk_full") if number in _FULL else (403, "read_only")
-    if isinstance(error, HTTPException):
-        # MONAI Label's word for what a client did wrong is often 500
-        status = 422 if error.status_code == 500 else error.status_code
-        return status, _WORDS.get(status, "refused")
-    if isinstance(error, RequestValidationError):
-        return (400 if _is_no_json(error) else 422), "malformed"
-    status = next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
+    status = _status(error)
     if isinstance(error, SegtrustError):
         return status, error.code
     if status == 500 and isinstance(error, OSError):
         return _of_the_system(error)
     return status, _WORDS.get(status, "internal")
+
+
+def _status(error: Exception) -> int:
+    if isinstance(error, HTTPException):
+        # MONAI Label's word for what a client did wrong is often 500
+        return 422 if error.status_code == 500 else error.status_code
+    if isinstance(error, RequestValidationError):
+        return 400 if _is_no_json(error) else 422
+    is_missing = (isinstance(error, ScanError) and error.code == "scan_missing") or (
+        isinstance(error, MONAILabelException)
+        # the latter is its word for an unknown strategy
+        and error.error in {MONAILabelError.INVALID_INPUT, MONAILabelError.APP_INIT_ERROR}
+    )
+    return 404 if is_missing else next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
 
 
 def _is_no_json(error: RequestValidationError) -> bool:
