@@ -134,7 +134,7 @@ def status_and_code(error: Exception) -> tuple[int, str]:
         return status, error.code
     if status == 500 and isinstance(error, OSError):
         return _of_the_system(error)
-    return status, _WORDS.get(status, "internal")
+    return status, _WORDS.get(status, "internal" if status == 500 else "refused")
 
 
 def _status(error: Exception) -> int:
