@@ -25,7 +25,7 @@ from segtrust import __version__
 from segtrust._files import replace_text
 from segtrust.label.studies.datastore import SafeDatastore
 from segtrust.label.studies.snapshot import Snapshot
-from segtrust.store import ScoreKey, StateStore
+from segtrust.store import ScoreKey, StateStore, StoredScore
 
 Step = Callable[[int], object]
 SIZES = (200, 2_000, 20_000)
@@ -101,7 +101,9 @@ def of_the_store(state: StateStore, ids: list[str]) -> dict[str, Any]:
     key = {"fingerprint": "f", "version_digest": "v", "settings_digest": "s"}
     details = {"features": [0.5] * 64, "slices": [{"index": 1, "reason": "x" * 80}] * 5}
     for number, scan in enumerate(ids):
-        state.put_score(ScoreKey(scan_id=scan, **key), number / len(ids), details=details)
+        state.put_score(
+            StoredScore(key=ScoreKey(scan_id=scan, **key), score=number / len(ids), details=details)
+        )
     for scan in ids[::2]:
         state.submitted(scan)
     picks = [{"scan_id": scan, "rank": n, "score": 0.5, "reason": "x" * 60} for n, scan in enumerate(ids)]
@@ -111,7 +113,9 @@ def of_the_store(state: StateStore, ids: list[str]) -> dict[str, Any]:
         "stamp of the scores": lambda _: state.scores_stamp("v", "s"),
         "lease, half of the scans submitted": lambda n: state.lease(ids, f"client {n}", strategy="entropy"),
         "read a ranked batch": lambda _: state.batch("m", "v", "entropy", 0, stamp="s"),
-        "put a score": lambda n: state.put_score(ScoreKey(scan_id=ids[n], **key), 0.5, details=details),
+        "put a score": lambda n: state.put_score(
+            StoredScore(key=ScoreKey(scan_id=ids[n], **key), score=0.5, details=details)
+        ),
         "roles of all scans": lambda _: state.fix_roles(dict(zip(ids, ids, strict=True))),
     }
     return {name: taking_turns({"ours": step}, 20) for name, step in steps.items()}

@@ -27,7 +27,7 @@ from segtrust.evaluate.records import software_versions
 from segtrust.inference import fingerprint
 from segtrust.label.served import ServedModel, serve_models
 from segtrust.settings import AppSettings
-from segtrust.store import StateStore
+from segtrust.store import StateStore, StoredScore
 
 MODEL = "hippocampus"
 STRATEGIES = ("entropy", "uniform", "clasp", "diverse")
@@ -91,7 +91,11 @@ def put_scores(studies: Path, names: list[str]) -> None:
             "features": rng.normal(size=FEATURES).round(4).tolist(),
             "slices": [hint] * 3,
         }
-        store.put_score(model.score_key(name, fingerprint(studies / f"{name}.nii")), score, details=details)
+        store.put_score(
+            StoredScore(
+                key=model.score_key(name, fingerprint(studies / f"{name}.nii")), score=score, details=details
+            )
+        )
 
 
 def served(state: Path) -> ServedModel:

@@ -18,7 +18,7 @@ from segtrust.label.scoring.worker import ScoringWorker
 from segtrust.label.served import ServedModel
 from segtrust.models import find_models, shipped_models_dir
 from segtrust.settings import AppSettings
-from segtrust.store import StateStore
+from segtrust.store import StateStore, StoredScore
 
 
 def main() -> None:
@@ -57,7 +57,9 @@ def fill(store: StateStore, model: ServedModel, paths: dict[str, Path]) -> int:
     """Keep a score of every scan, with details of the size that a prediction has."""
     details = {"scores": dict.fromkeys("abcdefgh", 0.123456789), "slices": [{"axis": 2, "index": 9}] * 10}
     for scan_id, path in paths.items():
-        store.put_score(model.score_key(scan_id, fingerprint(path)), 0.5, details=details)
+        store.put_score(
+            StoredScore(key=model.score_key(scan_id, fingerprint(path)), score=0.5, details=details)
+        )
     return len(paths)
 
 

@@ -3,12 +3,15 @@
 import multiprocessing
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from segtrust.errors import StoreError
-from segtrust.store import ScoreKey, StateStore, state_dir_for
+from segtrust.store import ScoreKey, StateStore, StoredScore, state_dir_for
 from segtrust.store.migrations import MIGRATIONS
 
 
@@ -22,8 +25,33 @@ def store(tmp_path):
     return StateStore(tmp_path / "deep" / "state.sqlite")
 
 
+JSON = st.dictionaries(
+    st.text(max_size=3), st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=3)
+)
+
+
+@given(
+    score=st.none() | st.floats(allow_nan=False, allow_infinity=False),
+    details=JSON,
+    flags=st.lists(JSON.map(lambda flag: {**flag, "code": "x"}), max_size=2).map(tuple),
+    error=st.none() | st.text(max_size=5),
+)
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_every_row_comes_back_as_it_was_put_a_failed_one_with_its_flags(store, score, details, flags, error):
+    row = StoredScore(key=key(), score=score, details=details, flags=flags, error=error)
+    store.put_score(row)
+    stored = store.get_score(key())
+    assert replace(stored, updated=0.0) == row
+    brief = store.scores_brief("v1", "s1")["a"]
+    assert (brief.score, brief.error, brief.codes) == (score, error, row.codes)
+
+
 def test_a_score_comes_back_as_it_was_put(store):
-    store.put_score(key(), 0.25, details={"slices": [{"index": 3}]}, flags=[{"code": "x", "text": "y"}])
+    store.put_score(
+        StoredScore(
+            key=key(), score=0.25, details={"slices": [{"index": 3}]}, flags=[{"code": "x", "text": "y"}]
+        )
+    )
     found = store.get_score(key())
     assert (found.score, found.error) == (0.25, None)
     assert found.details == {"slices": [{"index": 3}]}
@@ -32,39 +60,39 @@ def test_a_score_comes_back_as_it_was_put(store):
 
 @pytest.mark.parametrize("changed", ["fingerprint", "version_digest", "settings_digest"])
 def test_a_score_of_another_key_is_not_found(store, changed):
-    store.put_score(key(), 0.25)
+    store.put_score(StoredScore(key=key(), score=0.25))
     assert store.get_score(key(**{changed: "other"})) is None
 
 
 def test_a_score_that_is_put_twice_is_replaced(store):
-    store.put_score(key(), 0.25)
-    store.put_score(key(), 0.5)
+    store.put_score(StoredScore(key=key(), score=0.25))
+    store.put_score(StoredScore(key=key(), score=0.5))
     assert [s.score for s in store.scores("v1", "s1").values()] == [0.5]
 
 
 def test_the_newest_file_of_a_scan_counts(store):
-    store.put_score(key(fingerprint="old"), 0.1)
-    store.put_score(key(fingerprint="new"), 0.9)
+    store.put_score(StoredScore(key=key(fingerprint="old"), score=0.1))
+    store.put_score(StoredScore(key=key(fingerprint="new"), score=0.9))
     assert store.scores("v1", "s1")["a"].key.fingerprint == "new"
 
 
 def test_a_failed_scan_keeps_its_reason_and_has_no_score(store):
-    store.mark_failed(key("bad"), "cut off")
+    store.put_score(StoredScore(key=key("bad"), error="cut off"))
     found = store.scores("v1", "s1")["bad"]
     assert (found.score, found.error) == (None, "cut off")
 
 
 def test_an_empty_prediction_has_no_score_and_no_error(store):
-    store.put_score(key("empty"), None)
+    store.put_score(StoredScore(key=key("empty"), score=None))
     assert store.scores("v1", "s1")["empty"].error is None
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_a_number_that_json_cannot_say_is_refused(store, bad):
     with pytest.raises(StoreError, match="finite numbers"):
-        store.put_score(key(), bad)
+        store.put_score(StoredScore(key=key(), score=bad))
     with pytest.raises(StoreError, match="finite numbers"):
-        store.put_score(key(), 0.1, details={"x": bad})
+        store.put_score(StoredScore(key=key(), score=0.1, details={"x": bad}))
 
 
 def test_scans_handed_out_are_listed_oldest_first(store):
@@ -95,14 +123,14 @@ def test_a_file_that_is_no_database_is_named(tmp_path):
 
 
 def test_opening_again_keeps_what_is_there(store):
-    store.put_score(key(), 0.25)
+    store.put_score(StoredScore(key=key(), score=0.25))
     assert StateStore(store.path).get_score(key()).score == 0.25
 
 
 def write_many(path, name):
     own = StateStore(Path(path))
     for index in range(50):
-        own.put_score(key(f"{name}-{index}"), index / 50)
+        own.put_score(StoredScore(key=key(f"{name}-{index}"), score=index / 50))
 
 
 def test_processes_that_write_together_lose_nothing(store):
@@ -117,12 +145,14 @@ def test_processes_that_write_together_lose_nothing(store):
 
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="needs fork")
 def test_a_forked_process_opens_the_file_itself(store):
-    store.put_score(key(), 0.25)
-    child = multiprocessing.get_context("fork").Process(target=store.put_score, args=(key("b"), 0.5))
+    store.put_score(StoredScore(key=key(), score=0.25))
+    child = multiprocessing.get_context("fork").Process(
+        target=store.put_score, args=(StoredScore(key=key("b"), score=0.5),)
+    )
     child.start()
     child.join()
     assert child.exitcode == 0
-    store.put_score(key("c"), 0.75)
+    store.put_score(StoredScore(key=key("c"), score=0.75))
     assert sorted(store.scores("v1", "s1")) == ["a", "b", "c"]
 
 
@@ -205,9 +235,9 @@ def test_a_file_of_an_earlier_form_is_brought_up_without_losing_a_row(tmp_path, 
 
 
 def test_scores_in_brief_say_what_the_whole_rows_say(store):
-    store.put_score(key(), 0.5, flags=[{"code": "empty", "text": "y"}])
-    store.put_score(key(fingerprint="newer"), 0.75)
-    store.mark_failed(key("bad"), "cut off")
+    store.put_score(StoredScore(key=key(), score=0.5, flags=[{"code": "empty", "text": "y"}]))
+    store.put_score(StoredScore(key=key(fingerprint="newer"), score=0.75))
+    store.put_score(StoredScore(key=key("bad"), error="cut off"))
     assert store.scores_brief("v1", "s1") == {
         scan: (s.score, s.error, tuple(flag["code"] for flag in s.flags), s.key.fingerprint)
         for scan, s in store.scores("v1", "s1").items()
@@ -229,16 +259,16 @@ def test_scores_in_brief_never_touch_the_whole_rows(store):
 def test_a_stamp_changes_with_every_score_of_its_version_only(store):
     stamps = [store.scores_stamp("v1", "s1")]
     for score in (key(), key("b"), key("b")):
-        store.put_score(score, 0.5)
+        store.put_score(StoredScore(key=score, score=0.5))
         stamps.append(store.scores_stamp("v1", "s1"))
     assert len(set(stamps)) == 4
-    store.put_score(key(version_digest="v2"), 0.5)
+    store.put_score(StoredScore(key=key(version_digest="v2"), score=0.5))
     assert store.scores_stamp("v1", "s1") == stamps[-1]
 
 
 def test_a_flag_without_a_code_is_refused(store):
     with pytest.raises(StoreError, match="`code`"):
-        store.put_score(key(), 0.1, flags=[{"text": "y"}])
+        store.put_score(StoredScore(key=key(), score=0.1, flags=[{"text": "y"}]))
 
 
 def test_a_note_outlives_the_process_and_can_be_removed(store):
@@ -257,10 +287,10 @@ def test_the_key_of_the_site_is_no_note(store):
 
 
 def test_a_file_that_is_moved_away_is_begun_anew(store):
-    store.put_score(key(), 0.25)
+    store.put_score(StoredScore(key=key(), score=0.25))
     store.path.rename(store.path.with_name("old.sqlite"))
     assert store.get_score(key()) is None
-    store.put_score(key(), 0.5)
+    store.put_score(StoredScore(key=key(), score=0.5))
     assert StateStore(store.path).get_score(key()).score == 0.5
 
 

@@ -15,6 +15,7 @@ from segtrust.inference import fingerprint
 from segtrust.label.queue import ranking
 from segtrust.label.queue.queue import CHECK, Queue
 from segtrust.settings import AppSettings
+from segtrust.store import StoredScore
 
 UNLIKE = {"code": "field_of_view", "text": "unlike training: field of view 900 mm"}
 HINT = {"axis": 2, "index": 3, "structure": "front", "share": 0.5, "reason": "look"}
@@ -40,7 +41,7 @@ class Site:
 
     def score(self, scores, **extra):
         for scan, score in scores.items():
-            self.store.put_score(self.key(scan), score, **extra)
+            self.store.put_score(StoredScore(key=self.key(scan), score=score, **extra))
 
     def next(self, client="", strategy="entropy", **options):
         return self.queue.next_scan(strategy, self.served, self.datastore, client_id=client, **options)
@@ -157,7 +158,7 @@ def test_a_second_scan_of_a_patient_waits_until_every_patient_had_one(site):
 def test_a_scan_unlike_training_does_not_lead_but_waits_to_be_checked(site):
     site.score({"a": 0.9}, flags=[UNLIKE])
     site.score({"b": 0.2}, flags=[{"code": "structure_missing", "text": "front was not found"}])
-    site.store.mark_failed(site.key("c"), "cut off")
+    site.store.put_score(StoredScore(key=site.key("c"), error="cut off"))
     assert site.next("ann")["id"] == "b"
     first, second = site.next("ben", CHECK), site.next("eve", CHECK)
     assert (first["id"], first["strategy"], first["of"]) == ("a", "check", 2)
@@ -165,6 +166,14 @@ def test_a_scan_unlike_training_does_not_lead_but_waits_to_be_checked(site):
     assert first["flags"] == [UNLIKE]
     assert (second["id"], second["reason"]) == ("c", "Scoring failed: cut off")
     assert site.next("joe", CHECK) is None
+
+
+def test_a_file_that_does_not_say_how_large_its_voxels_are_waits_to_be_checked(site):
+    site.score({"a": 0.9}, flags=[{"code": "spacing_unknown", "text": "no voxel size"}])
+    assert site.next("ann")["id"] != "a"
+    asked = site.next("ben", CHECK)
+    assert (asked["id"], asked["strategy"]) == ("a", "check")
+    assert asked["reason"] == "Please check this scan: its file does not say how large its voxels are."
 
 
 def test_scans_to_be_checked_come_last_so_that_an_unusual_site_is_not_stuck(site):
@@ -178,7 +187,7 @@ def test_a_scan_drawn_by_lot_is_checked_only_if_it_cannot_be_scored(site):
     site.add("x", "y", role="test")
     site.score({"a": 0.3, "b": 0.2, "c": 0.1})
     site.score({"x": 0.9}, flags=[UNLIKE])
-    site.store.mark_failed(site.key("y"), "cut off")
+    site.store.put_score(StoredScore(key=site.key("y"), error="cut off"))
     assert site.order() == ["a", "b", "c", "x", "y"]
     assert [entry.strategy for entry in site.store.served("y")] == ["check"]
 

@@ -19,6 +19,7 @@ from segtrust.label.scoring import scan_scores
 from segtrust.label.scoring.scan_scores import Fingerprints, missing_scores
 from segtrust.label.scoring.worker import ScoringWorker
 from segtrust.label.served import ServedModel
+from segtrust.store import StoredScore
 
 
 class Viewer:
@@ -335,7 +336,7 @@ def test_what_must_be_scored_costs_one_look_per_file_and_opens_none_twice(
     monkeypatch.setattr(json, "loads", lambda *_: pytest.fail("parsed details"))
     datastore = SimpleNamespace(get_unlabeled_images=lambda: list(paths), image_path=paths.get)
     for scan, path in list(paths.items())[:50]:
-        store.put_score(served.score_key(scan, fingerprint(path)), 0.5)
+        store.put_score(StoredScore(key=served.score_key(scan, fingerprint(path)), score=0.5))
     known = Fingerprints()
     assert missing_scores(served, datastore, store, known) == list(paths)[50:]
     assert len(opened) == 50, "a scan without a score need not be opened"

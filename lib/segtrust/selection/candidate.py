@@ -4,11 +4,31 @@ import hashlib
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Protocol
 
-__all__ = ["BATCH", "Candidate", "Choice", "Pick", "Plan", "Ranking", "Strategy", "one_per_subject"]
+__all__ = [
+    "BATCH",
+    "Candidate",
+    "Choice",
+    "Pick",
+    "Plan",
+    "Ranking",
+    "ScoredScan",
+    "Strategy",
+    "make_candidate",
+    "one_per_subject",
+]
 
 BATCH = 10
 """Scans that are chosen to go well together when nobody says how many."""
+
+_CHECKED: Mapping[str, str] = MappingProxyType({
+    "field_of_view": "its field of view is unlike training",
+    "intensity": "its brightness is unlike training",
+    "spacing_unknown": "its file does not say how large its voxels are",
+    "unlike_calibration": "it is unlike the calibration scans",
+})  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +60,57 @@ class Candidate:
     def has_foreground(self) -> bool:
         """Whether the present version finds any structure in it."""
         return self.scored and any(voxels > 0 for voxels in self.foreground.values())
+
+
+class ScoredScan(Protocol):
+    """What is stored of a scan's scoring: its score, why it has none, codes of its flags, and details."""
+
+    @property
+    def score(self) -> float | None: ...
+    @property
+    def error(self) -> str | None: ...
+    @property
+    def codes(self) -> tuple[str, ...]: ...
+    @property
+    def details(self) -> Mapping[str, Any]: ...
+
+
+def make_candidate(
+    scan_id: str, subject: str, stored: ScoredScan | None, *, scored: bool = True
+) -> Candidate:
+    """What a strategy may know about a scan, from what scoring it left: one maker for queue and replay.
+
+    Args:
+        scan_id: the scan.
+        subject: its patient.
+        stored: what is stored of the scan; ``None`` if it was never scored.
+        scored: False if no network saw the scan and only its file was looked at.
+
+    Returns:
+        The candidate. It is to be checked if scoring failed or a flag says that the scan, or its file, is
+        unlike what the model was made for.
+    """
+    if stored is None:
+        return Candidate(scan_id=scan_id, subject=subject, score=None, scored=False)
+    details = stored.details
+    return Candidate(
+        scan_id=scan_id,
+        subject=subject,
+        score=stored.score,
+        scored=scored,
+        class_scores={int(value): score for value, score in details.get("class_scores", {}).items()},
+        foreground={int(value): voxels for value, voxels in details.get("foreground", {}).items()},
+        features=tuple(details.get("features", ())),
+        check=_why_check(stored),
+    )
+
+
+def _why_check(stored: ScoredScan) -> str | None:
+    """Why somebody should look at a scan before it is labelled; ``None`` if there is no reason."""
+    if stored.error is not None:
+        return f"Scoring failed: {stored.error}"
+    reasons = [_CHECKED[code] for code in stored.codes if code in _CHECKED]
+    return f"Please check this scan: {', and '.join(reasons)}." if reasons else None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,15 +19,12 @@ from segtrust.metrics.overlap import dice_per_structure
 from segtrust.metrics.voxels import VoxelTotals, voxel_totals
 from segtrust.models import ModelVersion
 from segtrust.regions import BAND_MM, distance_to
-from segtrust.selection import Candidate
+from segtrust.selection import Candidate, make_candidate
 from segtrust.simulate.epistemic import monai_label_score
 from segtrust.store import ScoreKey, StateStore, StoredScore
 from segtrust.training.cases import CaseFiles, read_pair
 
-__all__ = ["CHECK", "Observer", "totals_from_json", "totals_to_json"]
-
-CHECK = ("field_of_view", "intensity", "spacing_unknown", "unlike_calibration")
-"""Flags that send a scan to the check queue."""
+__all__ = ["Observer", "totals_from_json", "totals_to_json"]
 
 _BINS = 15
 _Ask = Callable[[str, Path], dict[str, Any]]
@@ -56,13 +53,13 @@ class Observer:
             One candidate per scan; a scan that cannot be read, or is unlike the training scans, says so.
         """
         predictor = Predictor(self.version)
-        found = self._kept("prediction", images, lambda _scan, path: _facts(predictor, path))
-        return [_candidate(found[scan], subjects[scan]) for scan in images]
+        answers = self._answers("prediction", images, lambda _scan, path: _facts(predictor, path))
+        return [make_candidate(scan, subjects[scan], answers[scan]) for scan in images]
 
     def inputs(self, images: Mapping[str, Path], subjects: Mapping[str, str]) -> list[Candidate]:
         """Like :meth:`candidates` without running a network: only whether the file looks right."""
-        found = self._kept("input", images, self._input)
-        return [_candidate(found[scan], subjects[scan], scored=False) for scan in images]
+        answers = self._answers("input", images, self._input)
+        return [make_candidate(scan, subjects[scan], answers[scan], scored=False) for scan in images]
 
     def monai_label(self, images: Mapping[str, Path]) -> dict[str, float | None]:
         """MONAI Label's score of each scan, from the first member; ``None`` for a scan that fails."""
@@ -73,30 +70,29 @@ class Observer:
             prepared = prepare(read_scan(path, channels=len(spec.channels)), spec)
             return {"score": monai_label_score(network, prepared.image, spec)}
 
-        return {scan: kept.score for scan, kept in self._kept("monai_label", images, score).items()}
+        return {scan: answer.score for scan, answer in self._answers("monai_label", images, score).items()}
 
     def judged(self, files: Iterable[CaseFiles]) -> list[dict[str, Any]]:
         """Dice per structure and voxel totals per region of labelled scans, uncalibrated mean."""
         by_id = {each.id: each for each in files}
         predictor = Predictor(self.version)
-        found = self._kept(
+        answers = self._answers(
             "evaluation",
             {scan: each.image for scan, each in by_id.items()},
-            lambda scan, _path: {"score": None, "details": _judge(predictor, by_id[scan])},
+            lambda scan, _path: {"details": _judge(predictor, by_id[scan])},
         )
-        return [{"scan": scan, "subject": by_id[scan].subject, **found[scan].details} for scan in by_id]
+        return [{"scan": scan, "subject": by_id[scan].subject, **answers[scan].details} for scan in by_id]
 
     def _input(self, _scan: str, path: Path) -> dict[str, Any]:
         spec = self.version.spec
         return {
-            "score": None,
-            "flags": [vars(f) for f in input_flags(read_scan(path, channels=len(spec.channels)), spec)],
+            "flags": tuple(vars(f) for f in input_flags(read_scan(path, channels=len(spec.channels)), spec)),
         }
 
-    def _kept(self, kind: str, images: Mapping[str, Path], ask: _Ask) -> dict[str, StoredScore]:
-        known = self.store.scores(self.version.digest, kind)
+    def _answers(self, kind: str, images: Mapping[str, Path], ask: _Ask) -> dict[str, StoredScore]:
+        stored = self.store.scores(self.version.digest, kind)
         for scan, path in images.items():
-            if scan in known:
+            if scan in stored:
                 continue
             key = ScoreKey(
                 scan_id=scan,
@@ -107,9 +103,8 @@ class Observer:
             try:
                 answer = ask(scan, path)
             except ScanError as error:
-                self.store.mark_failed(key, str(error))
-            else:
-                self.store.put_score(key, **answer)
+                answer = {"error": str(error)}
+            self.store.put_score(StoredScore(key=key, **answer))
         return self.store.scores(self.version.digest, kind)
 
 
@@ -118,23 +113,8 @@ def _facts(predictor: Predictor, path: Path) -> dict[str, Any]:
     return {
         "score": prediction.scores.entropy,
         "details": prediction.selection_facts(),
-        "flags": [vars(flag) for flag in prediction.flags],
+        "flags": tuple(vars(flag) for flag in prediction.flags),
     }
-
-
-def _candidate(kept: StoredScore, subject: str, *, scored: bool = True) -> Candidate:
-    reasons = [str(flag["text"]) for flag in kept.flags if flag["code"] in CHECK]
-    details = kept.details
-    return Candidate(
-        scan_id=kept.key.scan_id,
-        subject=subject,
-        score=kept.score,
-        scored=scored,
-        class_scores={int(k): v for k, v in details.get("class_scores", {}).items()},
-        foreground={int(k): v for k, v in details.get("foreground", {}).items()},
-        features=tuple(details.get("features", ())),
-        check=kept.error or (reasons[0] if reasons else None),
-    )
 
 
 def _judge(predictor: Predictor, files: CaseFiles) -> dict[str, Any]:

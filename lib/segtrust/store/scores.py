@@ -33,14 +33,23 @@ class ScoreKey:
 
 @dataclass(frozen=True, kw_only=True)
 class StoredScore:
-    """One scan's result: ``score`` (high = less sure; ``None`` if empty or failed), details, flags, error."""
+    """One scan's result: ``score`` (high = less sure; ``None`` if empty or failed), details, flags, error.
+
+    ``details`` are further numbers and words; ``flags`` say what a reader should know of the scan, each with
+    a ``code``; ``error`` is why there is no score. All are of JSON types. ``updated`` is when it was stored.
+    """
 
     key: ScoreKey
-    score: float | None
+    score: float | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
     flags: tuple[Mapping[str, Any], ...] = ()
     error: str | None = None
     updated: float = 0.0
+
+    @property
+    def codes(self) -> tuple[str, ...]:
+        """Codes of the flags."""
+        return tuple(str(flag["code"]) for flag in self.flags)
 
 
 class BriefScore(NamedTuple):
@@ -48,37 +57,48 @@ class BriefScore(NamedTuple):
 
     score: float | None
     error: str | None
-    flags: tuple[str, ...]
+    codes: tuple[str, ...]
     fingerprint: str
+
+    @property
+    def details(self) -> Mapping[str, Any]:
+        """Nothing: they were not read."""
+        return {}
 
 
 class ScoreTable(Database):
     """One row for each scan, version, settings and content of the file."""
 
-    def put_score(
-        self,
-        key: ScoreKey,
-        score: float | None,
-        *,
-        details: Mapping[str, Any] | None = None,
-        flags: Sequence[Mapping[str, Any]] = (),
-    ) -> None:
-        """Keep a scan's score.
+    def put_score(self, row: StoredScore) -> None:
+        """Keep a scan's score, or why it has none; an earlier row of the same key is replaced.
 
         Args:
-            key: what the score depends on; an earlier score of the same key is replaced.
-            score: high = less sure; ``None`` if the prediction is empty.
-            details: further numbers and words, JSON types.
-            flags: what a reader should know about the scan, JSON types, each with a `code`.
+            row: what to keep; the store notes the time itself.
 
         Raises:
             StoreError: if a number is NaN or infinite, a flag has no code, or the file cannot be written.
         """
-        self._put(StoredScore(key=key, score=score, details=details or {}, flags=tuple(flags)))
-
-    def mark_failed(self, key: ScoreKey, error: str) -> None:
-        """Keep the reason why a scan has no score, so that it is not tried again until something changes."""
-        self._put(StoredScore(key=key, score=None, error=error))
+        try:
+            details = json.dumps(dict(row.details), allow_nan=False, sort_keys=True)
+            flags = json.dumps([dict(flag) for flag in row.flags], allow_nan=False)
+            json.dumps(row.score, allow_nan=False)
+            codes = ",".join(row.codes)
+        except (KeyError, TypeError, ValueError) as error:
+            raise StoreError(
+                f"the score of {row.key.scan_id!r} must be made of finite numbers and JSON types, "
+                f"each flag with its `code`: {error!r}."
+            ) from error
+        key = row.key
+        with self._transaction() as db:
+            db.execute(
+                "INSERT OR REPLACE INTO scores (scan_id, fingerprint, version_digest, settings_digest,"
+                " schema, score, details, flags, flag_codes, error, updated)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    *(key.scan_id, key.fingerprint, key.version_digest, key.settings_digest, key.schema),
+                    *(row.score, details, flags, codes, row.error, time.time()),
+                ),
+            )
 
     def get_score(self, key: ScoreKey) -> StoredScore | None:
         """The score of exactly this key, or ``None``."""
@@ -142,29 +162,6 @@ class ScoreTable(Database):
                 (version_digest, settings_digest, SCORE_SCHEMA),
             ).fetchone()
         return f"{count} {latest!r}"
-
-    def _put(self, row: StoredScore) -> None:
-        try:
-            details = json.dumps(dict(row.details), allow_nan=False, sort_keys=True)
-            flags = json.dumps([dict(flag) for flag in row.flags], allow_nan=False)
-            json.dumps(row.score, allow_nan=False)
-            codes = ",".join(str(flag["code"]) for flag in row.flags)
-        except (KeyError, TypeError, ValueError) as error:
-            raise StoreError(
-                f"the score of {row.key.scan_id!r} must be made of finite numbers and JSON types, "
-                f"each flag with its `code`: {error!r}."
-            ) from error
-        key = row.key
-        with self._transaction() as db:
-            db.execute(
-                "INSERT OR REPLACE INTO scores (scan_id, fingerprint, version_digest, settings_digest,"
-                " schema, score, details, flags, flag_codes, error, updated)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    *(key.scan_id, key.fingerprint, key.version_digest, key.settings_digest, key.schema),
-                    *(row.score, details, flags, codes, row.error, time.time()),
-                ),
-            )
 
     def _select(self, where: str, values: Sequence[Any]) -> list[StoredScore]:
         query = f"{_COLUMNS} WHERE {where}"

@@ -12,16 +12,11 @@ from cachetools import LRUCache
 from segtrust.errors import SegtrustError
 from segtrust.label.served import ServedModel
 from segtrust.models import published_versions
-from segtrust.selection import STRATEGIES, Candidate, Pick, check_queue, order
+from segtrust.selection import STRATEGIES, Pick, check_queue, make_candidate, order
 from segtrust.store import BriefScore, StateStore, StoredScore
 
 __all__ = ["Ranking", "Rankings", "Waiting"]
 
-_UNLIKE = {
-    "field_of_view": "its field of view is unlike training",
-    "intensity": "its brightness is unlike training",
-    "unlike_calibration": "it is unlike the calibration scans",
-}
 _BY_DETAILS = ("foreground_random", "clasp", "diverse", "cold_start")
 _KEPT = 8
 _AT_ONCE = 0.03  # seconds of a processor: a ranking that took longer is renewed beside the calls
@@ -192,11 +187,11 @@ class Rankings:
     ) -> tuple[list[Pick], list[Pick]]:
         version, settings = model.version(), model.settings_digest()
         scores = self._store.scores if strategy in _BY_DETAILS else self._store.scores_brief
-        found: Mapping[str, StoredScore | BriefScore] = scores(version.digest, settings)
+        rows: Mapping[str, StoredScore | BriefScore] = scores(version.digest, settings)
         candidates = [
-            _candidate(scan, waiting.patients.get(scan, scan), found.get(scan))
+            make_candidate(scan, waiting.patients.get(scan, scan), rows.get(scan))
             for scan in waiting.scans
-            if scan not in waiting.held_out or (scan in found and found[scan].error is not None)
+            if scan not in waiting.held_out or (scan in rows and rows[scan].error is not None)
         ]
         check = check_queue(candidates)
         if strategy not in STRATEGIES:
@@ -209,35 +204,9 @@ class Rankings:
             round=min(done, self._rounds - 1),
             rounds=self._rounds,
             labelled_features=[
-                _features(x) for scan, x in found.items() if scan not in waiting.scans and _features(x)
+                tuple(row.details["features"])
+                for scan, row in rows.items()
+                if scan not in waiting.scans and row.details.get("features")
             ],
         )
         return picks, check
-
-
-def _candidate(scan: str, subject: str, found: StoredScore | BriefScore | None) -> Candidate:
-    if found is None:
-        return Candidate(scan_id=scan, subject=subject, score=None, scored=False)
-    details = found.details if isinstance(found, StoredScore) else {}
-    return Candidate(
-        scan_id=scan,
-        subject=subject,
-        score=found.score,
-        class_scores={int(value): score for value, score in details.get("class_scores", {}).items()},
-        foreground={int(value): voxels for value, voxels in details.get("foreground", {}).items()},
-        features=_features(found),
-        check=_check(found),
-    )
-
-
-def _features(found: StoredScore | BriefScore) -> tuple[float, ...]:
-    return tuple(found.details.get("features", ())) if isinstance(found, StoredScore) else ()
-
-
-def _check(found: StoredScore | BriefScore) -> str | None:
-    """Why somebody should look at a scan before it is labelled; ``None`` if there is no reason."""
-    if found.error is not None:
-        return f"Scoring failed: {found.error}"
-    codes = [flag["code"] for flag in found.flags] if isinstance(found, StoredScore) else found.flags
-    reasons = [_UNLIKE[code] for code in codes if code in _UNLIKE]
-    return f"Please check this scan: {', and '.join(reasons)}." if reasons else None

@@ -24,23 +24,23 @@ class ScoreJob:
     path: Path
 
 
-def run_score_job(job: ScoreJob) -> StoredScore | DeviceError:
+def run_score_job(job: ScoreJob) -> tuple[str, StoredScore | DeviceError]:
     """Score a scan; a process opens a model once for all its jobs.
 
     Args:
         job: what to do.
 
     Returns:
-        Score or reason, as :func:`segtrust.label.scoring.scan_scores.score_scan`; an error of the device
-        instead of raising it, so that other jobs go on.
+        The scan, and its score or reason as :func:`segtrust.label.scoring.scan_scores.score_scan`; an error
+        of the device instead of raising it, so that other jobs go on.
 
     Raises:
         ModelError: if the model's files are wrong.
     """
     try:
-        return score_scan(_model(job.model, job.settings), job.key, job.path)
+        return job.key.scan_id, score_scan(_model(job.model, job.settings), job.key, job.path)
     except DeviceError as error:
-        return error
+        return job.key.scan_id, error
 
 
 @functools.cache

@@ -19,7 +19,6 @@ __all__ = [
     "Fingerprints",
     "GiveWay",
     "failed_score",
-    "keep_score",
     "locate",
     "missing_scores",
     "reason_of",
@@ -172,11 +171,3 @@ def failed_score(key: ScoreKey, error: Exception) -> StoredScore:
 def reason_of(error: Exception) -> str:
     """An error in words; one that nobody foresaw with its class."""
     return str(error) if isinstance(error, SegtrustError) else f"{type(error).__name__}: {error}"
-
-
-def keep_score(store: StateStore, row: StoredScore) -> None:
-    """Put what :func:`score_scan` found out into the state file."""
-    if row.error is not None:
-        store.mark_failed(row.key, row.error)
-    else:
-        store.put_score(row.key, row.score, details=row.details, flags=row.flags)

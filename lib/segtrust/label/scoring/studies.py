@@ -1,20 +1,24 @@
 """Scores of a studies folder without a server: the same state file, in several processes or on a cluster."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from segtrust.errors import DeviceError, ScanError, SettingError
 from segtrust.label.scoring.jobs import ScoreJob, run_score_job
-from segtrust.label.scoring.scan_scores import Fingerprints, keep_score, missing_scores
+from segtrust.label.scoring.scan_scores import Fingerprints, locate, missing_scores
 from segtrust.label.served import ServedModel
 from segtrust.label.studies.beside import open_site
-from segtrust.label.studies.datastore import SafeDatastore
 from segtrust.parallel import parallel_results
 from segtrust.settings import AppSettings
+from segtrust.store import StateStore
 
-__all__ = ["FolderScores", "score_folder"]
+if TYPE_CHECKING:
+    from monailabel.interfaces.datastore import Datastore
+
+__all__ = ["FolderScores", "score_folder", "score_missing"]
 
 logger = logging.getLogger(__name__)
 
@@ -68,44 +72,70 @@ def score_folder(
             "scored by the MONAI Label server that serves them: POST /scoring/entropy"
         )
     site = open_site(studies, replace(settings, models=(name,)))
-    model, store, datastore = site.model(name), site.store, site.datastore
+    return score_missing(site.model(name), site.datastore, site.store, workers=workers, ray=ray, say=say)
+
+
+def score_missing(
+    model: ServedModel,
+    datastore: "Datastore",
+    store: StateStore,
+    *,
+    workers: int = 1,
+    ray: str | None = None,
+    say: Callable[[str], None] = logger.info,
+) -> FolderScores:
+    """Score the unlabelled scans that have no score under version and settings of now.
+
+    Args:
+        model: the model.
+        datastore: the scans.
+        store: where scores are kept, each as soon as it is there.
+        workers: as in :func:`score_folder`.
+        ray: as there.
+        say: as there.
+
+    Returns:
+        What came of it.
+
+    Raises:
+        SettingError: if Ray does not answer.
+        StoreError: if the state file cannot be used.
+    """
     fingerprints = Fingerprints()
     missing = missing_scores(model, datastore, store, fingerprints)
-    found = FolderScores(
-        name, model.version().id, skipped=len(datastore.get_unlabeled_images()) - len(missing)
+    outcome = FolderScores(
+        model.name, model.version().id, skipped=len(datastore.get_unlabeled_images()) - len(missing)
     )
-    jobs = _jobs(model, datastore, missing, fingerprints, found)
-    gpus = int(settings.device.startswith("cuda"))
+    jobs = _jobs(model, datastore, missing, fingerprints, outcome)
+    gpus = int(model.settings.device.startswith("cuda"))
     results = parallel_results(run_score_job, jobs, workers=workers, ray=ray, gpus=gpus)
-    for number, (job, result) in enumerate(zip(jobs, results, strict=True), start=1):
-        scan_id = job.key.scan_id
+    for number, (scan_id, result) in enumerate(results, start=1):
         if isinstance(result, DeviceError):
-            found.again[scan_id] = word = str(result)
-        elif result.error is not None:
-            keep_score(store, result)
-            found.failed[scan_id] = word = result.error
+            outcome.again[scan_id] = word = str(result)
         else:
-            keep_score(store, result)
-            found.scores[scan_id] = result.score
-            word = "empty prediction" if result.score is None else f"{result.score:.4f}"
-        say(f"{number}/{len(jobs)} {scan_id}: {word}")
-    return found
+            store.put_score(result)
+            if result.error is not None:
+                outcome.failed[scan_id] = word = result.error
+            else:
+                outcome.scores[scan_id] = result.score
+                word = "empty prediction" if result.score is None else f"{result.score:.4f}"
+        say(f"{number}/{len(missing)} {scan_id}: {word}")
+    return outcome
 
 
 def _jobs(
     model: ServedModel,
-    datastore: SafeDatastore,
+    datastore: "Datastore",
     missing: list[str],
     fingerprints: Fingerprints,
-    found: FolderScores,
-) -> list[ScoreJob]:
-    jobs = []
+    outcome: FolderScores,
+) -> Iterator[ScoreJob]:
+    """One job per scan, each made when its turn comes: a PACS is not emptied into the cache beforehand."""
     for scan_id in missing:
-        path = (datastore.image_path(scan_id) or Path(scan_id)).resolve()
         try:
+            path = locate(datastore, scan_id).resolve()
             key = model.score_key(scan_id, fingerprints.of(path))
         except ScanError as error:  # gone since it was listed
-            found.again[scan_id] = str(error)
+            outcome.again[scan_id] = str(error)
             continue
-        jobs.append(ScoreJob(model=model.folder.resolve(), settings=model.settings, key=key, path=path))
-    return jobs
+        yield ScoreJob(model=model.folder.resolve(), settings=model.settings, key=key, path=path)

@@ -16,7 +16,6 @@ from segtrust.label.scoring.scan_scores import (
     Fingerprints,
     GiveWay,
     failed_score,
-    keep_score,
     locate,
     missing_scores,
     reason_of,
@@ -230,7 +229,7 @@ class ScoringWorker:
             logger.warning("Scoring %s failed for now: %s", scan_id, error)
             run.failed[scan_id] = reason_of(error)
             return
-        keep_score(self._store, row)
+        self._store.put_score(row)
         if row.error is None:
             run.scores[scan_id] = row.score
             run.failed.pop(scan_id, None)
