@@ -41,6 +41,14 @@ EXAMPLES = {
     "small_gate": ("ask", "ask"),
     "subjects": ("^(P[0-9]+)_", "^(P[0-9]+)_"),
     "unload_while_training": ("no", False),
+    "max_voxels": ("1000", 1000),
+    "max_grid_voxels": ("1000", 1000),
+    "max_file_mb": ("10", 10),
+    "max_data_mb": ("20", 20),
+    "max_classes": ("300", 300),
+    "max_channels": ("4", 4),
+    "max_archive_files": ("50", 50),
+    "read_seconds": ("30", 30),
 }
 
 

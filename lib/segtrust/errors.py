@@ -43,6 +43,7 @@ ScanCode = Literal[
     "scan_dimensions",
     "scan_not_finite",
     "scan_constant",
+    "scan_too_large",
 ]
 
 

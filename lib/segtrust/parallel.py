@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import torch
 
 from segtrust.errors import DeviceError, SettingError
+from segtrust.files import FileLimits, current_limits, set_limits
 
 __all__ = ["parallel_map", "parallel_results"]
 
@@ -92,7 +93,9 @@ def _process_results(function: Callable[[J], R], jobs: list[J], workers: int) ->
     while jobs:
         done = 0
         try:
-            with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_start_worker) as pool:
+            with ProcessPoolExecutor(
+                workers, mp_context=spawn, initializer=_start_worker, initargs=(current_limits(),)
+            ) as pool:
                 for result in pool.map(function, jobs):
                     done += 1
                     yield result
@@ -123,20 +126,23 @@ def _ray_results(
             f"`ray` must be the address of a cluster that runs, got {address!r}: {error}."
         ) from error
     try:
+        limits = current_limits()
         run: Any = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=_RETRIES)(_in_one_thread)
-        waiting = deque(run.remote(function, job) for job in jobs)
+        waiting = deque(run.remote(function, job, limits) for job in jobs)
         while waiting:
             yield ray.get(waiting.popleft())
     finally:
         ray.shutdown()
 
 
-def _in_one_thread(function: Callable[[J], R], job: J) -> R:
+def _in_one_thread(function: Callable[[J], R], job: J, limits: FileLimits) -> R:
+    set_limits(limits)
     torch.set_num_threads(1)
     return function(job)
 
 
-def _start_worker() -> None:
+def _start_worker(limits: FileLimits) -> None:
+    set_limits(limits)
     torch.set_num_threads(1)
     threading.Thread(target=_end_with_parent, name="end-with-parent", daemon=True).start()
 

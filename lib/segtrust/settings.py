@@ -183,6 +183,17 @@ class AppSettings:
         True, "while a training uses the GPU that serves, keep no members there between two requests"
     )
 
+    max_voxels: int = _setting(1 << 28, "most voxels of a scan or label that is read")
+    max_grid_voxels: int = _setting(
+        1 << 28, "most voxels of a scan after resampling to the model's voxel size"
+    )
+    max_file_mb: int = _setting(2048, "largest file or upload as it is stored, in MiB")
+    max_data_mb: int = _setting(4096, "most values of a file or archive after decompression, in MiB")
+    max_classes: int = _setting(1024, "most different values of a label, or classes of a probability volume")
+    max_channels: int = _setting(64, "most values per voxel of a scan")
+    max_archive_files: int = _setting(20_000, "most files of an archive or of a DICOM series")
+    read_seconds: int = _setting(120, "longest time to decode one DICOM series")
+
     def __post_init__(self) -> None:
         if self.precision not in ("fp32", "bf16"):
             raise SettingError(f"`precision` must be fp32 or bf16, got {self.precision!r}.")
@@ -286,6 +297,19 @@ _READERS: dict[str, Any] = {
     "train_workers": lambda text: _number(text, "train_workers", int),
     "small_gate": str,
     "subjects": str,
+    **{
+        name: lambda text, name=name: _number(text, name, int)
+        for name in (
+            "max_voxels",
+            "max_grid_voxels",
+            "max_file_mb",
+            "max_data_mb",
+            "max_classes",
+            "max_channels",
+            "max_archive_files",
+            "read_seconds",
+        )
+    },
     "unload_while_training": lambda text: parse_bool(text, "unload_while_training"),
 }
 

@@ -11,6 +11,7 @@ from pydicom.errors import InvalidDicomError
 
 from segtrust.dicom.grid import Placement, place
 from segtrust.errors import DicomError
+from segtrust.files.opening import is_regular
 
 __all__ = ["Series", "read_series"]
 
@@ -95,7 +96,7 @@ def _headers(folder: Path) -> list[Dataset]:
     if not folder.is_dir():
         raise DicomError(f"the DICOM series must be a folder with one file per slice, got {folder.name!r}.")
     headers = []
-    for file in sorted(path for path in folder.iterdir() if path.is_file() and path.name != "DICOMDIR"):
+    for file in sorted(path for path in folder.iterdir() if is_regular(path) and path.name != "DICOMDIR"):
         try:
             headers.append(_named(dcmread(file, stop_before_pixels=True)))
         except InvalidDicomError:

@@ -3,26 +3,28 @@
 import hashlib
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import nibabel as nib
 import numpy as np
 import torch
-from monai.data import ITKReader, MetaTensor
+from monai.data import MetaTensor
 from monai.transforms import Compose, Orientation, Spacing, Transform
 from numpy.typing import NDArray
 from torch import Tensor
 
 from segtrust.errors import ScanError
+from segtrust.files import current_limits, opened, ras_axes, read_volume, voxel_size
+from segtrust.files.opening import is_regular
+from segtrust.files.series import read_series
 from segtrust.models import Intensity, ModelSpec
 
 __all__ = ["PreparedScan", "Scan", "fingerprint", "prepare", "read_labels", "read_scan"]
 
 _HEADER_BYTES = 4096
 _AXES = (("L", "R"), ("P", "A"), ("I", "S"))
+_WORLD = {letter: axis for axis, letters in enumerate(_AXES) for letter in letters}
 
 
 @dataclass(frozen=True)
@@ -102,13 +104,13 @@ def fingerprint(path: Path) -> str:
     Raises:
         ScanError: if nothing is there.
     """
-    files = sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else [path]
+    files = sorted(p for p in path.iterdir() if is_regular(p)) if path.is_dir() else [path]
     digest = hashlib.sha256()
     try:
         for file in files:
             stat = file.stat()
             digest.update(f"{file.name}|{stat.st_size}|{stat.st_mtime_ns}\n".encode())
-        with files[0].open("rb") as first:
+        with opened(files[0]) as first:
             digest.update(first.read(_HEADER_BYTES))
     except (OSError, IndexError) as error:
         raise ScanError(f"the scan {path.name!r} cannot be opened: {error}.", "scan_missing") from error
@@ -130,10 +132,10 @@ def read_scan(path: Path, *, channels: int = 1) -> Scan:
             is not a volume, holds values that are not finite, or one value everywhere.
 
     Note:
-        Files are decoded by nibabel (NIfTI) and by ITK through MONAI (all others).
+        Files are decoded by :mod:`segtrust.files`, DICOM in a process of its own.
     """
-    data, affine = _read(path)
-    return _checked(data, affine, path.name, channels)
+    data, affine, spacing = _read(path)
+    return _checked(data, affine, spacing, path.name, channels)
 
 
 def read_labels(path: Path) -> tuple[Tensor, NDArray[np.float64]]:
@@ -148,62 +150,37 @@ def read_labels(path: Path) -> tuple[Tensor, NDArray[np.float64]]:
     Raises:
         ScanError: if the file is missing, cannot be read to its end, or is no single volume.
     """
-    data, affine = _read(path)
+    data, affine, _ = _read(path)
     if data.ndim != 4 or data.shape[0] != 1:
         raise ScanError(
             f"the label {path.name!r} must be one volume with one value per voxel, got shape "
             f"{tuple(data.shape)}. Export the segments into one layer.",
             "scan_dimensions",
         )
-    return data[0], _in_space(affine)
+    return data[0], affine
 
 
-def _read(path: Path) -> tuple[Tensor, NDArray[np.float64]]:
-    if not path.exists():
-        raise ScanError(f"the scan {path.name!r} does not exist.", "scan_missing")
-    is_nifti = path.name.lower().endswith((".nii", ".nii.gz"))
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            array, meta = _read_nifti(path) if is_nifti else _read_by_itk(path)
-    except Exception as error:
-        raise ScanError(
-            f"the scan {path.name!r} cannot be read to its end "
-            f"({type(error).__name__}: {_first_line(error)}). "
-            "Was the file cut off or is it of another type? Convert or copy it again.",
-            "scan_unreadable",
-        ) from error
-    return _channel_first(array, meta), np.asarray(meta["affine"], dtype=np.float64)
+def _read(path: Path) -> tuple[Tensor, NDArray[np.float64], tuple[float, float, float] | None]:
+    """Values ``(C, ...)`` float32, the affine, and the voxel size if it is known."""
+    if path.is_dir() or path.suffix.lower() == ".dcm":
+        values, affine = read_series(path)
+        stored, several, spacing = values, values.ndim > 3, voxel_size(affine)
+    else:
+        volume = read_volume(path)
+        stored, affine, spacing = volume.scaled(np.float32), volume.header.affine, volume.header.spacing
+        several = stored.ndim > 3
+    data = torch.from_numpy(np.ascontiguousarray(stored.astype(np.float32, copy=False)))
+    data = data.movedim(-1, 0) if several else data.unsqueeze(0)
+    return data.unsqueeze(-1) if data.ndim == 3 else data, affine, spacing
 
 
-def _read_nifti(path: Path) -> tuple[NDArray[np.generic], Mapping[str, Any]]:
-    """Voxels and geometry: the sform wins over the qform, and both over bare voxel sizes, as NIfTI has it."""
-    image: Any = nib.load(path)
-    array = np.asarray(image.dataobj, dtype=np.float32)
-    if array.ndim == 5 and array.shape[3] == 1:  # vectors lie on the fifth axis, after time
-        array = array[:, :, :, 0]
-    return array, {"affine": image.affine, "original_channel_dim": -1 if array.ndim > 3 else "no_channel"}
-
-
-def _read_by_itk(path: Path) -> tuple[NDArray[np.generic], Mapping[str, Any]]:
-    reader = ITKReader()
-    array, meta = reader.get_data(reader.read(path))
-    return array, meta
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [""])[0][:200]
-
-
-def _channel_first(array: NDArray[np.generic], meta: Mapping[str, Any]) -> Tensor:
-    axis = meta.get("original_channel_dim", "no_channel")
-    data = torch.from_numpy(np.asarray(array, dtype=np.float32))
-    has_axis = isinstance(axis, int) or (isinstance(axis, float) and not math.isnan(axis))
-    data = data.movedim(int(axis), 0) if has_axis else data.unsqueeze(0)
-    return data.unsqueeze(-1) if data.ndim == 3 else data
-
-
-def _checked(data: Tensor, affine: NDArray[np.float64], name: str, channels: int) -> Scan:
+def _checked(
+    data: Tensor,
+    affine: NDArray[np.float64],
+    spacing: tuple[float, float, float] | None,
+    name: str,
+    channels: int,
+) -> Scan:
     if data.ndim != 4 or 0 in data.shape:
         raise ScanError(
             f"the scan {name!r} must be one volume, got shape {tuple(data.shape)}. Split time series first.",
@@ -229,24 +206,7 @@ def _checked(data: Tensor, affine: NDArray[np.float64], name: str, channels: int
                 f"the scan {name!r} must not be empty, but channel {index} is {value:g} everywhere.",
                 "scan_constant",
             )
-    affine = _in_space(affine)
-    return Scan(data=data.contiguous(), affine=affine, spacing=_spacing(affine))
-
-
-def _in_space(affine: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The 4x4 affine of one slice in space, for the 3x3 affine of a flat image."""
-    if affine.shape != (3, 3):
-        return affine
-    whole = np.eye(4)
-    whole[:2, :2], whole[:2, 3] = affine[:2, :2], affine[:2, 2]
-    return whole
-
-
-def _spacing(affine: NDArray[np.float64]) -> tuple[float, float, float] | None:
-    size = np.linalg.norm(affine[:3, :3], axis=0)
-    if not (np.isfinite(size).all() and (size > 0).all()):
-        return None
-    return (float(size[0]), float(size[1]), float(size[2]))
+    return Scan(data=data.contiguous(), affine=affine, spacing=spacing)
 
 
 def prepare(scan: Scan, spec: ModelSpec) -> PreparedScan:
@@ -267,6 +227,7 @@ def prepare(scan: Scan, spec: ModelSpec) -> PreparedScan:
     # without voxel sizes there is no direction to turn to: the file's own order is kept
     affine = shifted(scan.affine, box) if scan.spacing is not None else np.eye(4)
     cropped = MetaTensor(scan.data[(slice(None), *box)], affine=affine)  # type: ignore[arg-type]  # takes arrays too
+    current_limits().check("max_grid_voxels", math.prod(_resampled_shape(scan, spec, box)), "the scan")
     steps: list[Transform] = [turn(spec)]
     if spec.spacing is not None and scan.spacing is not None:
         steps.append(Spacing(pixdim=pixdim(spec), mode="bilinear", padding_mode="border"))
@@ -280,6 +241,18 @@ def prepare(scan: Scan, spec: ModelSpec) -> PreparedScan:
         native_shape=scan.shape,
         _chain=chain,
         _cropped=grid,
+    )
+
+
+def _resampled_shape(scan: Scan, spec: ModelSpec, box: Sequence[slice]) -> tuple[int, ...]:
+    """Voxels along each axis of the model's grid, before anything is resampled."""
+    sizes = [piece.stop - piece.start for piece in box]
+    if scan.spacing is None or spec.spacing is None:
+        return tuple(sizes)
+    order = [ras_axes(scan.affine)[_WORLD[letter]] for letter in spec.orientation]
+    return tuple(
+        math.ceil(sizes[axis] * scan.spacing[axis] / mm) if mm > 0 else sizes[axis]
+        for axis, mm in zip(order, pixdim(spec), strict=True)
     )
 
 

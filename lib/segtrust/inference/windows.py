@@ -4,6 +4,7 @@ import torch
 from monai.inferers import sliding_window_inference
 from torch import Tensor, nn
 
+from segtrust.files import check_stopped
 from segtrust.models import Head, ModelSpec
 
 __all__ = ["head_probabilities", "slide"]
@@ -33,11 +34,15 @@ def slide(
         weights, and turned into probabilities after. Of a stochastic network the blended channels themselves,
         from which samples are drawn that are coherent over the whole scan.
 
+    Raises:
+        StoppedError: between two windows, if nobody waits for the answer any more.
+
     Note:
         The window loop is MONAI's ``sliding_window_inference``.
     """
 
     def predict(window: Tensor) -> Tensor:
+        check_stopped()
         with torch.autocast(window.device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
             logits: Tensor = network(window)
         return logits.float()

@@ -19,6 +19,8 @@ from monailabel.interfaces.tasks.train import TrainTask
 
 from segtrust import __version__
 from segtrust.errors import ModelNotFoundError, ScanError, SegtrustError, SettingError
+from segtrust.files import FileLimits, set_limits
+from segtrust.files.series import keep_warm
 from segtrust.inference import Prediction
 from segtrust.label.archive import Archive, objects_of
 from segtrust.label.environment import announce_server, background_method, before_end
@@ -92,6 +94,7 @@ class SegtrustApp(_Host):
         self._inferences, self._counting = 0, threading.Lock()
         self.settings = AppSettings.from_conf({k: v for k, v in given.items() if k not in _PLATFORM_CONF})
         self.origins = OriginPolicy(self.settings.allowed_hosts, self.settings.allowed_origins)
+        set_limits(FileLimits.of(self.settings))
         self.state_dir = state_dir_for(studies, self.settings.state_dir)
         self.served = serve_models(self.settings, self.state_dir, self.only)
         self.store = StateStore(self.state_dir / "state.sqlite")
@@ -303,6 +306,7 @@ class SegtrustApp(_Host):
         if isinstance(datastore := self.datastore(), SafeDatastore):
             before_end(datastore.close)
         forget_defaults()
+        keep_warm()
         self.scoring_worker.resume()
         self.trainings.close_old()
         install_routes(server)

@@ -32,6 +32,7 @@ from segtrust.errors import (
     StoreFullError,
     TrainingError,
 )
+from segtrust.files import StoppedError
 
 __all__ = [
     "HANDLERS",
@@ -102,6 +103,7 @@ _STATUS: tuple[tuple[type[Exception], int], ...] = (
     (PathError, 400),
     (ReadOnlyError, 403),
     (StudiesError, 503),
+    (StoppedError, 499),  # nobody reads it: the client has gone
     (BusyError, 429),  # MONAI Label's own status for it
     (LabelError, 422),
     (ScanError, 422),

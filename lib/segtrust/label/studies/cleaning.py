@@ -5,17 +5,19 @@ included. Nothing here touches voxels of a structure: its values are renamed, ne
 """
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import itk
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation
 
+from segtrust.errors import ScanError
+from segtrust.files import Volume, current_limits, read_volume
+from segtrust.files.rewriting import write_like
 from segtrust.label.failures import LabelError
 from segtrust.label.names import is_band, refuse_partial
 
@@ -48,7 +50,7 @@ class CleaningReport:
 
 def clean_label(
     label: NDArray[Any], label_info: Sequence[Mapping[str, Any]] | None, structures: Structures
-) -> tuple[NDArray[np.uint8], CleaningReport]:
+) -> tuple[NDArray[np.unsignedinteger[Any]], CleaningReport]:
     """Give a submitted label the values of the model it belongs to.
 
     Args:
@@ -75,7 +77,7 @@ def clean_label(
     """
     present = _label_values(label)
     if not label_info:
-        return label.astype(np.uint8), _check_values(present, structures)
+        return label.astype(_type_for(present)), _check_values(present, structures)
     names = _segments(label_info)
     if missing := [value for value in present if value not in names]:
         raise LabelError(
@@ -84,10 +86,10 @@ def clean_label(
     refuse_partial(names[value] for value in present)
     report = _match_names({value: names[value] for value in present}, structures)
     _refuse_overwritten(label, names, report)
-    table = np.zeros(max([0, *present]) + 1, dtype=np.uint8)
+    table = np.zeros(max([0, *present]) + 1, dtype=_type_for(report.values.values()))
     for old, new in report.values.items():
         table[old] = new
-    return table[label.astype(np.int64)], report
+    return table[label.astype(np.uint16)], report
 
 
 @contextmanager
@@ -110,36 +112,41 @@ def cleaned_file(
     suffix = next((s for s in _SUFFIXES if path.name.lower().endswith(s)), None)
     if suffix is None:
         raise LabelError(f"a label must be one of {', '.join(_SUFFIXES)}, got {path.name!r}.")
-    image = _read(path)
-    cleaned, report = clean_label(itk.array_view_from_image(image), label_info, structures)
+    volume = _read(path)
+    cleaned, report = clean_label(volume.scaled(), label_info, structures)
     if not report.changes:
         yield path, report
         return
     with tempfile.TemporaryDirectory(prefix="segtrust-label-") as folder:
         file = Path(folder) / f"label{suffix}"
-        result = itk.image_from_array(cleaned)
-        result.CopyInformation(image)
-        itk.imwrite(result, str(file), compression=True)
-        yield file, report
+        yield write_like(path, volume.header, cleaned, file), report
 
 
-def _read(path: Path) -> Any:  # noqa: ANN401 -- ITK has no class for "any image"
+def _read(path: Path) -> Volume:
     try:
-        image = itk.imread(str(path))
-    except (RuntimeError, TypeError, OSError) as error:
-        raise LabelError("the label cannot be read to its end. Was it cut off? Submit it again.") from error
-    if image.GetNumberOfComponentsPerPixel() != 1 or image.GetImageDimension() not in (2, 3):
+        volume = read_volume(path)
+    except ScanError as error:
+        raise LabelError(f"the label cannot be used: {error}") from error
+    if volume.header.components != 1 or volume.stored.ndim != 3:
         raise LabelError(
             "a label must be one volume with one value per voxel. Were overlapping segments exported in "
             "layers? Choose .nii.gz or .nrrd instead of .seg.nrrd in the plug-in's settings."
         )
-    return image
+    return volume
+
+
+def _type_for(values: Iterable[int]) -> type[np.unsignedinteger[Any]]:
+    return np.uint8 if max(values, default=0) <= np.iinfo(np.uint8).max else np.uint16
 
 
 def _label_values(label: NDArray[Any]) -> list[int]:
     values = np.unique(label)
     if not np.array_equal(values, np.floor(values)) or values[0] < 0 or values[-1] > 65535:
         raise LabelError("a label must hold whole numbers from 0 to 65535; was a probability map submitted?")
+    try:
+        current_limits().check("max_classes", len(values), "the label")
+    except ScanError as error:
+        raise LabelError(str(error)) from error
     return [int(value) for value in values if value != 0]
 
 

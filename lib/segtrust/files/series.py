@@ -1,0 +1,219 @@
+"""A folder or file of DICOM, read by a worker process that can be ended.
+
+ITK's libraries decode DICOM; nobody can prove that a crafted file does not hold them up, crash them or fill
+the memory. So a process of its own does it: one is started when first needed (or by :func:`keep_warm`),
+waits for the next folder, is ended when it takes too long, when nobody waits for its answer any more, or
+with this process, and has a limit of memory where the system knows one. What it says is JSON and plain
+bytes, never pickled.
+"""
+
+import atexit
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segtrust.errors import ScanError
+from segtrust.files.limits import FileLimits, current_limits
+from segtrust.files.opening import is_regular
+from segtrust.files.stopping import StoppedError, check_stopped
+
+__all__ = ["Series", "keep_warm", "read_series"]
+
+_PAUSE_S = 0.1
+_WORKERS = 4  # at the same time
+_LARGEST_ANSWER = 1 << 20
+Series = tuple[NDArray[Any], NDArray[np.float64]]
+"""Values ``(X, Y, Z)`` or ``(X, Y, Z, C)``, and the 4x4 affine to RAS+ millimetres."""
+
+
+def read_series(path: Path) -> Series:
+    """Read a folder with one DICOM series, or one DICOM file.
+
+    Args:
+        path: the folder or file.
+
+    Returns:
+        Values and affine.
+
+    Raises:
+        ScanError: if there is no DICOM, something in the folder is no regular file, it is larger than the
+            bounds allow, takes too long, or cannot be decoded.
+        StoppedError: if nobody waits for it any more.
+    """
+    _check_files(path)
+    with _turn(), _lent_worker() as worker:
+        try:
+            return worker.read(path)
+        except (ScanError, StoppedError):
+            raise
+        except (OSError, ValueError, EOFError) as error:  # it died, or said nonsense
+            worker.end()
+            raise ScanError(
+                f"the DICOM files of {path.name!r} cannot be read: their decoder ended "
+                f"({type(error).__name__}). Were they damaged? Export them again.",
+                "scan_unreadable",
+            ) from error
+
+
+def keep_warm() -> None:
+    """Start a worker in the background, so that the first series does not wait for its libraries."""
+
+    def start() -> None:
+        with _lent_worker():
+            pass
+
+    threading.Thread(target=start, name="DICOM reader", daemon=True).start()
+
+
+def _check_files(path: Path) -> None:
+    limits, files = current_limits(), sorted(path.iterdir()) if path.is_dir() else [path]
+    limits.check("max_archive_files", len(files), path.name)
+    for file in files:
+        if not is_regular(file) and not file.is_dir():
+            raise ScanError(
+                f"the folder {path.name!r} must hold DICOM files, but {file.name!r} is a pipe, device or a "
+                f"link to "
+                "nothing. Remove it.",
+                "scan_unreadable",
+            )
+    limits.check("max_file_mb", sum(file.stat().st_size for file in files if is_regular(file)), path.name)
+
+
+class _Worker:
+    """A process that reads one series after the other."""
+
+    def __init__(self) -> None:
+        paths = os.pathsep.join(path for path in sys.path if path)
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "segtrust.files.series_worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "PYTHONPATH": paths},
+        )
+
+    @property
+    def lives(self) -> bool:
+        return self._process.poll() is None
+
+    def end(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout):
+            if stream is not None:
+                stream.close()
+
+    def read(self, path: Path) -> Series:
+        limits = current_limits()
+        answer: list[Series | Exception] = []
+        reader = threading.Thread(
+            target=_ask, args=(self._process, path, limits, answer), name="DICOM answer", daemon=True
+        )
+        reader.start()
+        deadline = time.monotonic() + limits.read_seconds
+        while reader.is_alive():
+            reader.join(_PAUSE_S)
+            try:
+                check_stopped()
+            except StoppedError:
+                self.end()
+                raise
+            if time.monotonic() > deadline and reader.is_alive():
+                self.end()
+                raise ScanError(
+                    f"the DICOM files of {path.name!r} must be read within {limits.read_seconds} seconds, "
+                    f"which they "
+                    "were not. Are they damaged? Otherwise raise the server's setting `read_seconds`.",
+                    "scan_too_large",
+                )
+        if isinstance(answer[0], Exception):
+            raise answer[0]
+        return answer[0]
+
+
+def _ask(
+    process: "subprocess.Popen[bytes]", path: Path, limits: FileLimits, answer: list[Series | Exception]
+) -> None:
+    try:
+        answer.append(_exchange(process, path, limits))
+    except (ScanError, OSError, ValueError, EOFError, KeyError, TypeError) as error:
+        answer.append(error if isinstance(error, ScanError | OSError | EOFError) else ValueError(str(error)))
+
+
+def _exchange(process: "subprocess.Popen[bytes]", path: Path, limits: FileLimits) -> Series:
+    if process.stdin is None or process.stdout is None:
+        raise EOFError
+    request = {"path": str(path.resolve()), "name": path.name, "limits": vars(limits)}
+    process.stdin.write(json.dumps(request).encode() + b"\n")
+    process.stdin.flush()
+    line = process.stdout.readline(_LARGEST_ANSWER)
+    if not line.endswith(b"\n"):
+        raise EOFError
+    about = json.loads(line)
+    if "error" in about:
+        code = about["code"]
+        raise ScanError(
+            str(about["error"]), code if code in {"scan_too_large", "scan_dimensions"} else "scan_unreadable"
+        )
+    shape, dtype = tuple(int(size) for size in about["shape"]), np.dtype(str(about["dtype"]))
+    limits.check("max_data_mb", int(np.prod(shape, dtype=np.float64)) * dtype.itemsize, path.name)
+    values = np.empty(shape, dtype, order="F")
+    memory = memoryview(values.ravel(order="K")).cast("B")
+    filled = 0
+    while filled < len(memory):
+        count = process.stdout.readinto(memory[filled:])  # type: ignore[attr-defined]  # a BufferedReader
+        if not count:
+            raise EOFError
+        filled += count
+    return values, np.asarray(about["affine"], np.float64).reshape(4, 4)
+
+
+_turns = threading.BoundedSemaphore(_WORKERS)
+_idle: deque[_Worker] = deque()
+_out: set[_Worker] = set()
+
+
+@contextmanager
+def _turn() -> Iterator[None]:
+    """Wait for one of a few turns, as long as somebody waits for the answer."""
+    while not _turns.acquire(timeout=_PAUSE_S):
+        check_stopped()
+    try:
+        yield
+    finally:
+        _turns.release()
+
+
+@contextmanager
+def _lent_worker() -> Iterator[_Worker]:
+    """A worker that nobody else has; a series that takes long keeps no other from being read."""
+    worker = None
+    while worker is None or not worker.lives:
+        try:
+            worker = _idle.pop()
+        except IndexError:
+            worker = _Worker()
+    _out.add(worker)
+    try:
+        yield worker
+    finally:
+        _out.discard(worker)
+        if worker.lives:
+            _idle.append(worker)
+
+
+@atexit.register
+def _end_all() -> None:
+    for worker in (*_idle, *_out):
+        worker.end()
