@@ -122,15 +122,15 @@ BAD = {
     "missing": ("scan_missing", "does not exist"),
     "cut off": (
         "scan_unreadable",
-        "cannot be read to its end, since its compressed content is damaged (it ends before its end mark). Was",
+        "to its end, since its compressed content is damaged (it ends before",
     ),
     "cut off and not compressed": (
         "scan_unreadable",
-        "cannot be read to its end, since its header claims 32,000 bytes of values and the file has",
+        "to its end, since its header claims 32,000 bytes of values",
     ),
     "text": (
         "scan_unreadable",
-        "it must be compressed NIfTI (.nii.gz), but its content is of another type. Convert it first.",
+        "must be compressed NIfTI (.nii.gz), but its content is of",
     ),
     "empty file": ("scan_unreadable", "cannot be read: it is empty. Copy it again."),
     "not a number": ("scan_not_finite", "must hold finite numbers, got 1 voxels with NaN or infinity"),
@@ -167,7 +167,7 @@ def test_one_constant_channel_is_named(tmp_path):
 
 def test_a_file_that_itk_cannot_read_is_refused(tmp_path):
     (tmp_path / "a.nrrd").write_text("NRRD0004\nnothing")
-    with pytest.raises(ScanError, match="cannot be read: its header does not end. Was it cut off") as caught:
+    with pytest.raises(ScanError, match=r"its header does not end\. Was it cut off") as caught:
         read_scan(tmp_path / "a.nrrd")
     assert caught.value.code == "scan_unreadable"
 
