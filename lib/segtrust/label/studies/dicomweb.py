@@ -173,6 +173,9 @@ class DicomwebDatastore(SafeDatastore):
         finally:
             volume.unlink()
 
+    def _refuse_empty(self, folder: Path) -> None:
+        """A cache may be empty."""
+
     def _check_studies(self) -> None:
         """The folder is a cache, which may be emptied or moved at any time."""
 

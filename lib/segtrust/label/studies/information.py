@@ -13,6 +13,7 @@ from monailabel.interfaces.exception import ImageNotFoundException, LabelNotFoun
 from watchdog.events import FileSystemEvent
 
 from segtrust._files import replace_text
+from segtrust.label.failures import StudiesError
 from segtrust.label.studies.folder import ScanFolder
 from segtrust.label.studies.mark import StudiesMark
 from segtrust.label.studies.snapshot import Snapshot
@@ -22,6 +23,8 @@ from segtrust.store import InfoKey, StateStore
 __all__ = ["InformedFolder"]
 
 logger = logging.getLogger(__name__)
+
+_OPENED = "studies"
 
 
 class InformedFolder(ScanFolder):
@@ -48,11 +51,22 @@ class InformedFolder(ScanFolder):
         self._store = store
         self._frozen = frozen
         self._snapshot = Snapshot(self.write_snapshot)
+        self._refuse_empty(Path(folder))
         super().__init__(folder, **options)
         self._frozen = frozen or not self.is_writable
         self.mark = StudiesMark(Path(folder), self._holds_scan, frozen=self._frozen)
+        if not self._frozen and self._store.note(_OPENED) != self.mark.text:
+            self._store.keep_note(_OPENED, self.mark.text)
         if not Path(self._datastore_config_path).exists():
             self._snapshot.now()
+
+    def _refuse_empty(self, folder: Path) -> None:
+        """Refuse the empty place where studies are mounted otherwise, if the state file remembers them."""
+        if self._store.note(_OPENED) and not (folder.is_dir() and any(folder.iterdir())):
+            raise StudiesError(
+                f"the studies folder {folder} must hold what it held when it was last opened, but it is empty. "
+                "Is its disk mounted? For other studies name another `state_dir`."
+            )
 
     def get_image_info(self, image_id: str) -> dict[str, Any]:
         told: dict[str, Any] = super().get_image_info(image_id)
