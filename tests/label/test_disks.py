@@ -107,7 +107,7 @@ def test_a_label_of_a_scan_whose_file_is_gone_is_refused(studies, label):
 
 def test_a_server_does_not_start_on_the_empty_place_of_studies_that_it_knows(studies, tmp_path):
     opened(studies, tmp_path / "state")
-    with unmounted(studies), pytest.raises(StudiesError, match="but it is empty"):
+    with unmounted(studies), pytest.raises(StudiesError, match="but is empty"):
         opened(studies, tmp_path / "state")
     assert opened(studies, tmp_path / "state").list_images() == ["a"]
 

@@ -64,7 +64,7 @@ class InformedFolder(ScanFolder):
         """Refuse the empty place where studies are mounted otherwise, if the state file remembers them."""
         if self._store.note(_OPENED) and not (folder.is_dir() and any(folder.iterdir())):
             raise StudiesError(
-                f"the studies folder {folder} must hold what it held when it was last opened, but it is empty. "
+                f"the studies folder {folder} must hold what it held when it was last opened, but is empty. "
                 "Is its disk mounted? For other studies name another `state_dir`."
             )
 
