@@ -58,7 +58,7 @@ def test_nothing_that_schemathesis_makes_up_from_the_description_is_an_error_of_
 
         @seed(12)
         @settings(
-            max_examples=15,
+            max_examples=60,
             deadline=None,
             database=None,
             phases=[Phase.explicit, Phase.generate],
