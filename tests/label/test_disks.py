@@ -258,7 +258,7 @@ def test_an_answer_that_finds_no_room_is_no_answer(small_disk, monkeypatch, exte
         (OSError(errno.ENOSPC, "no room", "/data/patient.nii"), 507, "disk_full"),
         (OSError(errno.EDQUOT, "quota", "/data/patient.nii"), 507, "disk_full"),
         (OSError(errno.EROFS, "protected", "/data/patient.nii"), 403, "read_only"),
-        (OSError(errno.EIO, "broken", "/data/patient.nii"), 500, "internal"),
+        (OSError(errno.EIO, "broken", "/data/patient.nii"), 503, "unavailable"),
     ],
     ids=["full", "quota", "write-protected", "broken"],
 )

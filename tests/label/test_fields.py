@@ -48,7 +48,7 @@ def test_what_identifies_a_scan_cannot_be_said_by_a_client(fields, field):
 )
 @pytest.mark.parametrize("fields", EVERY.values(), ids=EVERY)
 def test_a_note_is_bounded_text(fields, value):
-    with pytest.raises(SettingError, match="must be text of at most 2000 characters|must be a JSON object"):
+    with pytest.raises(SettingError, match=r"must be text of at most 2000 characters|must be a JSON object"):
         split_fields(json.dumps({"note": value}), fields)
 
 
