@@ -51,8 +51,10 @@ def rows(folder, tiny_model):
 def test_what_is_missing_is_scored_and_said(make_studies, tiny_model, capsys):
     studies = make_studies()
     words = ["score", "tiny", "--studies", str(studies), "--conf", "models_dir", str(tiny_model.parent)]
-    assert cli.main(words) == 0
-    said = capsys.readouterr().out.splitlines()
+    assert cli.main(words) == 1
+    printed, table = capsys.readouterr().out.split("\n\n", maxsplit=1)
+    assert "| broken | " in table
+    said = printed.splitlines()
     assert said[-1] == "tiny 0001: scored 3, 0 had a score, 1 failed, 0 to try again"
     assert said[0].startswith("1/4 broken: ")
     assert "cannot be read" in said[0]

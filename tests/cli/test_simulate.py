@@ -9,6 +9,7 @@ import pytest
 from labelled_folder import make_folder
 from labelled_site import BALLS_AS_STORED
 from segtrust.cli import main, simulate
+from segtrust.cli.failures import Failures
 from segtrust.errors import SettingError
 from segtrust.training.loop import Budget
 
@@ -59,3 +60,15 @@ def test_uniform_is_always_run_and_seeds_count_from_0():
 def test_what_cannot_be_read_is_named(words, said):
     with pytest.raises(SettingError, match=said):
         simulate._plan(options(*words))
+
+
+def test_scans_that_cannot_be_used_are_not_replayed(tmp_path):
+    folder = make_folder(tmp_path / "balls", SUBJECTS)
+    (folder / "labels" / "s03.nii.gz").write_bytes(b"no label")
+    (folder / "images" / "._s04.nii.gz").write_bytes(b"left by macOS")
+    (folder / "labels" / "._s04.nii.gz").write_bytes(b"left by macOS")
+    failures = Failures()
+    args = options("--data", str(folder), "--out", str(tmp_path / "out"))
+    divided = simulate._folder(args, BALLS_AS_STORED, failures)
+    assert {*divided.pool, *divided.evaluation} == {*SUBJECTS} - {"s03"}
+    assert set(failures.reasons) == {"s03"}

@@ -1,6 +1,7 @@
 """One scan whose probabilities somebody else's model made, with its label, on one grid."""
 
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -150,7 +151,7 @@ def _check_same_grid(name: str, one: tuple[int, ...], other: tuple[int, ...]) ->
 
 def _read_npz(path: Path) -> NDArray[Any]:
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             key = next((k for k in _KEYS if k in stored.files), None)
             if key is None:
                 raise ScanError(
@@ -159,7 +160,7 @@ def _read_npz(path: Path) -> NDArray[Any]:
                     "scan_unreadable",
                 )
             data: NDArray[Any] = stored[key]
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         if isinstance(error, ScanError):
             raise
         raise ScanError(f"{path} cannot be read: {str(error)[:200]}.", "scan_unreadable") from error

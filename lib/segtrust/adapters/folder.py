@@ -155,11 +155,11 @@ def find_volumes(folder: Path) -> dict[str, tuple[Path, ...]]:
     alone = _without_npz(folder)
     found: dict[str, tuple[Path, ...]] = {name: (path,) for name, path in alone.items()}
     found |= _numbered(alone)
-    for inner in sorted(path for path in folder.iterdir() if path.is_dir()):
+    for inner in sorted(path for path in folder.glob("[!.]*") if path.is_dir()):
         parts = sorted(_numbered(_by_id(inner)).values(), key=len)
         if parts:
             found[inner.name] = parts[-1]
-    found |= {path.stem: (path,) for path in sorted(folder.glob("*.npz"))}
+    found |= {path.stem: (path,) for path in sorted(folder.glob("[!.]*.npz"))}
     return found
 
 

@@ -8,10 +8,11 @@ from pathlib import Path
 import torch
 
 from segtrust._files import replace_text
-from segtrust.adapters import read_probabilities, volume_files, voxel_size, write_probabilities
+from segtrust.adapters import CaseFiles, read_probabilities, volume_files, voxel_size, write_probabilities
 from segtrust.calibrators import CANDIDATES, Calibrator
-from segtrust.cli.evaluation import add_data_arguments, gather_data, leave_results, say
-from segtrust.errors import SettingError
+from segtrust.cli.evaluation import Data, add_data_arguments, gather_data, leave_results, say
+from segtrust.cli.failures import Failures
+from segtrust.errors import ScanError, SettingError
 from segtrust.evaluate.headline import headline
 from segtrust.evaluate.volumes import RAW, measure_case
 from segtrust.regions import distance_to
@@ -45,26 +46,42 @@ def run(args: argparse.Namespace) -> int:
         args: options of :func:`add_arguments`.
 
     Returns:
-        The exit status.
+        The exit status: 1 if a scan could not be used.
     """
     started = time.perf_counter()
-    data = gather_data(args)
-    found = calibrate_folder(data.cohort.cases, data.read, kinds=args.kinds, say=say)
+    failures = Failures()
+    data = gather_data(args, failures)
+    found = _calibrated(args, data, failures)
     main, records = (found.choice.name if found.fits else RAW), []
-    for index, files in enumerate(data.cohort.cases, start=1):
+    readable = [files for files in data.cohort.cases if files.id in found.of]
+    for index, files in enumerate(readable, start=1):
         systems: dict[str, Calibrator | None] = {RAW: None}
         if found.fits:
             systems[main] = found.of[files.id]
-        records.append(measure_case(data.read(files), systems, main=main)[0])
-        say(f"{index}/{len(data.cohort.cases)} {files.id} measured")
-    document = leave_results(args, data, records, main=main, calibrators=found.of, notes=_notes(found))
+        with failures.survive(files.id):
+            records.append(measure_case(data.read(files), systems, main=main)[0])
+            say(f"{index}/{len(readable)} {files.id} measured")
+    document = leave_results(
+        args, data, records, failures, main=main, calibrators=found.of, notes=_notes(found)
+    )
     replace_text(args.out / "calibration.json", json.dumps(found.to_json(), indent=1, allow_nan=False) + "\n")
     print(headline(document))
     if args.apply:
-        written = _apply(args.apply, found.choice.calibrator, args.out / "calibrated")
+        written = _apply(args.apply, found.choice.calibrator, args.out / "calibrated", failures)
         print(f"\n{written} calibrated volumes: {(args.out / 'calibrated').resolve()}")
+    failures.tell()
     print(f"\nresults: {args.out.resolve()}  ({time.perf_counter() - started:.0f} s)")
-    return 0
+    return failures.status
+
+
+def _calibrated(args: argparse.Namespace, data: Data, failures: Failures) -> FolderCalibration:
+    try:
+        return calibrate_folder(
+            data.cohort.cases, data.read, kinds=args.kinds, say=say, survive=failures.survive
+        )
+    except SettingError:  # too few subjects are left
+        failures.tell()
+        raise
 
 
 def _notes(found: FolderCalibration) -> list[str]:
@@ -78,17 +95,24 @@ def _notes(found: FolderCalibration) -> list[str]:
     return [note]
 
 
-def _apply(folder: Path, calibrator: Calibrator, out: Path) -> int:
+def _apply(folder: Path, calibrator: Calibrator, out: Path, failures: Failures) -> int:
     out.mkdir(parents=True, exist_ok=True)
-    cases = volume_files(folder)
-    for files in cases:
-        probs, affine = read_probabilities(files)
-        if affine is None:
-            raise SettingError(
-                f"a segmentation {files.id}.nii.gz must lie beside {files.volumes[0].name}: distances are in "
-                "millimetres, and an .npz does not know them."
-            )
-        distance = distance_to(probs.argmax(dim=0).numpy() > 0, voxel_size(affine))
-        write_probabilities(files, calibrator.apply(probs, torch.from_numpy(distance)), affine, out)
-        say(f"{files.id} calibrated")
-    return len(cases)
+    written = 0
+    for files in volume_files(folder):
+        with failures.survive(f"{folder.name}/{files.id}"):
+            _apply_to(files, calibrator, out)
+            written += 1
+            say(f"{files.id} calibrated")
+    return written
+
+
+def _apply_to(files: CaseFiles, calibrator: Calibrator, out: Path) -> None:
+    probs, affine = read_probabilities(files)
+    if affine is None:
+        raise ScanError(
+            f"a segmentation {files.id}.nii.gz must lie beside {files.volumes[0].name}: distances are in "
+            "millimetres, and an .npz does not know them.",
+            "scan_missing",
+        )
+    distance = distance_to(probs.argmax(dim=0).numpy() > 0, voxel_size(affine))
+    write_probabilities(files, calibrator.apply(probs, torch.from_numpy(distance)), affine, out)

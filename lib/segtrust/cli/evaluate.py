@@ -7,6 +7,7 @@ from pathlib import Path
 
 from segtrust.calibrators import Calibrator, calibrator_from_json
 from segtrust.cli.evaluation import add_data_arguments, gather_data, leave_results, say
+from segtrust.cli.failures import Failures
 from segtrust.errors import SettingError
 from segtrust.evaluate.headline import headline
 from segtrust.evaluate.volumes import RAW, measure_case
@@ -35,25 +36,27 @@ def run(args: argparse.Namespace) -> int:
         args: options of :func:`add_arguments`.
 
     Returns:
-        The exit status.
+        The exit status: 1 if a scan could not be measured.
     """
     started = time.perf_counter()
-    data = gather_data(args)
+    failures = Failures()
+    data = gather_data(args, failures)
     systems: dict[str, Calibrator | None] = {RAW: None}
     calibrator = read_calibration(args.calibration) if args.calibration else data.calibrator
     if calibrator is not None:
         systems[_CALIBRATED] = calibrator
     main, cases, records = list(systems)[-1], data.cohort.cases, []
     for index, files in enumerate(cases, start=1):
-        record, _ = measure_case(data.read(files), systems, main=main)
-        records.append(record)
-        say(f"{index}/{len(cases)} {files.id}")
-    document = leave_results(
-        args, data, records, main=main, calibrators=dict.fromkeys((r.id for r in records), systems[main])
-    )
+        with failures.survive(files.id):
+            record, _ = measure_case(data.read(files), systems, main=main)
+            records.append(record)
+            say(f"{index}/{len(cases)} {files.id}")
+    calibrators = dict.fromkeys((record.id for record in records), systems[main])
+    document = leave_results(args, data, records, failures, main=main, calibrators=calibrators)
     print(headline(document))
+    failures.tell()
     print(f"\nresults: {args.out.resolve()}  ({time.perf_counter() - started:.0f} s)")
-    return 0
+    return failures.status
 
 
 def read_calibration(path: Path) -> Calibrator:

@@ -5,7 +5,7 @@ import json
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,7 +22,8 @@ from segtrust.adapters import (
     structure_names,
 )
 from segtrust.calibrators import Calibrator
-from segtrust.errors import SettingError
+from segtrust.cli.failures import Failures
+from segtrust.errors import ProbabilityError, SettingError
 from segtrust.evaluate.cases import CaseRecord
 from segtrust.evaluate.methods import load_methods
 from segtrust.evaluate.records import RecordSet, software_versions, write_records
@@ -90,11 +91,12 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def gather_data(args: argparse.Namespace) -> Data:
+def gather_data(args: argparse.Namespace, failures: Failures) -> Data:
     """Find the scans and load methods of the caller.
 
     Args:
         args: options of :func:`add_data_arguments`.
+        failures: gets scans that were opened to count their classes and could not be read.
 
     Returns:
         What is to be measured.
@@ -113,16 +115,42 @@ def gather_data(args: argparse.Namespace) -> Data:
     cohort = find_cases(args.pred, args.labels, images=args.images, subjects=subjects)
     names, ignore = structure_names([*args.pred, args.labels]) or ((), None)
     read = partial(read_case, ignore=ignore)
-    found = read(cohort.cases[0]).probs.shape[0] - 1
-    if args.names:
-        names = tuple(args.names.split(","))
-    names = names or tuple(f"class {k + 1}" for k in range(found))
-    if len(names) != found:
+    names = _structures(cohort, read, tuple(args.names.split(",")) if args.names else names, failures)
+    readable = tuple(files for files in cohort.cases if files.id not in failures.reasons)
+    model = {"name": ", ".join(path.name for path in args.pred)}
+    return Data(replace(cohort, cases=readable), partial(_read, read, names), names, model)
+
+
+def _structures(
+    cohort: Cohort, read: Callable[[CaseFiles], ProbabilityCase], names: tuple[str, ...], failures: Failures
+) -> tuple[str, ...]:
+    """Names of the structures, one per class of the first scan that can be read and fits them."""
+    others = []
+    for files in cohort.cases:
+        with failures.survive(files.id):
+            count = read(files).probs.shape[0] - 1
+            if not names or len(names) == count:
+                return names or tuple(f"class {k + 1}" for k in range(count))
+            others.append(count)
+    if others:
         raise SettingError(
-            f"there must be one name per structure, got {', '.join(names)} for volumes of {found} structures "
-            "and background. Set --names."
+            f"there must be one name per structure, got {', '.join(names)} for volumes of {others[0]} "
+            "structures and background. Set --names."
         )
-    return Data(cohort, read, names, {"name": ", ".join(path.name for path in args.pred)})
+    return names
+
+
+def _read(
+    read: Callable[[CaseFiles], ProbabilityCase], names: tuple[str, ...], files: CaseFiles
+) -> ProbabilityCase:
+    """Read a scan of the same model as the others."""
+    case = read(files)
+    if case.probs.shape[0] != len(names) + 1:
+        raise ProbabilityError(
+            f"the probabilities of {files.id!r} must have background and {len(names)} structures as the "
+            f"other scans have, got {case.probs.shape[0]} classes. Are they of another model?"
+        )
+    return case
 
 
 def _model_data(args: argparse.Namespace, subjects: SubjectTable | None) -> Data:
@@ -152,6 +180,7 @@ def leave_results(
     args: argparse.Namespace,
     data: Data,
     records: Sequence[CaseRecord],
+    failures: Failures,
     *,
     main: str,
     calibrators: Mapping[str, Calibrator | None],
@@ -162,7 +191,8 @@ def leave_results(
     Args:
         args: options of the command.
         data: what was measured.
-        records: every scan.
+        records: every scan that could be measured; if there is none, the page says so.
+        failures: the others.
         main: the system that is reported first.
         calibrators: scan -> calibrator of the main system.
         notes: what readers must know besides.
@@ -174,11 +204,13 @@ def leave_results(
     missing = data.cohort.without
     if missing:
         notes.append(f"{len(missing)} labels have no probabilities, the first being {missing[0]}.")
+    ids = {record.id for record in records}
+    measured = [files for files in data.cohort.cases if files.id in ids]
     found = RecordSet(
         records=tuple(records),
         structures=data.structures,
         main=main,
-        protocol=folder_protocol(data.cohort.cases, data.structures).hash,
+        protocol=folder_protocol(measured, data.structures).hash,
         role="given by the folder",
         condition="as given",
         model=data.model,
@@ -189,7 +221,8 @@ def leave_results(
     args.out.mkdir(parents=True, exist_ok=True)
     write_records(args.out / "records.json", found)
     lacking = next((name for name in _PAGE_NEEDS if find_spec(name) is None), None)
-    document["pictures"] = [] if lacking else _pictures(data, records, main, calibrators)
+    document["pictures"] = [] if lacking else _pictures(data, records, main, calibrators, failures)
+    document["failed"] = dict(failures.reasons)
     replace_text(args.out / "evaluation.json", json.dumps(document, allow_nan=False, indent=1))
     if lacking:
         say(f"no page, since {lacking} is not installed: pip install 'segtrust[report]', and evaluate again")
@@ -201,7 +234,11 @@ def leave_results(
 
 
 def _pictures(
-    data: Data, records: Sequence[CaseRecord], main: str, calibrators: Mapping[str, Calibrator | None]
+    data: Data,
+    records: Sequence[CaseRecord],
+    main: str,
+    calibrators: Mapping[str, Calibrator | None],
+    failures: Failures,
 ) -> list[dict[str, Any]]:
     """Slices of the worst and the best scans; read again, so that only one volume is in memory at a time."""
     from segtrust.report.scan_pictures import scan_slices  # noqa: PLC0415  # an extra
@@ -212,10 +249,11 @@ def _pictures(
     files = {case.id: case for case in data.cohort.cases}
     pictures = []
     for record, kind in chosen:
-        case = data.read(files[record.id])
-        view = view_of(case, calibrators[record.id])
-        slices = scan_slices(case, view, files[record.id].image, data.structures)
-        pictures.append({"id": record.id, "kind": kind, "slices": [vars(cut) for cut in slices]})
+        with failures.survive(f"picture of {record.id}"):
+            case = data.read(files[record.id])
+            view = view_of(case, calibrators[record.id])
+            slices = scan_slices(case, view, files[record.id].image, data.structures)
+            pictures.append({"id": record.id, "kind": kind, "slices": [vars(cut) for cut in slices]})
     return pictures
 
 

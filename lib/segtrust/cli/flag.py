@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from segtrust._files import replace_text
 from segtrust.adapters import (
     CaseFiles,
+    ProbabilityCase,
     find_cases,
     read_case,
     read_probabilities,
@@ -21,8 +22,9 @@ from segtrust.adapters import (
     write_mask,
 )
 from segtrust.cli.evaluation import say
+from segtrust.cli.failures import Failures
 from segtrust.error_flags import PROBABILITY_SCORES, RULES, FlagRule, probability_scores
-from segtrust.errors import SettingError
+from segtrust.errors import ScanError, SettingError
 from segtrust.evaluate.error_detection import ScanErrors, count_errors, detection_figures, flag_figures
 from segtrust.evaluate.error_table import error_tables
 from segtrust.files.subjects import read_subject_table
@@ -64,28 +66,46 @@ def run(args: argparse.Namespace) -> int:
         args: options of :func:`add_arguments`.
 
     Returns:
-        The exit status.
+        The exit status: 1 if a volume could not be used.
     """
     rule = FlagRule.parse(args.rule)
-    volumes = [files for folder in args.pred for files in volume_files(folder)]
+    failures, volumes = Failures(), _volumes(args.pred)
     if rule.name == "calibrated" and not args.labels:
         raise SettingError("the rule 'calibrated' learns from labelled scans: give --labels, or use otsu.")
-    scans = _measure(args) if args.labels else []
+    scans = _measure(args, failures) if args.labels else []
     learnt = np.sum([s.histograms[args.score]["band"].wrong for s in scans], axis=0) if scans else None
     args.out.mkdir(parents=True, exist_ok=True)
+    written = 0
     for files in volumes:
-        flags, affine = _flags(files, args.score, rule, learnt)
-        write_mask(flags, affine, args.out / f"{files.id}.nii.gz")
-        say(f"{files.id}: {int(flags.sum())} voxels flagged")
+        with failures.survive(files.id):
+            flags, affine = _flags(files, args.score, rule, learnt)
+            write_mask(flags, affine, args.out / f"{files.id}.nii.gz")
+            written += 1
+            say(f"{files.id}: {int(flags.sum())} voxels flagged")
     if scans:
         figures = _figures(scans, args.score, rule)
         replace_text(args.out / "flags.json", json.dumps(figures, allow_nan=False, indent=1) + "\n")
         print(error_tables(figures, score=args.score))
-    print(f"\n{len(volumes)} masks of flags: {args.out.resolve()}")
-    return 0
+    failures.tell()
+    print(f"\n{written} masks of flags: {args.out.resolve()}")
+    return failures.status
 
 
-def _measure(args: argparse.Namespace) -> list[ScanErrors]:
+def _volumes(folders: Sequence[Path]) -> list[CaseFiles]:
+    volumes: dict[str, CaseFiles] = {}
+    for folder in folders:
+        for files in volume_files(folder):
+            if files.id in volumes:
+                raise SettingError(f"a scan must lie in one folder only, got {files.id!r} in two of them.")
+            volumes[files.id] = files
+    if not volumes:
+        raise ScanError(
+            f"there must be probability volumes in {', '.join(map(str, folders))}, got none.", "scan_missing"
+        )
+    return list(volumes.values())
+
+
+def _measure(args: argparse.Namespace, failures: Failures) -> list[ScanErrors]:
     subjects = read_subject_table(args.subjects) if args.subjects else None
     cohort = find_cases(args.pred, args.labels, subjects=subjects)
     for sentence in cohort.remarks:
@@ -95,21 +115,22 @@ def _measure(args: argparse.Namespace) -> list[ScanErrors]:
     folds = {subject: fold for fold, subject in enumerate(sorted({files.subject for files in cases}))}
     scans = []
     for files in cases:
-        case = read_case(files, ignore=ignore)
-        scores, mask = probability_scores(case.probs), case.probs.argmax(dim=0).numpy()
-        scans.append(
-            count_errors(
-                case.id,
-                case.subject,
-                scores,
-                mask,
-                case.labels.numpy(),
-                case.spacing,
-                valid=case.valid,
-                fold=folds[case.subject],
-            )
-        )
+        with failures.survive(files.id):
+            scans.append(_count(read_case(files, ignore=ignore), folds[files.subject]))
     return scans
+
+
+def _count(case: ProbabilityCase, fold: int) -> ScanErrors:
+    return count_errors(
+        case.id,
+        case.subject,
+        probability_scores(case.probs),
+        case.probs.argmax(dim=0).numpy(),
+        case.labels.numpy(),
+        case.spacing,
+        valid=case.valid,
+        fold=fold,
+    )
 
 
 def _figures(scans: Sequence[ScanErrors], score: str, rule: FlagRule) -> Mapping[str, Any]:
@@ -127,9 +148,10 @@ def _flags(
 ) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
     probs, affine = read_probabilities(files)
     if affine is None:
-        raise SettingError(
+        raise ScanError(
             f"a segmentation {files.id}.nii.gz must lie beside {files.volumes[0].name}: the band is measured "
-            "in millimetres, and an .npz does not know them."
+            "in millimetres, and an .npz does not know them.",
+            "scan_missing",
         )
     values = probability_scores(probs)[score]
     near = distance_to(probs.argmax(dim=0).numpy() > 0, voxel_size(affine)) <= BAND_MM

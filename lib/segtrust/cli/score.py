@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from segtrust.cli.failures import failure_table
 from segtrust.label.scoring.studies import score_folder
 from segtrust.settings import AppSettings
 
@@ -36,7 +37,8 @@ def run(args: argparse.Namespace) -> int:
         args: options of :func:`add_arguments`.
 
     Returns:
-        The exit status: 1 if a scan must be tried again because the device failed or the file was gone.
+        The exit status: 1 if a scan failed, or must be tried again because the device failed or the file was
+        gone.
     """
     found = score_folder(
         args.model,
@@ -50,9 +52,10 @@ def run(args: argparse.Namespace) -> int:
         f"{found.model} {found.version}: scored {len(found.scores)}, {found.skipped} had a score, "
         f"{len(found.failed)} failed, {len(found.again)} to try again"
     )
-    for scan_id, reason in found.again.items():
-        _say(f"try again: {scan_id}: {reason}")
-    return 1 if found.again else 0
+    reasons = {**found.failed, **{scan: f"try again: {reason}" for scan, reason in found.again.items()}}
+    if reasons:
+        _say(f"\n{failure_table(reasons)}")
+    return 1 if reasons else 0
 
 
 def _say(line: str) -> None:

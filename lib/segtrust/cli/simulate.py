@@ -6,7 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from segtrust._files import replace_text
+from segtrust.cli.failures import Failures
 from segtrust.errors import SettingError
+from segtrust.models import ModelSpec
 from segtrust.report import write_simulation_page
 from segtrust.selection import STRATEGIES
 from segtrust.simulate import (
@@ -21,7 +23,7 @@ from segtrust.simulate import (
     scans_in,
     summarise_simulation,
 )
-from segtrust.training.cases import read_splits
+from segtrust.training.cases import cases_in, read_pair, read_splits
 from segtrust.training.run import Recipe
 
 __all__ = ["add_arguments", "run"]
@@ -85,12 +87,13 @@ def run(args: argparse.Namespace) -> int:
         args: options of :func:`add_arguments`.
 
     Returns:
-        The exit status.
+        The exit status: 1 if a scan could not be used.
 
     Raises:
         SettingError: if an option is not allowed.
     """
-    plan, folder = _plan(args), _folder(args)
+    failures, plan = Failures(), _plan(args)
+    folder = _folder(args, plan.recipe.spec, failures)
     work = args.out / "work"
     replays = run_simulation(plan, folder, work.resolve(), workers=args.workers, ray=args.ray, say=_say)
     result = summarise_simulation(plan, folder, replays)
@@ -99,8 +102,9 @@ def run(args: argparse.Namespace) -> int:
     write_simulation_page(
         result, page, title="Would active learning have paid?", data=args.data.resolve().name
     )
+    failures.tell()
     _say(f"wrote {args.out / 'simulation.json'} and {page}")
-    return 0
+    return failures.status
 
 
 def _plan(args: argparse.Namespace) -> SimulationPlan:
@@ -122,7 +126,7 @@ def _plan(args: argparse.Namespace) -> SimulationPlan:
     )
 
 
-def _folder(args: argparse.Namespace) -> LabelledFolder:
+def _folder(args: argparse.Namespace, spec: ModelSpec, failures: Failures) -> LabelledFolder:
     data = args.data.resolve()
     scans = scans_in(data)
     if args.split is not None:
@@ -130,7 +134,11 @@ def _folder(args: argparse.Namespace) -> LabelledFolder:
         if args.split not in splits:
             raise SettingError(f"--split must be one of {', '.join(splits)}, got {args.split!r}.")
         scans = splits[args.split]
-    clean = divide_folder(data, scans, share=args.evaluation, key="segtrust-simulate-1")
+    for files in cases_in(data, scans):
+        with failures.survive(files.id):
+            read_pair(files, spec)
+    usable = [scan for scan in scans if scan not in failures.reasons]
+    clean = divide_folder(data, usable, share=args.evaluation, key="segtrust-simulate-1")
     if args.siblings is None and not args.corrupted:
         return clean
     return make_realistic(

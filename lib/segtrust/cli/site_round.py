@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 
+from segtrust.cli.failures import failure_table
 from segtrust.label.studies.beside import open_site
 from segtrust.label.training.trainer import round_settings
 from segtrust.release.cohort import describe_subjects
@@ -26,7 +27,7 @@ def run_on_site(args: argparse.Namespace) -> int:
         args: options of `segtrust train` with ``--studies``.
 
     Returns:
-        The exit status.
+        The exit status: 1 if a labelled scan could not be used.
 
     Raises:
         SettingError: if the folder does not exist or an option is wrong.
@@ -51,15 +52,18 @@ def run_on_site(args: argparse.Namespace) -> int:
         key=site.store.site_key(),
         report=_shown(),
     )
-    for scan, reason in {**collected.left_out, **result.report["left_out"]}.items():
-        print(f"left out {scan}: {reason}")
+    left_out, unusable = {**collected.left_out, **result.report["left_out"]}, result.report["unusable"]
+    for scan in sorted(left_out.keys() - set(unusable)):
+        print(f"left out {scan}: {left_out[scan]}")
+    if unusable:
+        print(f"\n{failure_table({scan: left_out[scan] for scan in unusable})}\n")
     print(f"{args.name} {result.version} {result.status}: {result.reason}")
     if result.status == "kept":
         print(
             f"serve it all the same: segtrust versions publish {args.name} {result.version} --models-dir "
             f"{site.state_dir / 'models'}"
         )
-    return 0
+    return 1 if unusable else 0
 
 
 def _conf(args: argparse.Namespace) -> dict[str, str]:

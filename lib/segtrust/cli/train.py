@@ -6,9 +6,12 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+from segtrust.cli.failures import Failures
 from segtrust.errors import SettingError
+from segtrust.models import ModelSpec
 from segtrust.release.publish import release
 from segtrust.training.cape import CapeSettings
+from segtrust.training.cases import cases_in, read_pair, read_splits
 from segtrust.training.run import Recipe, train_ensemble, tune_ensemble
 
 __all__ = ["add_arguments", "run"]
@@ -96,7 +99,7 @@ def run(args: argparse.Namespace) -> int:
         args: options of :func:`add_arguments`.
 
     Returns:
-        The exit status.
+        The exit status: 1 if a scan could not be used.
 
     Raises:
         SettingError: if a recipe has no folder to publish into.
@@ -111,11 +114,13 @@ def run(args: argparse.Namespace) -> int:
     recipe = Recipe.read(args.name)
     if args.loss:
         recipe = replace(recipe, budget=replace(recipe.budget, loss=args.loss))
-    name, device = recipe.spec.name, args.device or "cpu"
+    name, device, failures = recipe.spec.name, args.device or "cpu", Failures()
+    splits = _readable(args.data, recipe.spec, failures)
     members = train_ensemble(
         recipe,
         args.data,
         (args.runs / "members").resolve(),
+        splits=splits,
         workers=1 if args.workers is None else args.workers,
         ray=args.ray,
         device=device,
@@ -124,17 +129,31 @@ def run(args: argparse.Namespace) -> int:
     if args.cape:
         stage = CapeSettings(target=args.cape, batch=recipe.budget.batch, flip_axes=recipe.budget.flip_axes)
         cache = args.runs / "cape"
-        members = tune_ensemble(recipe, members, args.data, cache, stage, device=device, say=_say)
+        members = tune_ensemble(
+            recipe, members, args.data, cache, stage, splits=splits, device=device, say=_say
+        )
     version = release(
         recipe,
         members,
         args.data,
         args.models_dir / name,
         command=shlex.join(["segtrust", *sys.argv[1:]]),
+        splits=splits,
         say=_say,
     )
+    failures.tell()
     _say(f"published {name} {version.id} in {args.models_dir / name}")
-    return 0
+    return failures.status
+
+
+def _readable(data: Path, spec: ModelSpec, failures: Failures) -> dict[str, list[str]]:
+    """The lists of ``splits.json`` without scans that would end a training when they are read."""
+    splits = read_splits(data)
+    for scans in splits.values():
+        for files in cases_in(data, scans):
+            with failures.survive(files.id):
+                read_pair(files, spec)
+    return {role: [scan for scan in scans if scan not in failures.reasons] for role, scans in splits.items()}
 
 
 def _say(line: str) -> None:

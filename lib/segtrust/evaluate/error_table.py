@@ -70,5 +70,9 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
 
 
-def _interval(found: Mapping[str, float]) -> str:
+def _interval(found: Mapping[str, float | None]) -> str:
+    if found["value"] is None:
+        return "not defined"
+    if found["low"] is None or found["high"] is None:
+        return f"{found['value']:.3f}"
     return f"{found['value']:.3f} ({found['low']:.3f} to {found['high']:.3f})"

@@ -16,9 +16,11 @@ def headline(document: Mapping[str, Any]) -> str:
         document: of :func:`segtrust.evaluate.summary.summarise`.
 
     Returns:
-        A sentence and a Markdown table.
+        A sentence and a Markdown table; one sentence if no scan was measured.
     """
     card, main = document["card"], document["main"]
+    if not card["scans"]:
+        return "\n".join(["No scan could be measured.", *(f"\n{note}" for note in document["notes"])])
     dice = card["systems"]["dice"][main]
     structures = ", ".join(f"{name} {shown(dice[name])}" for name in document["structures"])
     rows = [
@@ -30,7 +32,7 @@ def headline(document: Mapping[str, Any]) -> str:
     missed = card["missed"]
     sentence = (
         f"n = {card['scans']} scans of {card['subjects']} subjects; 95 % bootstrap over subjects. Mean Dice "
-        f"{shown(dice['mean'])} ({structures}). Entropy finds wrong voxels of the band with an AUROC of "
+        f"{shown(dice['mean'])} ({structures}). AUROC of entropy for wrong voxels of the band: "
         f"{shown(card['error_auroc_band'])}. Reference voxels outside the band: {missed['voxels']} "
         f"({100 * missed['share']:.2f} %)."
     )

@@ -36,13 +36,9 @@ def summarise(records: RecordSet, *, title: str, notes: Sequence[str] = ()) -> d
         :func:`segtrust.evaluate.card.make_card`), ``reliability[system][region]``, ``detection[map]`` and
         ``ranking[score]`` of all registered methods, ``risk_coverage[score]``, ``coverage`` of intervals of
         the Dice (see :func:`segtrust.evaluate.coverage.dice_coverage`), ``cases`` from the worst to the best.
-
-    Raises:
-        ShapeError: without records.
+        Without records the card counts 0 scans, and the rest is empty.
     """
-    cases, main = records.records, records.main
-    draws = subject_draws([r.subject for r in cases])
-    return {
+    head = {
         "schema": SCHEMA,
         "title": title,
         "notes": list(notes),
@@ -51,7 +47,15 @@ def summarise(records: RecordSet, *, title: str, notes: Sequence[str] = ()) -> d
             for name in ("protocol", "role", "condition", "model", "software", "command")
         },
         "structures": list(records.structures),
-        "main": main,
+        "main": records.main,
+    }
+    return {**head, **(_figures(records) if records.records else _NOTHING)}
+
+
+def _figures(records: RecordSet) -> dict[str, Any]:
+    cases, main = records.records, records.main
+    draws = subject_draws([r.subject for r in cases])
+    return {
         # the scores of the registry are in `ranking`
         "card": make_card([replace(r, scores=None) for r in cases], records.structures, main=main),
         "reliability": {
@@ -67,6 +71,13 @@ def summarise(records: RecordSet, *, title: str, notes: Sequence[str] = ()) -> d
         "coverage": dice_coverage(cases, records.structures, main=main),
         "cases": sorted((_case(r, main) for r in cases), key=lambda case: _worst_first(case["mean_dice"])),
     }  # fmt: skip
+
+
+_NOTHING: dict[str, Any] = {
+    "card": {"scans": 0, "subjects": 0},
+    **{name: {} for name in ("reliability", "detection", "ranking", "risk_coverage", "coverage")},
+    "cases": [],
+}
 
 
 def mean_dice_of(record: CaseRecord, system: str) -> float:

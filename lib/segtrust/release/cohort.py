@@ -37,12 +37,16 @@ class LabelledScan:
 
 @dataclass(frozen=True)
 class Cohort:
-    """What a round works with: scans by role, and scan id -> why it is left out."""
+    """What a round works with: scans by role, and scan id -> why it is left out.
+
+    ``unusable`` are those of ``left_out`` whose files are at fault, not their role.
+    """
 
     train: tuple[LabelledScan, ...]
     calibration: tuple[LabelledScan, ...]
     test: tuple[LabelledScan, ...]
     left_out: Mapping[str, str]
+    unusable: frozenset[str] = frozenset()
 
     @property
     def labels(self) -> int:
@@ -146,6 +150,7 @@ def gather(scans: Sequence[LabelledScan], spec: ModelSpec, seen: Mapping[str, st
             left_out[scan.id] = reason
         else:
             usable[scan.role].append(scan)
+    unusable = frozenset(left_out)
     train = [scan for role in _LEARNT for scan in usable[role]]
     taken = {scan.subject: f"its patient has scans in {scan.role}" for scan in train} | dict(seen)
     kept: dict[Role, list[LabelledScan]] = {}
@@ -153,7 +158,7 @@ def gather(scans: Sequence[LabelledScan], spec: ModelSpec, seen: Mapping[str, st
         kept[role] = [scan for scan in usable[role] if scan.subject not in taken]
         left_out |= {scan.id: taken[scan.subject] for scan in usable[role] if scan.subject in taken}
         taken |= {scan.subject: f"its patient has scans in {role}" for scan in kept[role]}
-    return Cohort(tuple(train), tuple(kept["calibration"]), tuple(kept["test"]), left_out)
+    return Cohort(tuple(train), tuple(kept["calibration"]), tuple(kept["test"]), left_out, unusable)
 
 
 def _unusable(scan: LabelledScan, spec: ModelSpec) -> str:

@@ -1,6 +1,7 @@
 """Calibrators for somebody else's probabilities: no retraining, judged on subjects that they never saw."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,6 +58,7 @@ def calibrate_folder(
     *,
     kinds: Sequence[str] = tuple(CANDIDATES),
     say: Callable[[str], None] = lambda _line: None,
+    survive: Callable[[str], AbstractContextManager[None]] = lambda _id: nullcontext(),
 ) -> FolderCalibration:
     """Compare kinds of calibrators over five folds of subjects, choose one, and fit it to all.
 
@@ -65,6 +67,8 @@ def calibrate_folder(
         read: reads one of them; one is in memory at a time.
         kinds: names in :data:`segtrust.calibrators.CANDIDATES`.
         say: called with one plain line per scan.
+        survive: called with a scan's id for a context in which the scan is read; the context may swallow an
+            error, and the scan is left out then. Unless given, the first error ends the work.
 
     Returns:
         The calibration: the kind with the lowest cross-fitted NLL of the volume, if it gains 0.5 %.
@@ -74,26 +78,34 @@ def calibrate_folder(
     """
     if unknown := [kind for kind in kinds if kind not in CANDIDATES]:
         raise SettingError(f"a kind must be one of {', '.join(CANDIDATES)}, got {', '.join(unknown)}.")
-    folds = subject_folds((files.subject for files in cases), count=_FOLDS, key=_KEY)
-    if len(folds) < MIN_SUBJECTS:
-        raise SettingError(
-            f"a calibrator must be fitted to at least {MIN_SUBJECTS} subjects, got {len(folds)}. Fewer would "
-            "make probabilities worse as often as better: leave them as they are."
-        )
-    drawn = []
+    _check_enough({files.subject for files in cases})
+    drawn, readable = [], []
     for index, files in enumerate(cases):
-        drawn.append(draw_case(read(files), seed=index))
-        say(f"{index + 1}/{len(cases)} {files.id}: {len(drawn[-1].weight)} voxels drawn")
+        with survive(files.id):
+            drawn.append(draw_case(read(files), seed=index))
+            readable.append(files)
+            say(f"{index + 1}/{len(cases)} {files.id}: {len(drawn[-1].weight)} voxels drawn")
+    _check_enough({files.subject for files in readable})
+    folds = subject_folds((files.subject for files in readable), count=_FOLDS, key=_KEY)
     few = thinned(drawn)
     fits: dict[str, Fit] = {kind: CANDIDATES[kind] for kind in kinds}
     choice = choose_calibrator(few, fits, folds=folds)
     say(f"chosen: {choice.name}")
     if choice.name == Identity.name:
-        return FolderCalibration(choice, len(cases), {files.id: Identity() for files in cases})
+        return FolderCalibration(choice, len(readable), {files.id: Identity() for files in readable})
     without = {
         scan.subject: calibrator
         for inside, held_out in leave_one_subject_out(few, folds)
         for calibrator in [fits[choice.name](inside, least=MIN_SUBJECTS - 1)]
         for scan in held_out
     }
-    return FolderCalibration(choice, len(cases), {files.id: without[files.subject] for files in cases})
+    of = {files.id: without[files.subject] for files in readable}
+    return FolderCalibration(choice, len(readable), of)
+
+
+def _check_enough(subjects: Collection[str]) -> None:
+    if len(subjects) < MIN_SUBJECTS:
+        raise SettingError(
+            f"a calibrator must be fitted to at least {MIN_SUBJECTS} subjects, got {len(subjects)}. Fewer "
+            "would make probabilities worse as often as better: leave them as they are."
+        )

@@ -1,6 +1,6 @@
 """From trained members to a published version: calibrate on val, measure on test, write the card."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,7 @@ def release(
     model: Path,
     *,
     command: str,
+    splits: Mapping[str, Sequence[str]] | None = None,
     say: Say = lambda _line: None,
 ) -> ModelVersion:
     """Calibrate on val, measure on test, publish.
@@ -55,6 +56,7 @@ def release(
         data: folder with images, labels and splits.
         model: the model folder to publish into.
         command: how to do this again, for the card.
+        splits: role -> scans; those of ``splits.json`` unless given.
         say: called with one plain line per step.
 
     Returns:
@@ -67,7 +69,7 @@ def release(
     Note:
         Train fits weights, val fits the calibration, test is read once, here.
     """
-    splits = read_splits(data)
+    splits = splits or read_splits(data)
     say(f"reading {len(splits['train'])} training scans for what the model has seen")
     spec = spec_as_trained(recipe.spec, data, splits["train"])
     draft = ModelVersion(

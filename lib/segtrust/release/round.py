@@ -141,6 +141,7 @@ class _Round:
         facts = {
             "scans": {role: len(getattr(cohort, role)) for role in ("train", "calibration", "test")},
             "left_out": dict(cohort.left_out),
+            "unusable": sorted(cohort.unusable),
             "calibration": fitted.to_json(),
             "gate": dict(verdict.figures),
             "test": test,

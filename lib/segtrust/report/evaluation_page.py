@@ -55,15 +55,17 @@ def render_evaluation(document: Mapping[str, Any]) -> str:
     return fill_template(
         "evaluation.html.jinja",
         page=document,
+        failed=document.get("failed", {}),
         card=document["card"],
         main=main,
         regions=REGIONS,
         shown=shown,
         reliability={
-            region: draw_reliability(
-                {name: document["reliability"][name][region] for name in document["reliability"]}
-            )
+            region: draw_reliability(curves_of) if any(curves_of.values()) else None
             for region in REGIONS
+            for curves_of in [
+                {name: document["reliability"][name][region] for name in document["reliability"]}
+            ]
         },
         risk=draw_risk_coverage(curves, band_of=first or "") if curves else None,
         coverage={name: draw_coverage(found["points"]) for name, found in document["coverage"].items()},

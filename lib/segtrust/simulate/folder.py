@@ -60,7 +60,7 @@ def scans_in(data: Path) -> list[str]:
     Raises:
         SettingError: if there is none.
     """
-    ids = sorted(path.name.removesuffix(".nii.gz") for path in (data / "images").glob("*.nii.gz"))
+    ids = sorted(path.name.removesuffix(".nii.gz") for path in (data / "images").glob("[!.]*.nii.gz"))
     labelled = [scan for scan in ids if (data / "labels" / f"{scan}.nii.gz").is_file()]
     if not labelled:
         raise SettingError(

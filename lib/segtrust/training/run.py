@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -18,6 +18,7 @@ from segtrust.training.loop import Budget, EpochReport, data_digest
 __all__ = ["Recipe", "train_ensemble", "tune_ensemble"]
 
 _WATCHED = 5
+Splits = Mapping[str, Sequence[str]]
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ def train_ensemble(
     data: Path,
     cache: Path,
     *,
+    splits: Splits | None = None,
     workers: int = 1,
     ray: str | None = None,
     device: str = "cpu",
@@ -77,6 +79,7 @@ def train_ensemble(
         recipe: what to train.
         data: folder with ``images``, ``labels`` and ``splits.json``.
         cache: of members, see :func:`segtrust.training.cache.train_members`.
+        splits: role -> scans; those of ``splits.json`` unless given.
         workers: members trained at the same time, each in a process with one thread.
         ray: address of a Ray cluster that trains them.
         device: where to train.
@@ -88,7 +91,7 @@ def train_ensemble(
     Raises:
         TrainingError: if a run cannot start; members finished until then are kept.
     """
-    cases = cases_in(data, read_splits(data)["train"])
+    cases = cases_in(data, (splits or read_splits(data))["train"])
     runs = [
         MemberRun(recipe.spec, recipe.budget, seed, cases, recipe.spec.name, device) for seed in recipe.seeds
     ]
@@ -102,6 +105,7 @@ def tune_ensemble(
     cache: Path,
     settings: CapeSettings,
     *,
+    splits: Splits | None = None,
     device: str = "cpu",
     say: Callable[[str], None] = lambda _line: None,
 ) -> list[Path]:
@@ -113,6 +117,7 @@ def tune_ensemble(
         data: folder with ``images``, ``labels`` and ``splits.json``.
         cache: holds one folder per tuned member, named by member, settings and scans.
         settings: of the stage.
+        splits: role -> scans; those of ``splits.json`` unless given.
         device: where to train.
         say: called with one plain line per member and epoch.
 
@@ -125,7 +130,7 @@ def tune_ensemble(
     Source:
         Liu, Kaku, Zhu et al. 2022; see :func:`segtrust.training.cape.tune_member`.
     """
-    cases = load_cases(data, read_splits(data)["train"], recipe.spec)
+    cases = load_cases(data, (splits or read_splits(data))["train"], recipe.spec)
     watched = set(sorted({case.subject for case in cases})[::_WATCHED])
     learned = [case for case in cases if case.subject not in watched]
     tuned = []
