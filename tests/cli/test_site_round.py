@@ -64,7 +64,7 @@ def rounds(monkeypatch):
     def run_round(_parent, models_dir, labelled, settings, *, cache, key, report):
         scans = sorted((scan.id, scan.subject, scan.role) for scan in labelled)
         calls.append({"scans": scans, "settings": settings, "folders": (models_dir, cache), "key": key})
-        return RoundResult("0002", "kept", "Not proven.", {"left_out": {}})
+        return RoundResult("0002", "kept", "Not proven.", {"left_out": {}, "unusable": []})
 
     monkeypatch.setattr(site_round, "run_round", run_round)
     monkeypatch.setattr(trainer, "run_round", run_round)
