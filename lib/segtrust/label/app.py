@@ -25,6 +25,7 @@ from segtrust.inference import Prediction
 from segtrust.label.archive import Archive, objects_of
 from segtrust.label.environment import announce_server, background_method, before_end
 from segtrust.label.infer import CombinedTask, MaskTask, UncertaintyTask
+from segtrust.label.logs import hide_names
 from segtrust.label.names import (
     RESEARCH_ONLY,
     agreement_labels,
@@ -91,6 +92,8 @@ class SegtrustApp(_Host):
         self, app_dir: str, studies: str, conf: Mapping[str, str] | None, *, name: str, description: str
     ) -> None:
         given = dict(conf or {})
+        if background_method():
+            hide_names()
         self._inferences, self._counting = 0, threading.Lock()
         self.settings = AppSettings.from_conf({k: v for k, v in given.items() if k not in _PLATFORM_CONF})
         self.origins = OriginPolicy(self.settings.allowed_hosts, self.settings.allowed_origins)
@@ -302,6 +305,7 @@ class SegtrustApp(_Host):
         from monailabel.app import app as server  # noqa: PLC0415
 
         announce_server()
+        hide_names()
         folder = self._use_private_folder()
         if isinstance(datastore := self.datastore(), SafeDatastore):
             before_end(datastore.close)

@@ -164,7 +164,8 @@ def _stored(key: ScoreKey, prediction: Prediction) -> StoredScore:
 def failed_score(key: ScoreKey, error: Exception) -> StoredScore:
     """What is kept of a scan that cannot be scored: the reason."""
     known = isinstance(error, SegtrustError)
-    logger.warning("Scoring %s failed: %s", key.scan_id, error, exc_info=None if known else error)
+    logger.warning("Scoring a scan failed: %s", error, exc_info=None if known else error)
+    logger.debug("It was %s", key.scan_id)
     return StoredScore(key=key, score=None, error=reason_of(error))
 
 

@@ -226,7 +226,8 @@ class ScoringWorker:
         except GiveWay:
             raise
         except Exception as error:  # noqa: BLE001 -- device, network or folder: no fault of the scan, tried again
-            logger.warning("Scoring %s failed for now: %s", scan_id, error)
+            logger.warning("Scoring a scan failed for now: %s", error)
+            logger.debug("It was %s", scan_id)
             run.failed[scan_id] = reason_of(error)
             return
         self._store.put_score(row)

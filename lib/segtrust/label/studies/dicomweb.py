@@ -285,7 +285,8 @@ class DicomwebDatastore(SafeDatastore):
             try:
                 label = self.get_label_uri(image, FINAL)
             except (SegtrustError, requests.RequestException) as error:
-                logger.warning("The label of %s cannot be used for training: %s", image, error)
+                logger.warning("A label cannot be used for training: %s", error)
+                logger.debug("It is that of %s", image)
                 continue
             pairs.append({"image": self.get_image_uri(image), "label": label})
         return pairs
