@@ -26,7 +26,7 @@ from segtrust.cli.demo.label_server import LabelServer
 from segtrust.evaluate.records import software_versions
 from segtrust.inference import fingerprint
 from segtrust.label.served import ServedModel, serve_models
-from segtrust.settings import AppSettings
+from segtrust.label.settings import AppSettings
 from segtrust.store import StateStore, StoredScore
 
 MODEL = "hippocampus"

@@ -16,8 +16,8 @@ from segtrust.label.results import last_results
 from segtrust.label.scoring.scan_scores import Fingerprints, missing_scores
 from segtrust.label.scoring.worker import ScoringWorker
 from segtrust.label.served import ServedModel
+from segtrust.label.settings import AppSettings
 from segtrust.models import find_models, shipped_models_dir
-from segtrust.settings import AppSettings
 from segtrust.store import StateStore, StoredScore
 
 

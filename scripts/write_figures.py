@@ -13,9 +13,9 @@ from segtrust.evaluate.cases import REGIONS
 from segtrust.evaluate.table import card_headline, card_tables
 from segtrust.experiments.target_table import target_page
 from segtrust.label.names import band_texts
+from segtrust.label.settings import AppSettings
 from segtrust.metrics import ObservedErrors
 from segtrust.models import open_version
-from segtrust.settings import AppSettings
 
 ROOT = Path(__file__).parents[1]
 MODEL = ROOT / "lib" / "segtrust" / "shipped" / "hippocampus"

@@ -17,7 +17,7 @@ import requests
 from containerfile import CONTAINERFILE, ROOT, Image, clean_environment, instructions
 from live_server import ended, free_port, until
 from phantoms import write_scan
-from segtrust.settings import AppSettings
+from segtrust.label.settings import AppSettings
 
 USER = 10001
 

@@ -15,7 +15,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import segtrust
-from segtrust.settings import AppSettings
+from segtrust.label.settings import AppSettings
 
 ROOT = Path(__file__).parents[1]
 LIB = ROOT / "lib" / "segtrust"

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:  # what a type checker sees; at run time `_HOME` says where each name lives
     from segtrust.errors import SegtrustError
     from segtrust.inference import Prediction, Predictor, read_scan, write_volume
+    from segtrust.label.settings import AppSettings
     from segtrust.models import ModelVersion, open_version
     from segtrust.selection import rank_scans
-    from segtrust.settings import AppSettings
     from segtrust.store import StateStore
 
 __all__ = [
@@ -32,7 +32,7 @@ __all__ = [
 __version__ = "0.1.0"
 
 _HOME: dict[str, str] = {
-    "AppSettings": "settings",
+    "AppSettings": "label.settings",
     "ModelVersion": "models",
     "Prediction": "inference",
     "Predictor": "inference",

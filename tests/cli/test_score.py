@@ -13,7 +13,7 @@ from segtrust.label.scoring import jobs as score_jobs
 from segtrust.label.scoring import studies as studies_scores
 from segtrust.label.scoring.studies import score_folder
 from segtrust.label.served import ServedModel
-from segtrust.settings import AppSettings
+from segtrust.label.settings import AppSettings
 from segtrust.store import StateStore
 
 

@@ -7,13 +7,13 @@ import pytest
 from labelled_site import give_roles, make_site
 from segtrust import cli
 from segtrust.cli import site_round
+from segtrust.label.settings import AppSettings
 from segtrust.label.studies.beside import open_site
 from segtrust.label.training import trainer
 from segtrust.label.training.trainer import RoundTask
 from segtrust.models import open_version
 from segtrust.release.plan import Progress
 from segtrust.release.round import RoundResult
-from segtrust.settings import AppSettings
 from segtrust.store import InfoKey, StateStore
 
 

@@ -8,11 +8,10 @@ import torch
 from torch import nn
 
 from phantoms import TINY_NETWORK, Brightness, NetworkSource, make_blob, spec_of, version_of
-from segtrust.inference import Predictor
+from segtrust.inference import MAP_NAMES, Predictor
 from segtrust.inference.features import PooledFeatures
 from segtrust.inference.members import build_network
 from segtrust.models import open_version
-from segtrust.settings import MAP_NAMES
 
 
 def seen(network, *windows):

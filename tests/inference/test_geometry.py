@@ -19,10 +19,9 @@ from phantoms import (
     version_of,
     world_coordinates,
 )
-from segtrust.inference import Predictor, write_volume
+from segtrust.inference import MAP_NAMES, Predictor, write_volume
 from segtrust.inference.scan import Scan
 from segtrust.models import open_version
-from segtrust.settings import MAP_NAMES
 from strategies import rotations
 
 GEOMETRIES = {

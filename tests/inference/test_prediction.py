@@ -9,18 +9,19 @@ import pytest
 from phantoms import spec_of
 from segtrust.error_flags import FlagRule
 from segtrust.errors import SettingError
+from segtrust.inference import MAP_NAMES
 from segtrust.inference.prediction import Flag, Prediction, SliceHint, StructureSummary
 from segtrust.models import Head
 from segtrust.quality import (
     Assessment,
     ContourMargins,
+    ContourRule,
     FineRule,
     Margins,
     StructureAssessment,
     UsualError,
 )
 from segtrust.scores import ScanScores, StructureScores
-from segtrust.settings import MAP_NAMES, ContourRule
 
 
 def prediction(probs, **changes):

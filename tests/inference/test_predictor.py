@@ -22,12 +22,11 @@ from phantoms import (
 )
 from segtrust.calibrators import DistanceTemperature, PooledTemperature
 from segtrust.errors import DeviceError, ModelError, ScanError
-from segtrust.inference import DropoutSource, FlipSource, Predictor
+from segtrust.inference import MAP_NAMES, DropoutSource, FlipSource, Predictor
 from segtrust.inference.border import border_mm
 from segtrust.inference.members import build_network
 from segtrust.inference.scan import Scan
 from segtrust.models import Head, Intensity, open_version
-from segtrust.settings import MAP_NAMES
 
 # --- kinds of models ---------------------------------------------------------------------------------------
 

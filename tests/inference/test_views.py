@@ -11,11 +11,10 @@ from segtrust.adapters import CaseFiles
 from segtrust.errors import SettingError
 from segtrust.evaluate.model_cases import predict_case
 from segtrust.evaluate.volumes import RAW, measure_case
-from segtrust.inference import Predictor
+from segtrust.inference import VIEW_MAPS, Predictor
 from segtrust.inference.volumes import write_volume
 from segtrust.metrics.detection import ErrorHistogram
 from segtrust.models import Head
-from segtrust.settings import VIEW_MAPS
 from segtrust.stochastic import n_channels
 
 ONE = spec_of(members=1, spacing=None)

@@ -7,9 +7,9 @@ import pytest
 
 from segtrust.label.results import last_results
 from segtrust.label.served import ServedModel
+from segtrust.label.settings import AppSettings
 from segtrust.label.studies.datastore import SafeDatastore
 from segtrust.models import Label
-from segtrust.settings import AppSettings
 from segtrust.store import StateStore
 
 STRUCTURES = {"tiny": {"front": 1, "back": 2}}

@@ -14,7 +14,7 @@ from labelled_site import give_roles
 from segtrust.inference import fingerprint
 from segtrust.label.queue import ranking
 from segtrust.label.queue.queue import CHECK, Queue
-from segtrust.settings import AppSettings
+from segtrust.label.settings import AppSettings
 from segtrust.store import StoredScore
 
 UNLIKE = {"code": "field_of_view", "text": "unlike training: field of view 900 mm"}

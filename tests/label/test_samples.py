@@ -12,9 +12,9 @@ from segtrust.label.names import agreement_labels, is_band, structure_labels
 from segtrust.label.results import last_results
 from segtrust.label.samples import SHOWS, SamplesTask
 from segtrust.label.served import ServedModel
+from segtrust.label.settings import AppSettings
 from segtrust.label.studies.cleaning import clean_label
 from segtrust.models import Head
-from segtrust.settings import AppSettings
 from segtrust.stochastic import n_channels
 
 SPEC = spec_of(

@@ -5,8 +5,8 @@ import pytest
 from conftest import publish_random_version
 from segtrust.errors import ModelError, ModelNotFoundError
 from segtrust.label.served import serve_models
+from segtrust.label.settings import AppSettings
 from segtrust.label.warmup import warm_up
-from segtrust.settings import AppSettings
 
 
 def test_a_version_that_is_published_meanwhile_is_served_from_then_on(served, tiny_scan, tiny_spec):

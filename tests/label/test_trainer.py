@@ -9,11 +9,11 @@ from filelock import FileLock
 
 from segtrust.errors import DeviceError, SettingError, TrainingError
 from segtrust.label.failures import BusyError, LabelError
+from segtrust.label.settings import AppSettings
 from segtrust.label.training import trainer
 from segtrust.label.training.trainer import RoundTask, round_settings
 from segtrust.release.plan import Progress, RoundSettings
 from segtrust.release.round import RoundResult
-from segtrust.settings import AppSettings
 
 NOTHING_LEFT_OUT = {"left_out": {}}
 

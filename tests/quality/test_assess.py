@@ -8,6 +8,7 @@ import pytest
 
 from segtrust.errors import ModelError
 from segtrust.quality import (
+    ContourRule,
     Contours,
     FineRule,
     Margins,
@@ -21,7 +22,6 @@ from segtrust.quality import (
     logit_dice,
 )
 from segtrust.scores import ScanScores, StructureScores
-from segtrust.settings import ContourRule
 
 RULE = FineRule(dice=0.8, risk=0.05)
 

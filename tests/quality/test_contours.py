@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from segtrust.errors import ModelError, SettingError
-from segtrust.quality import Contours, NeededMargins, conformal_bound, fit_contours
-from segtrust.settings import ContourRule
+from segtrust.quality import ContourRule, Contours, NeededMargins, conformal_bound, fit_contours
 
 RULE = ContourRule(coverage=0.9, share=1.0)
 

@@ -15,6 +15,7 @@ from segtrust.models import open_version
 from segtrust.quality import (
     Assessment,
     ContourMargins,
+    ContourRule,
     FineRule,
     Margins,
     NeededMargins,
@@ -24,7 +25,6 @@ from segtrust.quality import (
 )
 from segtrust.release import quality as module
 from segtrust.release.quality import add_quality, quality_case, worsened_copies
-from segtrust.settings import ContourRule
 
 SUBJECTS = 12
 

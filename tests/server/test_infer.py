@@ -14,7 +14,7 @@ import pytest
 from requests_toolbelt.multipart import decoder
 
 from segtrust.error_flags import FlagRule
-from segtrust.settings import MAP_NAMES, VIEW_MAPS
+from segtrust.inference import MAP_NAMES, VIEW_MAPS
 
 
 def volume_of(response, suffix, tmp_path):

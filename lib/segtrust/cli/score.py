@@ -5,7 +5,7 @@ from pathlib import Path
 
 from segtrust.cli.failures import failure_table
 from segtrust.label.scoring.studies import score_folder
-from segtrust.settings import AppSettings
+from segtrust.label.settings import AppSettings
 
 __all__ = ["add_arguments", "run"]
 

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from segtrust.cli.failures import failure_table
+from segtrust.label.settings import AppSettings
 from segtrust.label.studies.beside import open_site
 from segtrust.label.training.trainer import round_settings
 from segtrust.release.cohort import describe_subjects
 from segtrust.release.collect import collect_labelled
 from segtrust.release.plan import Progress
 from segtrust.release.round import run_round
-from segtrust.settings import AppSettings
 
 __all__ = ["run_on_site"]
 

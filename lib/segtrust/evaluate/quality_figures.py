@@ -13,6 +13,7 @@ from segtrust.models import ModelSpec
 from segtrust.quality import (
     COVERAGE,
     Assessment,
+    ContourRule,
     Quality,
     QualityCase,
     Regression,
@@ -23,7 +24,6 @@ from segtrust.quality import (
 )
 from segtrust.quality.assess import line_scores
 from segtrust.quality.typical import TypicalScans
-from segtrust.settings import ContourRule
 
 __all__ = ["judge_predictions", "quality_figures"]
 

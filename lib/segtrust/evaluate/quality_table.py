@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from segtrust.settings import CONTOUR_WORDS
+from segtrust.quality import CONTOUR_WORDS
 
 __all__ = ["quality_tables"]
 

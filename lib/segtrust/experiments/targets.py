@@ -13,8 +13,7 @@ from segtrust.evaluate.pools import ErrorPool, mean_dice
 from segtrust.evaluate.quality_figures import judge_predictions
 from segtrust.metrics.bootstrap import cluster_bootstrap, finite_or_none
 from segtrust.models import ModelSpec
-from segtrust.quality import Assessment, FineRule, Quality, logit_dice
-from segtrust.settings import ContourRule
+from segtrust.quality import Assessment, ContourRule, FineRule, Quality, logit_dice
 
 __all__ = ["check_targets"]
 

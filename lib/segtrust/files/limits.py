@@ -3,11 +3,9 @@
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
-from typing import Self
+from dataclasses import dataclass, field, fields
 
 from segtrust.errors import ScanError, SettingError
-from segtrust.settings import AppSettings
 
 __all__ = ["FileLimits", "current_limits", "set_limits", "use_limits"]
 
@@ -24,42 +22,34 @@ _WORDS = {
 }
 
 
+def _bound(default: int, doc: str) -> int:
+    bound: int = field(default=default, metadata={"doc": doc})
+    return bound
+
+
 @dataclass(frozen=True, kw_only=True)
 class FileLimits:
     """Bounds on what is read, compared with what a header claims before memory is asked for.
 
-    Args:
-        max_voxels: of a scan or label.
-        max_grid_voxels: of a scan after it was resampled to the model's voxel size.
-        max_file_mb: mebibytes of a file, or of all files of an upload, as they are stored.
-        max_data_mb: mebibytes after decompression, also of all files of an archive together.
-        max_classes: different values of a label, or classes of a probability volume.
-        max_channels: values per voxel of a scan.
-        max_archive_files: files in an archive.
-        read_seconds: for reading one DICOM series.
+    ``max_file_mb`` counts all files of an upload, ``max_data_mb`` also all files of an archive together.
 
     Raises:
         SettingError: if a bound is below 1.
     """
 
-    max_voxels: int = AppSettings.max_voxels
-    max_grid_voxels: int = AppSettings.max_grid_voxels
-    max_file_mb: int = AppSettings.max_file_mb
-    max_data_mb: int = AppSettings.max_data_mb
-    max_classes: int = AppSettings.max_classes
-    max_channels: int = AppSettings.max_channels
-    max_archive_files: int = AppSettings.max_archive_files
-    read_seconds: int = AppSettings.read_seconds
+    max_voxels: int = _bound(1 << 28, "most voxels of a scan or label that is read")
+    max_grid_voxels: int = _bound(1 << 28, "most voxels of a scan after resampling to the model's voxel size")
+    max_file_mb: int = _bound(2048, "largest file or upload as it is stored, in MiB")
+    max_data_mb: int = _bound(4096, "most values of a file or archive after decompression, in MiB")
+    max_classes: int = _bound(1024, "most different values of a label, or classes of a probability volume")
+    max_channels: int = _bound(64, "most values per voxel of a scan")
+    max_archive_files: int = _bound(20_000, "most files of an archive or of a DICOM series")
+    read_seconds: int = _bound(120, "longest time to decode one DICOM series")
 
     def __post_init__(self) -> None:
         for name in (f.name for f in fields(self)):
             if getattr(self, name) < 1:
                 raise SettingError(f"`{name}` must be at least 1, got {getattr(self, name)}.")
-
-    @classmethod
-    def of(cls, settings: AppSettings) -> Self:
-        """The bounds that an app's settings name."""
-        return cls(**{bound.name: getattr(settings, bound.name) for bound in fields(cls)})
 
     @property
     def file_bytes(self) -> int:

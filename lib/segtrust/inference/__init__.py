@@ -1,5 +1,6 @@
 """Prediction: reading scans, sources of samples, whole-scan prediction, writing volumes."""
 
+from segtrust.inference.maps import EXCESS, MAP_NAMES, VIEW_MAPS
 from segtrust.inference.members import check_device
 from segtrust.inference.prediction import Flag, Prediction, SliceHint, StructureSummary
 from segtrust.inference.predictor import Predictor
@@ -15,6 +16,9 @@ from segtrust.inference.sources import (
 from segtrust.inference.volumes import write_volume
 
 __all__ = [
+    "EXCESS",
+    "MAP_NAMES",
+    "VIEW_MAPS",
     "DropoutSource",
     "EnsembleSource",
     "Flag",

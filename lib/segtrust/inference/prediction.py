@@ -14,12 +14,14 @@ from torch import Tensor
 from segtrust import uncertainty
 from segtrust.error_flags import FlagRule
 from segtrust.errors import SettingError
+from segtrust.inference.maps import EXCESS, MAP_NAMES, VIEW_MAPS
 from segtrust.inference.sample_masks import SampleMasks
 from segtrust.models import ModelSpec
 from segtrust.quality import (
     COVERAGE,
     Assessment,
     ContourMargins,
+    ContourWords,
     Margins,
     StructureAssessment,
     UsualError,
@@ -29,7 +31,6 @@ from segtrust.quality import (
 )
 from segtrust.regions import BAND_MM, distance_to
 from segtrust.scores import ScanScores
-from segtrust.settings import EXCESS, MAP_NAMES, VIEW_MAPS, ContourWords
 from segtrust.slices import SliceHint
 
 __all__ = ["BLIND_SPOT", "RESEARCH_ONLY", "Flag", "Prediction", "SliceHint", "StructureSummary"]
@@ -136,9 +137,9 @@ class Prediction:
         """One uncertainty map, high means unsure.
 
         Args:
-            name: one of :data:`segtrust.settings.MAP_NAMES`; ``excess``: the chance of error above what is
+            name: one of :data:`segtrust.inference.MAP_NAMES`; ``excess``: the chance of error above what is
                 usual at that distance from the nearest border of the prediction; or one of
-                :data:`segtrust.settings.VIEW_MAPS` of a prediction that :meth:`with_maps` gave them to.
+                :data:`segtrust.inference.VIEW_MAPS` of a prediction that :meth:`with_maps` gave them to.
 
         Returns:
             ``(X, Y, Z)`` float32 in [0, 1].

@@ -28,10 +28,9 @@ from segtrust.inference.sources import EnsembleSource, FlipSource, SampleSource,
 from segtrust.inference.structures import summarise_structures
 from segtrust.inference.windows import head_probabilities, slide
 from segtrust.models import ModelSpec, ModelVersion
-from segtrust.quality import Assessment, FineRule, Quality, scan_features
+from segtrust.quality import Assessment, ContourRule, FineRule, Quality, scan_features
 from segtrust.regions import BAND_MM, distance_to
 from segtrust.scores import ScanScores, score_scan
-from segtrust.settings import ContourRule
 from segtrust.slices import SliceHint, review_axis, slices_to_review
 from segtrust.uncertainty import chance_of_error, entropy, summarise_channels
 
@@ -150,7 +149,7 @@ class Predictor:
             path: the scan.
 
         Returns:
-            The maps :data:`segtrust.settings.VIEW_MAPS`, ``(X, Y, Z)`` float32 in [0, 1]: the sample scores
+            The maps :data:`segtrust.inference.VIEW_MAPS`, ``(X, Y, Z)`` float32 in [0, 1]: the sample scores
             of :mod:`segtrust.error_flags`, the samples being the scan as it is and mirrored.
 
         Raises:

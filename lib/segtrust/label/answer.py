@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from segtrust.errors import SegtrustError, SettingError
 from segtrust.inference import write_volume
-from segtrust.settings import parse_bool
+from segtrust.label.settings import parse_bool
 
 __all__ = ["AnswerForm"]
 

@@ -19,7 +19,7 @@ from monailabel.interfaces.tasks.train import TrainTask
 
 from segtrust import __version__
 from segtrust.errors import ModelNotFoundError, ScanError, SegtrustError, SettingError
-from segtrust.files import FileLimits, set_limits
+from segtrust.files import set_limits
 from segtrust.files.series import keep_warm
 from segtrust.inference import Prediction
 from segtrust.label.archive import Archive, objects_of
@@ -44,6 +44,7 @@ from segtrust.label.samples import SamplesTask
 from segtrust.label.scoring.method import EntropyScoring
 from segtrust.label.scoring.worker import ScoringWorker
 from segtrust.label.served import serve_models
+from segtrust.label.settings import AppSettings, parse_bool
 from segtrust.label.studies.connection import connect, forget_defaults, image_filters, listing_seconds
 from segtrust.label.studies.datastore import SafeDatastore
 from segtrust.label.studies.dicomweb import DicomwebDatastore, cache_dir
@@ -55,7 +56,6 @@ from segtrust.label.training.trainings import Trainings
 from segtrust.label.warmup import warm_up
 from segtrust.release.cohort import subjects_of
 from segtrust.release.collect import fix_roles
-from segtrust.settings import AppSettings, parse_bool
 from segtrust.store import StateStore, state_dir_for
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class SegtrustApp(_Host):
         self._inferences, self._counting = 0, threading.Lock()
         self.settings = AppSettings.from_conf({k: v for k, v in given.items() if k not in _PLATFORM_CONF})
         self.origins = OriginPolicy(self.settings.allowed_hosts, self.settings.allowed_origins)
-        set_limits(FileLimits.of(self.settings))
+        set_limits(self.settings.file_limits())
         self.state_dir = state_dir_for(studies, self.settings.state_dir)
         self.served = serve_models(self.settings, self.state_dir, self.only)
         self.store = StateStore(self.state_dir / "state.sqlite")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from segtrust.error_flags import FlagRule
 from segtrust.errors import ScanError, SettingError
-from segtrust.inference import Prediction
+from segtrust.inference import VIEW_MAPS, Prediction
 from segtrust.label.answer import AnswerForm
 from segtrust.label.archive import Archive, objects_of
 from segtrust.label.names import (
@@ -26,9 +26,9 @@ from segtrust.label.names import (
     structure_labels,
 )
 from segtrust.label.served import ServedModel
+from segtrust.label.settings import InferRequest
 from segtrust.metrics.bootstrap import finite_or_none
 from segtrust.metrics.observed import ObservedErrors
-from segtrust.settings import VIEW_MAPS, InferRequest
 
 __all__ = ["CombinedTask", "MaskTask", "UncertaintyTask"]
 

@@ -12,7 +12,7 @@ from segtrust.label.archive import Archive
 from segtrust.label.infer import _ModelTask
 from segtrust.label.names import agreement_colours, is_band
 from segtrust.label.served import ServedModel
-from segtrust.settings import InferRequest
+from segtrust.label.settings import InferRequest
 
 __all__ = ["SHOWS", "SamplesTask"]
 

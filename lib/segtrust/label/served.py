@@ -16,9 +16,9 @@ from segtrust.errors import ModelNotFoundError
 from segtrust.inference import Prediction, Predictor, check_device, fingerprint
 from segtrust.inference.stored import StoredPredictor, open_predictor
 from segtrust.label.results import Results, last_results
+from segtrust.label.settings import AppSettings
 from segtrust.models import ModelSpec, ModelVersion, find_models, open_version, shipped_models_dir
-from segtrust.quality import FineRule
-from segtrust.settings import AppSettings, ContourRule
+from segtrust.quality import ContourRule, FineRule
 from segtrust.store import ScoreKey
 
 __all__ = ["ServedModel", "serve_models"]

@@ -13,6 +13,7 @@ from segtrust.quality.assess import (
     fine_limit,
 )
 from segtrust.quality.conformal import bound_risk, conformal_bound, conformal_p_value, control_risk
+from segtrust.quality.contour_rule import CONTOUR_SHARES, CONTOUR_WORDS, ContourRule, ContourWords
 from segtrust.quality.contours import ContourMargins, Contours, fit_contours
 from segtrust.quality.excess import RimTotals, UsualError, border_distance, fit_usual_error
 from segtrust.quality.fit import QualityCase, StructureTruth, fit_quality
@@ -28,9 +29,13 @@ from segtrust.quality.regression import Line, Regression, Rows, fit_regression
 from segtrust.quality.typical import TypicalScans, Unlikeness, fit_typical_scans, scan_features
 
 __all__ = [
+    "CONTOUR_SHARES",
+    "CONTOUR_WORDS",
     "COVERAGE",
     "Assessment",
     "ContourMargins",
+    "ContourRule",
+    "ContourWords",
     "Contours",
     "FineRule",
     "Line",

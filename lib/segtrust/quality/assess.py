@@ -7,13 +7,13 @@ from typing import Any, Literal, Self
 
 from segtrust.errors import ModelError
 from segtrust.quality.conformal import bound_risk
+from segtrust.quality.contour_rule import ContourRule
 from segtrust.quality.contours import ContourMargins, Contours
 from segtrust.quality.excess import UsualError
 from segtrust.quality.mehrtash import logit_dice
 from segtrust.quality.regression import Regression
 from segtrust.quality.typical import Features, TypicalScans, Unlikeness
 from segtrust.scores import ScanScores, StructureScores
-from segtrust.settings import ContourRule
 
 __all__ = [
     "COVERAGE",

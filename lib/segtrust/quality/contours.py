@@ -12,8 +12,8 @@ import numpy as np
 
 from segtrust.errors import ModelError
 from segtrust.quality.conformal import conformal_bound
+from segtrust.quality.contour_rule import CONTOUR_SHARES, CONTOUR_WORDS, ContourRule, ContourWords
 from segtrust.quality.margins import SIDES, Margins, NeededMargins, Side, rounded_up
-from segtrust.settings import CONTOUR_SHARES, CONTOUR_WORDS, ContourRule, ContourWords
 
 __all__ = ["ContourMargins", "Contours", "fit_contours"]
 

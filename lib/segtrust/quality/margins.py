@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segtrust.errors import SettingError
+from segtrust.quality.contour_rule import CONTOUR_SHARES
 from segtrust.regions import distance_to
-from segtrust.settings import CONTOUR_SHARES
 
 __all__ = [
     "SIDES",

@@ -5,11 +5,10 @@ import numpy as np
 import pytest
 from fastapi import FastAPI
 
-from segtrust.inference import SliceHint
+from segtrust.inference import EXCESS, SliceHint
 from segtrust.label.ohif import findings
 from segtrust.models import publish_version
 from segtrust.quality import Quality, UsualError
-from segtrust.settings import EXCESS
 
 
 class _Host:

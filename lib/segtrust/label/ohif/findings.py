@@ -11,11 +11,10 @@ from monailabel.endpoints.user.auth import RBAC
 from monailabel.interfaces.utils.app import app_instance
 from monailabel.utils.others.generic import remove_file
 
-from segtrust.inference import Prediction, SliceHint
+from segtrust.inference import EXCESS, Prediction, SliceHint
 from segtrust.label.answer import AnswerForm
 from segtrust.label.names import BAND_PREFIX, BLIND_SPOT, RESEARCH_ONLY, structure_labels
 from segtrust.models import ModelVersion
-from segtrust.settings import EXCESS
 
 if TYPE_CHECKING:
     from segtrust.label.app import SegtrustApp

@@ -12,10 +12,10 @@ from segtrust.errors import ScanError
 from segtrust.inference import fingerprint
 from segtrust.label.queue.ranking import Ranking, Rankings, Waiting
 from segtrust.label.served import ServedModel
+from segtrust.label.settings import AppSettings
 from segtrust.label.studies.datastore import SafeDatastore
 from segtrust.release.collect import fix_roles
 from segtrust.roles import HELD_OUT, Role, is_held_out
-from segtrust.settings import AppSettings
 from segtrust.store import StateStore
 
 __all__ = ["CHECK", "Queue"]

@@ -8,7 +8,7 @@ from segtrust.errors import DeviceError
 from segtrust.label.results import last_results
 from segtrust.label.scoring.scan_scores import score_scan
 from segtrust.label.served import ServedModel
-from segtrust.settings import AppSettings
+from segtrust.label.settings import AppSettings
 from segtrust.store import ScoreKey, StoredScore
 
 __all__ = ["ScoreJob", "run_score_job"]

@@ -10,9 +10,9 @@ from segtrust.errors import DeviceError, ScanError, SettingError
 from segtrust.label.scoring.jobs import ScoreJob, run_score_job
 from segtrust.label.scoring.scan_scores import Fingerprints, locate, missing_scores
 from segtrust.label.served import ServedModel
+from segtrust.label.settings import AppSettings
 from segtrust.label.studies.beside import open_site
 from segtrust.parallel import parallel_results
-from segtrust.settings import AppSettings
 from segtrust.store import StateStore
 
 if TYPE_CHECKING:

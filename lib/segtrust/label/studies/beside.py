@@ -9,8 +9,8 @@ from monailabel.config import settings as platform
 from segtrust.errors import ModelNotFoundError, SettingError
 from segtrust.label.names import structure_labels
 from segtrust.label.served import ServedModel, serve_models
+from segtrust.label.settings import AppSettings
 from segtrust.label.studies.datastore import SafeDatastore
-from segtrust.settings import AppSettings
 from segtrust.store import StateStore, state_dir_for
 
 __all__ = ["Site", "open_site"]

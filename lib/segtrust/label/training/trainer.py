@@ -21,12 +21,12 @@ from segtrust.label.environment import server_pid
 from segtrust.label.failures import BusyError, LabelError, status_and_code
 from segtrust.label.names import RESEARCH_ONLY
 from segtrust.label.served import ServedModel
+from segtrust.label.settings import AppSettings, TrainRequest
 from segtrust.label.training.record import RoundRecord
 from segtrust.losses import LOSSES
 from segtrust.release.collect import collect_labelled, labels_of
 from segtrust.release.plan import Progress, RoundSettings
 from segtrust.release.round import RoundResult, run_round
-from segtrust.settings import AppSettings, TrainRequest
 from segtrust.store import StateStore
 
 __all__ = ["RoundTask", "no_labels", "round_settings"]

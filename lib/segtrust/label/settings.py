@@ -7,40 +7,17 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from segtrust.errors import SettingError
+from segtrust.files import FileLimits
+from segtrust.inference import EXCESS, MAP_NAMES, VIEW_MAPS
+from segtrust.quality import CONTOUR_WORDS, ContourRule, ContourWords
 
 __all__ = [
-    "CONTOUR_SHARES",
-    "CONTOUR_WORDS",
-    "EXCESS",
-    "MAP_NAMES",
-    "VIEW_MAPS",
     "AppSettings",
-    "ContourRule",
-    "ContourWords",
     "InferRequest",
     "TrainRequest",
     "parse_bool",
 ]
 
-MAP_NAMES: tuple[str, ...] = (
-    "entropy",
-    "chance_of_error",
-    "between_member",
-    "within_member",
-    "variance",
-    "margin",
-    "votes",
-)
-"""Maps that every prediction has."""
-CONTOUR_SHARES = (0.95, 0.99, 1.0)
-"""Shares of a structure that a contour may be asked to be right for."""
-ContourWords = Literal["each", "joint"]
-CONTOUR_WORDS: tuple[ContourWords, ...] = ("each", "joint")
-"""Contours are right each by itself, or all of a scan at once."""
-EXCESS = "excess"
-"""A map of versions that know the usual chance of error."""
-VIEW_MAPS: tuple[str, ...] = ("view_deviation", "view_votes")
-"""Maps of what changes when the scan is mirrored; the first member runs twice more for them."""
 _MAPS = (*MAP_NAMES, EXCESS, *VIEW_MAPS)
 
 _TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
@@ -79,24 +56,11 @@ def _setting(default: Any, doc: str) -> Any:  # noqa: ANN401  # stands in for a 
     return field(default=default, metadata={"doc": doc})
 
 
-@dataclass(frozen=True)
-class ContourRule:
-    """How often a contour is right (``coverage`` of scans), and for how much of the structure (``share``).
-
-    Raises:
-        SettingError: for a coverage outside (0, 1), or a share that versions do not keep.
-    """
-
-    coverage: float = 0.9
-    share: float = 0.99
-
-    def __post_init__(self) -> None:
-        if not 0 < self.coverage < 1 or self.share not in CONTOUR_SHARES:
-            raise SettingError(
-                "`contour_coverage` must lie between 0 and 1 and `contour_share` be one of "
-                f"{', '.join(map(str, CONTOUR_SHARES))}, got {self.coverage} and {self.share}. "
-                "Example: --conf contour_share 0.99"
-            )
+def _limit(bound: str) -> int:
+    """A setting that is a bound on what is read."""
+    meant = next(f for f in dataclasses.fields(FileLimits) if f.name == bound)
+    limit: int = field(default=meant.default, metadata={"doc": meant.metadata["doc"]})
+    return limit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,17 +146,14 @@ class AppSettings:
     unload_while_training: bool = _setting(
         True, "while a training uses the GPU that serves, keep no members there between two requests"
     )
-
-    max_voxels: int = _setting(1 << 28, "most voxels of a scan or label that is read")
-    max_grid_voxels: int = _setting(
-        1 << 28, "most voxels of a scan after resampling to the model's voxel size"
-    )
-    max_file_mb: int = _setting(2048, "largest file or upload as it is stored, in MiB")
-    max_data_mb: int = _setting(4096, "most values of a file or archive after decompression, in MiB")
-    max_classes: int = _setting(1024, "most different values of a label, or classes of a probability volume")
-    max_channels: int = _setting(64, "most values per voxel of a scan")
-    max_archive_files: int = _setting(20_000, "most files of an archive or of a DICOM series")
-    read_seconds: int = _setting(120, "longest time to decode one DICOM series")
+    max_voxels: int = _limit("max_voxels")
+    max_grid_voxels: int = _limit("max_grid_voxels")
+    max_file_mb: int = _limit("max_file_mb")
+    max_data_mb: int = _limit("max_data_mb")
+    max_classes: int = _limit("max_classes")
+    max_channels: int = _limit("max_channels")
+    max_archive_files: int = _limit("max_archive_files")
+    read_seconds: int = _limit("read_seconds")
 
     def __post_init__(self) -> None:
         if self.precision not in ("fp32", "bf16"):
@@ -217,6 +178,10 @@ class AppSettings:
                 f"{self.fine_risk}. Example: --conf fine_dice 0.8"
             )
         ContourRule(self.contour_coverage, self.contour_share)
+
+    def file_limits(self) -> FileLimits:
+        """Bounds on what is read."""
+        return FileLimits(**{f.name: getattr(self, f.name) for f in dataclasses.fields(FileLimits)})
 
     @classmethod
     def from_conf(cls, conf: Mapping[str, str]) -> Self:

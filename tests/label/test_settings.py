@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from segtrust.errors import SettingError
-from segtrust.settings import EXCESS, MAP_NAMES, VIEW_MAPS, AppSettings, InferRequest, parse_bool
+from segtrust.inference import EXCESS, MAP_NAMES, VIEW_MAPS
+from segtrust.label.settings import AppSettings, InferRequest, parse_bool
 
 EXAMPLES = {
     "models": ("hippocampus, heart", ("hippocampus", "heart")),
