@@ -4,18 +4,20 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_type_hints
 
 from segtrust.errors import SettingError
 from segtrust.files import FileLimits
 from segtrust.inference import EXCESS, MAP_NAMES, VIEW_MAPS
 from segtrust.quality import CONTOUR_WORDS, ContourRule, ContourWords
+from segtrust.release.plan import round_options
 
 __all__ = [
     "AppSettings",
     "InferRequest",
-    "TrainRequest",
+    "first_value",
     "parse_bool",
+    "read_number",
 ]
 
 _MAPS = (*MAP_NAMES, EXCESS, *VIEW_MAPS)
@@ -52,14 +54,21 @@ def parse_bool(text: object, name: str) -> bool:
     raise SettingError(f"`{name}` must be true or false, got {text!r}. Use true, false, 1 or 0.")
 
 
-def _setting(default: Any, doc: str) -> Any:  # noqa: ANN401  # stands in for a value of any type
-    return field(default=default, metadata={"doc": doc})
+def _setting(default: object, doc: str, *, empty: str = "") -> Any:  # noqa: ANN401  # of any type
+    """A setting; ``empty`` is the word that stands for a list without entries."""
+    return field(default=default, metadata={"doc": doc, "empty": empty})
+
+
+def _training(option: str) -> Any:  # noqa: ANN401  # stands in for a value of any type
+    """A setting that is an option of a round, with its default and its sentence."""
+    meant = round_options()[option]
+    return field(default=meant.default, metadata={"doc": meant.metadata["doc"], "option": option})
 
 
 def _limit(bound: str) -> int:
     """A setting that is a bound on what is read."""
     meant = next(f for f in dataclasses.fields(FileLimits) if f.name == bound)
-    limit: int = field(default=meant.default, metadata={"doc": meant.metadata["doc"]})
+    limit: int = _setting(meant.default, meant.metadata["doc"])
     return limit
 
 
@@ -75,7 +84,9 @@ class AppSettings:
         2
     """
 
-    models: tuple[str, ...] = _setting((), "models to serve, separated by commas; `all` = every model found")
+    models: tuple[str, ...] = _setting(
+        (), "models to serve, separated by commas; `all` = every model found", empty="all"
+    )
     models_dir: Path | None = _setting(  # noqa: RUF009  # makes a field
         None, "folder with more models, one folder each"
     )
@@ -127,19 +138,18 @@ class AppSettings:
     store_in_pacs: tuple[str, ...] = _setting(
         (),
         "what each inference stores in the PACS: `none`, `mask`, `entropy`, ... (docs/how-to/pacs.md)",
+        empty="none",
     )
     label_history: int = _setting(
         20, "replaced and deleted labels kept for each scan and tag, the newest (`segtrust labels`)"
     )
     warm_up: bool = _setting(True, "run one small prediction at start, so that the first user does not wait")
-    train_epochs: int = _setting(30, "epochs of each member; fewer are faster and worse")
-    train_loss: str = _setting("dice_ce", "training loss, with weights if a sum (docs/reference/losses.md)")
-    train_start: str = _setting("warm", "`warm` goes on from the version in use, `scratch` begins anew")
-    train_ensemble: str = _setting("seeds", "`seeds`, or `snapshots` of one run, which cost a member's time")
-    train_workers: int = _setting(1, "members trained at the same time, each in a process with one thread")
-    small_gate: str = _setting(
-        "publish", "with too few calibration patients to judge a new version: `publish` it or `ask`"
-    )
+    train_epochs: int = _training("epochs")
+    train_loss: str = _training("loss")
+    train_start: str = _training("start")
+    train_ensemble: str = _training("ensemble")
+    train_workers: int = _training("workers")
+    small_gate: str = _training("small_gate")
     subjects: str = _setting(
         "", "whose a scan is: CSV file (columns case, subject) or expression with a group for the patient"
     )
@@ -183,6 +193,11 @@ class AppSettings:
         """Bounds on what is read."""
         return FileLimits(**{f.name: getattr(self, f.name) for f in dataclasses.fields(FileLimits)})
 
+    def training(self) -> dict[str, Any]:
+        """Options of a round that a request may change, as these settings have them."""
+        options = {f.metadata["option"]: f.name for f in dataclasses.fields(self) if "option" in f.metadata}
+        return {**{option: getattr(self, name) for option, name in options.items()}, "device": self.device}
+
     @classmethod
     def from_conf(cls, conf: Mapping[str, str]) -> Self:
         """Read the words that follow ``--conf``.
@@ -196,87 +211,54 @@ class AppSettings:
         Raises:
             SettingError: for an unknown setting (the message lists the known ones) or a bad value.
         """
-        known = {f.name for f in dataclasses.fields(cls)}
-        if unknown := sorted(set(conf) - known):
+        settings, kinds = {f.name: f for f in dataclasses.fields(cls)}, get_type_hints(cls)
+        if unknown := sorted(set(conf) - set(settings)):
             raise SettingError(
-                f"unknown setting {', '.join(map(repr, unknown))}. Known: {', '.join(sorted(known))}."
+                f"unknown setting {', '.join(map(repr, unknown))}. Known: {', '.join(sorted(settings))}."
             )
-        return cls(**{name: _READERS[name](text) for name, text in conf.items()})
+        return cls(**{name: _read(text, kinds[name], settings[name]) for name, text in conf.items()})
 
 
-def _read_names(text: object) -> tuple[str, ...]:
+def _read(text: str, kind: object, setting: dataclasses.Field[Any]) -> Any:  # noqa: ANN401  # of type `kind`
+    if kind is bool:
+        return parse_bool(text, setting.name)
+    if kind is int or kind is float:
+        return read_number(text, setting.name, kind)
+    if kind == Path | None:
+        return Path(text).expanduser()
+    if kind == tuple[str, ...]:
+        return _read_names(text, setting.metadata["empty"])
+    if kind == tuple[float, ...]:
+        return tuple(read_number(part, setting.name, float) for part in str(text).split(","))
+    return str(text)
+
+
+def _read_names(text: object, empty: str) -> tuple[str, ...]:
     parts = text if isinstance(text, list | tuple) else str(text or "").split(",")
-    return tuple(name for name in (str(part).strip() for part in parts) if name)
+    names = tuple(name for name in (str(part).strip() for part in parts) if name)
+    return () if names == (empty,) else names
 
 
-def _read_models(text: str) -> tuple[str, ...]:
-    names = _read_names(text)
-    return () if names == ("all",) else names
+def read_number(text: object, name: str, kind: type) -> Any:  # noqa: ANN401  # of type `kind`
+    """Read a number.
 
+    Args:
+        text: the number or its text.
+        name: setting that is read, for the message.
+        kind: ``int`` or ``float``.
 
-def _read_objects(text: object) -> tuple[str, ...]:
-    names = _read_names(text)
-    return () if names == ("none",) else names
+    Returns:
+        The number.
 
-
-def _read_edges(text: str) -> tuple[float, ...]:
-    return tuple(_number(part, "band_edges", float) for part in str(text).split(","))
-
-
-def _number(text: object, name: str, kind: type) -> Any:  # noqa: ANN401  # of type `kind`
+    Raises:
+        SettingError: if it is none.
+    """
     try:
         return kind(str(text))
     except ValueError as error:
         noun = "a whole number" if kind is int else "a number"
         raise SettingError(f"`{name}` must be {noun}, got {text!r}.") from error
 
-
-_READERS: dict[str, Any] = {
-    "models": _read_models,
-    "models_dir": lambda text: Path(text).expanduser(),
-    "state_dir": lambda text: Path(text).expanduser(),
-    "temp_dir": lambda text: Path(text).expanduser(),
-    "allowed_hosts": _read_names,
-    "allowed_origins": _read_names,
-    "device": str,
-    "precision": str,
-    "keep_members": lambda text: parse_bool(text, "keep_members"),
-    "cache_scans": lambda text: _number(text, "cache_scans", int),
-    "band_edges": _read_edges,
-    "fine_dice": lambda text: _number(text, "fine_dice", float),
-    "fine_risk": lambda text: _number(text, "fine_risk", float),
-    "contour_coverage": lambda text: _number(text, "contour_coverage", float),
-    "contour_share": lambda text: _number(text, "contour_share", float),
-    "ohif_strategy": str,
-    "lease_minutes": lambda text: _number(text, "lease_minutes", float),
-    "held_out_every": lambda text: _number(text, "held_out_every", int),
-    "rounds_planned": lambda text: _number(text, "rounds_planned", int),
-    "label_history": lambda text: _number(text, "label_history", int),
-    "auto_score": lambda text: parse_bool(text, "auto_score"),
-    "store_in_pacs": _read_objects,
-    "warm_up": lambda text: parse_bool(text, "warm_up"),
-    "train_epochs": lambda text: _number(text, "train_epochs", int),
-    "train_loss": str,
-    "train_start": str,
-    "train_ensemble": str,
-    "train_workers": lambda text: _number(text, "train_workers", int),
-    "small_gate": str,
-    "subjects": str,
-    **{
-        name: lambda text, name=name: _number(text, name, int)
-        for name in (
-            "max_voxels",
-            "max_grid_voxels",
-            "max_file_mb",
-            "max_data_mb",
-            "max_classes",
-            "max_channels",
-            "max_archive_files",
-            "read_seconds",
-        )
-    },
-    "unload_while_training": lambda text: parse_bool(text, "unload_while_training"),
-}
 
 # keys that MONAI Label, its plug-ins or its datastore put into a request; everything else is reported
 _PLATFORM_KEYS = frozenset({
@@ -325,25 +307,28 @@ class InferRequest:
             SettingError: if ``map`` is none of :data:`MAP_NAMES` and :data:`VIEW_MAPS`, and not
                 :data:`EXCESS`, or ``contours`` none of :data:`CONTOUR_WORDS`.
         """
-        name = str(_first(request.get("map")) or "entropy")
+        name = str(first_value(request.get("map")) or "entropy")
         if name not in _MAPS:
             raise SettingError(f"`map` must be one of {', '.join(_MAPS)}, got {name!r}.")
-        words = str(_first(request.get("contours")) or "")
+        words = str(first_value(request.get("contours")) or "")
         if words and words not in CONTOUR_WORDS:
             raise SettingError(f"`contours` must be one of {', '.join(CONTOUR_WORDS)}, got {words!r}.")
         known = _PLATFORM_KEYS | {"contours", "device", "flag", "map", "show", "store_in_pacs", "structure"}
         dtype = (
-            str(_first(request.get("result_dtype")) or "").lower().removeprefix("np.").removeprefix("numpy.")
+            str(first_value(request.get("result_dtype")) or "")
+            .lower()
+            .removeprefix("np.")
+            .removeprefix("numpy.")
         )
         return cls(
-            device=str(_first(request.get("device")) or settings.device),
+            device=str(first_value(request.get("device")) or settings.device),
             map=name,
-            show=str(_first(request.get("show")) or "agreement"),
-            flag=str(_first(request.get("flag")) or ""),
+            show=str(first_value(request.get("show")) or "agreement"),
+            flag=str(first_value(request.get("flag")) or ""),
             contours=next((known for known in CONTOUR_WORDS if known == words), None),
-            structure=str(_first(request.get("structure")) or ""),
+            structure=str(first_value(request.get("structure")) or ""),
             float_map=dtype in _FLOAT_TYPES,
-            store_in_pacs=_read_objects(wanted)
+            store_in_pacs=_read_names(wanted, "none")
             if (wanted := request.get("store_in_pacs"))
             else settings.store_in_pacs,
             ignored=tuple(
@@ -352,59 +337,6 @@ class InferRequest:
         )
 
 
-# what MONAI Label, its plug-ins or their settings put into every request to train
-_TRAIN_PLATFORM_KEYS = frozenset({"model", "client_id", "gpus", "local_rank", "bundle_path"})
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainRequest:
-    """What one request to train asks for; ranges are checked where a round begins.
-
-    Raises:
-        SettingError: if a number is none.
-
-    Example:
-        >>> asked = TrainRequest.from_request({"epochs": "2", "max_epochs": 9}, AppSettings())
-        >>> asked.epochs, asked.loss, asked.ignored
-        (2, 'dice_ce', ('max_epochs',))
-    """
-
-    epochs: int
-    loss: str
-    start: str
-    ensemble: str
-    small_gate: str
-    workers: int
-    device: str
-    ignored: tuple[str, ...] = ()
-
-    @classmethod
-    def from_request(cls, request: Mapping[str, Any], settings: AppSettings) -> Self:
-        """Read a MONAI Label request to train.
-
-        Args:
-            request: the request's dictionary; lists (a plug-in's unread option) count by their first value.
-            settings: the app's settings, which supply what the request leaves open.
-
-        Returns:
-            The typed request; ``ignored`` names the keys that nothing here understands.
-        """
-        defaults: dict[str, Any] = {
-            "epochs": settings.train_epochs,
-            "loss": settings.train_loss,
-            "start": settings.train_start,
-            "ensemble": settings.train_ensemble,
-            "small_gate": settings.small_gate,
-            "workers": settings.train_workers,
-            "device": settings.device,
-        }
-        given: dict[str, Any] = {}
-        for key, default in defaults.items():
-            value = _first(request.get(key))
-            value = default if value in (None, "") else value
-            given[key] = _number(value, key, int) if isinstance(default, int) else str(value)
-        return cls(**given, ignored=tuple(sorted(set(request) - set(defaults) - _TRAIN_PLATFORM_KEYS)))
-
-
-def _first(value: Any) -> Any:  # noqa: ANN401  # whatever a request holds
+def first_value(value: Any) -> Any:  # noqa: ANN401  # whatever a request holds
+    """The first of several values: a plug-in sends the whole list of an option that nobody chose."""
     return value[0] if isinstance(value, list | tuple) and value else value

@@ -1,8 +1,8 @@
 """One round of training on a site: what is asked for, which member learns from which scans, how far it is."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import Field, dataclass, field, fields
 from typing import Any
 
 from segtrust.errors import SettingError
@@ -13,38 +13,38 @@ from segtrust.roles import fold_of, patient_hash
 from segtrust.training.cache import MemberRun
 from segtrust.training.loop import Budget, EpochReport
 
-__all__ = ["FEW_LABELS", "LabelledScan", "Plan", "Progress", "RoundClock", "RoundSettings", "make_plan"]
+__all__ = [
+    "FEW_LABELS",
+    "LabelledScan",
+    "Plan",
+    "Progress",
+    "RoundClock",
+    "RoundSettings",
+    "make_plan",
+    "round_options",
+]
 
 FEW_LABELS = 25
 """With fewer labels every member leaves out one fold, so that scans it has not seen can calibrate."""
 
 _PATCHES = 20
 _RATES = {"warm": 1e-4, "scratch": 2e-3}
-_LIMITS: Mapping[str, tuple[int, int]] = {
-    "members": (1, 20),
-    "epochs": (1, 10_000),
-    "workers": (1, 64),
-    "seed": (0, 2**31 - 1),
-}
-_WORDS: Mapping[str, tuple[str, ...]] = {
-    "start": ("warm", "scratch"),
-    "ensemble": ("seeds", "snapshots"),
-    "small_gate": ("publish", "ask"),
-    "precision": ("fp32", "bf16"),
-}
+
+
+def _option(
+    default: object, doc: str, *, words: Iterable[str] = (), limits: tuple[int, int] | None = None
+) -> Any:  # noqa: ANN401  # stands in for a value of any type
+    return field(default=default, metadata={"doc": doc, "words": tuple(words), "limits": limits})
 
 
 @dataclass(frozen=True, kw_only=True)
 class RoundSettings:
-    """What a round may be told.
+    """What a round may be told; settings, requests and the command line take their words from these fields.
 
-    ``members``: as many as the model's specification says unless given; another number is refused when the
-    round begins, since it is a part of the specification. ``epochs``: an epoch draws one patch of every scan,
-    and at least 20. ``start``: ``warm`` from the parent's members, or ``scratch``. ``ensemble``: members of
-    several ``seeds``; or ``snapshots`` of one run, which cost one member's time (the epochs are shared out
-    and rounded up), are less diverse, and all saw the same scans. ``small_gate``: what to do with a version
-    that too few patients can prove: ``publish``, or ``ask`` (keep it). ``precision``: in which
-    the model is served, so in which its calibration is fitted. ``workers``: members trained at the same time.
+    An epoch draws one patch of every scan, and at least 20. Snapshots share out the epochs of one run
+    (rounded up), are less diverse than members of several seeds, and all saw the same scans. Another number
+    of members than the specification's is refused when the round begins. Calibration is fitted in the
+    precision that is served.
 
     Raises:
         SettingError: if a value is outside its range.
@@ -54,29 +54,40 @@ class RoundSettings:
         'dice_ce'
     """
 
-    members: int | None = None
-    epochs: int = 30
-    loss: str = "dice_ce"
-    start: str = "warm"
-    ensemble: str = "seeds"
-    small_gate: str = "publish"
-    workers: int = 1
-    device: str = "cpu"
-    precision: str = "fp32"
-    seed: int = 0
+    members: int | None = _option(None, "members; as many as the specification says", limits=(1, 20))
+    epochs: int = _option(30, "epochs of each member; fewer are faster and worse", limits=(1, 10_000))
+    loss: str = _option("dice_ce", "training loss, with weights if a sum (docs/reference/losses.md)")
+    start: str = _option(
+        "warm", "`warm` goes on from the version in use, `scratch` begins anew", words=_RATES
+    )
+    ensemble: str = _option(
+        "seeds",
+        "`seeds`, or `snapshots` of one run, which cost a member's time",
+        words=("seeds", "snapshots"),
+    )
+    small_gate: str = _option(
+        "publish",
+        "with too few calibration patients to judge a new version: `publish` it or `ask`",
+        words=("publish", "ask"),
+    )
+    workers: int = _option(
+        1, "members trained at the same time, each in a process with one thread", limits=(1, 64)
+    )
+    device: str = _option("cpu", "where to train")
+    precision: str = _option("fp32", "arithmetic of the served networks", words=("fp32", "bf16"))
+    seed: int = _option(0, "of the first member", limits=(0, 2**31 - 1))
 
     def __post_init__(self) -> None:
-        for name, (low, high) in _LIMITS.items():
-            value = getattr(self, name)
-            if (name, value) == ("members", None):
-                continue
-            if type(value) is not int or not low <= value <= high:
-                raise SettingError(f"`{name}` must be a whole number from {low} to {high}, got {value!r}.")
-        for name, words in _WORDS.items():
-            if getattr(self, name) not in words:
-                raise SettingError(
-                    f"`{name}` must be one of {', '.join(words)}, got {getattr(self, name)!r}."
-                )
+        for name, option in round_options().items():
+            value, words, limits = getattr(self, name), option.metadata["words"], option.metadata["limits"]
+            if limits and (value, option.default) != (None, None):
+                low, high = limits
+                if type(value) is not int or not low <= value <= high:
+                    raise SettingError(
+                        f"`{name}` must be a whole number from {low} to {high}, got {value!r}."
+                    )
+            if words and value not in words:
+                raise SettingError(f"`{name}` must be one of {', '.join(words)}, got {value!r}.")
         parse_loss(self.loss)
 
     def to_json(self) -> dict[str, Any]:
@@ -96,6 +107,16 @@ class RoundSettings:
             average=max(0.0, min(Budget.average, 1 - 10 / steps)),
             patches=patches,
         )
+
+
+def round_options() -> Mapping[str, Field[Any]]:
+    """What can be chosen for a round, by name.
+
+    Returns:
+        Fields of :class:`RoundSettings`; their metadata are ``doc``, a sentence, ``words``, which are allowed
+        if there are any, and ``limits``, lowest and highest whole number or ``None``.
+    """
+    return {option.name: option for option in fields(RoundSettings)}
 
 
 @dataclass(frozen=True)

@@ -21,17 +21,20 @@ from segtrust.label.environment import server_pid
 from segtrust.label.failures import BusyError, LabelError, status_and_code
 from segtrust.label.names import RESEARCH_ONLY
 from segtrust.label.served import ServedModel
-from segtrust.label.settings import AppSettings, TrainRequest
+from segtrust.label.settings import AppSettings, first_value, read_number
 from segtrust.label.training.record import RoundRecord
 from segtrust.losses import LOSSES
 from segtrust.release.collect import collect_labelled, labels_of
-from segtrust.release.plan import Progress, RoundSettings
+from segtrust.release.plan import Progress, RoundSettings, round_options
 from segtrust.release.round import RoundResult, run_round
 from segtrust.store import StateStore
 
 __all__ = ["RoundTask", "no_labels", "round_settings"]
 
 logger = logging.getLogger(__name__)
+
+# what MONAI Label, its plug-ins or their settings put into every request to train
+_PLATFORM_KEYS = frozenset({"model", "client_id", "gpus", "local_rank", "bundle_path"})
 
 _LOCK_SECONDS = 10.0
 
@@ -60,14 +63,11 @@ class RoundTask(TrainTask):
     def config(self) -> dict[str, Any]:
         """Options that viewers show, with the setting of the app first."""
         settings = self.model.settings
+        words = {name: option.metadata["words"] for name, option in round_options().items()}
+        words |= {"loss": tuple(LOSSES), "device": ("cpu", *_gpus())}
         return {
-            "epochs": settings.train_epochs,
-            "loss": _first_of(settings.train_loss, LOSSES),
-            "start": _first_of(settings.train_start, ("warm", "scratch")),
-            "ensemble": _first_of(settings.train_ensemble, ("seeds", "snapshots")),
-            "small_gate": _first_of(settings.small_gate, ("publish", "ask")),
-            "workers": settings.train_workers,
-            "device": _first_of(settings.device, ("cpu", *_gpus())),
+            name: list(dict.fromkeys([chosen, *words[name]])) if words[name] else chosen
+            for name, chosen in settings.training().items()
         }
 
     def stats(self) -> dict[str, Any]:
@@ -201,21 +201,14 @@ def round_settings(
         SettingError: for an option that is not allowed; its range is named.
         DeviceError: if the device is not there.
     """
-    wanted = TrainRequest.from_request(request, settings)
-    return RoundSettings(
-        epochs=wanted.epochs,
-        loss=wanted.loss,
-        start=wanted.start,
-        ensemble=wanted.ensemble,
-        small_gate=wanted.small_gate,
-        workers=wanted.workers,
-        device=str(check_device(wanted.device)),
-        precision=settings.precision,
-    ), wanted.ignored
-
-
-def _first_of(chosen: str, others: Any) -> list[str]:  # noqa: ANN401  # any iterable of names
-    return list(dict.fromkeys([chosen, *others]))
+    defaults, options = settings.training(), {}
+    for name, default in defaults.items():
+        value = first_value(request.get(name))
+        value = default if value in (None, "") else value
+        options[name] = read_number(value, name, int) if isinstance(default, int) else str(value)
+    options["device"] = str(check_device(options["device"]))
+    ignored = tuple(sorted(set(request) - set(defaults) - _PLATFORM_KEYS))
+    return RoundSettings(**options, precision=settings.precision), ignored
 
 
 def _gpus() -> list[str]:
