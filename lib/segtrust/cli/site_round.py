@@ -17,7 +17,6 @@ from segtrust.release.round import run_round
 __all__ = ["run_on_site"]
 
 _BAR = 30
-_OPTIONS = ("epochs", "loss", "start", "ensemble", "small_gate", "workers", "device")
 
 
 def run_on_site(args: argparse.Namespace) -> int:
@@ -37,7 +36,7 @@ def run_on_site(args: argparse.Namespace) -> int:
     settings = AppSettings.from_conf(_conf(args))
     site = open_site(args.studies, settings)
     model = site.model(args.name)
-    asked = {name: getattr(args, name) for name in _OPTIONS if getattr(args, name) is not None}
+    asked = {name: getattr(args, name) for name in settings.training() if getattr(args, name) is not None}
     wanted, _ = round_settings(asked, settings)
     if args.seed is not None:
         wanted = replace(wanted, seed=args.seed)

@@ -9,6 +9,7 @@ from pathlib import Path
 from segtrust.cli.failures import Failures
 from segtrust.errors import SettingError
 from segtrust.models import ModelSpec
+from segtrust.release.plan import round_options
 from segtrust.release.publish import release
 from segtrust.training.cape import CapeSettings
 from segtrust.training.cases import cases_in, read_pair, read_splits
@@ -64,17 +65,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _add_round_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of a round; those that are not given are as the site's server has them."""
     group = parser.add_argument_group("with --studies")
-    group.add_argument("--epochs", type=int, help="each draws a patch of every scan, and at least 20")
-    group.add_argument(
-        "--start", choices=("warm", "scratch"), help="from the served members, or from scratch"
-    )
-    group.add_argument(
-        "--ensemble", choices=("seeds", "snapshots"), help="members of several seeds, or of one run"
-    )
-    group.add_argument(
-        "--small-gate", choices=("publish", "ask"), help="what to do with a version that cannot be proven"
-    )
-    group.add_argument("--seed", type=int, help="of the first member")
+    for name in ("epochs", "start", "ensemble", "small_gate", "seed"):
+        option = round_options()[name].metadata
+        group.add_argument(
+            f"--{name.replace('_', '-')}",
+            type=int if option["limits"] else str,
+            choices=option["words"] or None,
+            help=option["doc"],
+        )
     group.add_argument(
         "--subjects",
         default="",
