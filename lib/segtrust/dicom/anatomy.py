@@ -14,8 +14,16 @@ __all__ = ["StructureCodes", "anatomic_region", "structure_codes"]
 
 _BODY = "123037004"  # SNOMED CT, with the meaning that the place of use asks for
 _ANATOMY = Code(_BODY, "SCT", "Anatomical Structure")
+
+
+def _snomed(meaning: str) -> Code:
+    """The code that the installed edition of DICOM has for a meaning."""
+    code: Code = getattr(codes.SCT, meaning.title().replace(" ", ""))
+    return code
+
+
 _REGIONS = {
-    meaning.upper(): getattr(codes.SCT, meaning)
+    meaning.upper(): _snomed(meaning)
     for meaning in (
         "Abdomen",
         "Brain",
@@ -33,19 +41,22 @@ _REGIONS = {
         "Spleen",
     )
 }
-_MODIFIERS = {"anterior": codes.SCT.Anterior, "posterior": codes.SCT.Posterior}
+_MODIFIERS = {meaning: _snomed(meaning) for meaning in ("anterior", "posterior")}
 _STRUCTURES = {
-    "brain": codes.SCT.Brain,
-    "heart": codes.SCT.Heart,
-    "hippocampus": codes.SCT.Hippocampus,
-    "kidney": codes.SCT.Kidney,
-    "left ventricle": codes.SCT.LeftVentricle,
-    "liver": codes.SCT.Liver,
-    "lung": codes.SCT.Lung,
-    "pancreas": codes.SCT.Pancreas,
-    "prostate": codes.SCT.Prostate,
-    "right ventricle": codes.SCT.RightVentricle,
-    "spleen": codes.SCT.Spleen,
+    meaning: _snomed(meaning)
+    for meaning in (
+        "brain",
+        "heart",
+        "hippocampus",
+        "kidney",
+        "left ventricle",
+        "liver",
+        "lung",
+        "pancreas",
+        "prostate",
+        "right ventricle",
+        "spleen",
+    )
 }
 
 
