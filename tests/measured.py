@@ -10,7 +10,7 @@ from segtrust.scores import ScanScores
 __all__ = ["made_record", "made_set"]
 
 
-def made_record(index, p, *, subject=None, reference=(2, 3)):
+def made_record(index, p, *, subject=None, reference=(2, 3), spacing=(1.0, 1.0, 1.0)):
     """A line of 20 voxels: 2 and 3 are predicted with probability p, ``reference`` are labelled."""
     probs = torch.zeros(2, 20, 1, 1)
     probs[0] = 1
@@ -18,7 +18,7 @@ def made_record(index, p, *, subject=None, reference=(2, 3)):
     truth = torch.zeros(20, 1, 1, dtype=torch.long)
     truth[list(reference)] = 1
     return evaluate_case(
-        f"scan{index}", subject or f"subject{index}", {"ensemble": (probs, None)}, truth, (1.0, 1.0, 1.0),
+        f"scan{index}", subject or f"subject{index}", {"ensemble": (probs, None)}, truth, spacing,
         np.ones((20, 1, 1), dtype=bool), main="ensemble",
         scores=ScanScores(1 - p, None, 0.5, 0.1 * index, None, p, 1 - p, {1: 1 - p}),
     )  # fmt: skip

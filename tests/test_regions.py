@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segtrust.regions import bounding_box, distance_to, make_regions, missed_voxels
+from segtrust.regions import bounding_box, distance_to, in_band, make_regions, missed_voxels
 from strategies import binary_masks, label_maps, spacings
 
 
@@ -150,3 +150,12 @@ def test_thin_volumes_have_regions(n):
     labels = np.zeros((8, 8, n), dtype=np.uint8)
     labels[4, 4] = 1
     assert make_regions(labels, (1.0, 1.0, 10.0)).masks["band"][4, 4].all()
+
+
+def test_the_band_is_what_in_band_says_of_the_distance_exactly_on_its_edge_too():
+    predicted = np.zeros((12, 3, 1), np.uint8)
+    predicted[0] = 1
+    for spacing, last in (((1.0, 1.0, 1.0), 5), ((2.5, 1.0, 1.0), 2), (None, 5)):
+        band = make_regions(predicted, spacing).band
+        assert np.array_equal(band, in_band(distance_to(predicted > 0, spacing)))
+        assert (band[last].all(), band[last + 1].any()) == (True, False)

@@ -5,7 +5,7 @@ A region chosen with the reference makes even a perfect model look miscalibrated
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ __all__ = [
     "bounding_box",
     "distance_to",
     "distance_to_boundary",
+    "in_band",
     "make_regions",
     "missed_voxels",
 ]
@@ -24,10 +25,10 @@ __all__ = [
 BAND_MM = 5.0
 BOUNDARY_MM = 3.0
 BBOX_MM = 10.0
-_BAND_VOXELS = 5.0
 
 Mask = NDArray[np.bool_]
 Spacing = Sequence[float] | None
+Distance = TypeVar("Distance", bound=Any)
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,11 @@ class Regions:
     def band_name(self) -> str:
         """``band`` or ``band_5vox``."""
         return next(name for name in self.masks if name.startswith("band"))
+
+    @property
+    def band(self) -> Mask:
+        """The band, whatever its name."""
+        return self.masks[self.band_name]
 
 
 def distance_to(mask: Mask, spacing: Spacing) -> NDArray[np.float32]:
@@ -67,6 +73,23 @@ def distance_to(mask: Mask, spacing: Spacing) -> NDArray[np.float32]:
         return np.full(mask.shape, np.inf, dtype=np.float32)
     distance: NDArray[np.float64] = ndimage.distance_transform_edt(~mask, sampling=spacing)
     return distance.astype(np.float32)
+
+
+def in_band(distance: Distance) -> Distance:
+    """Which voxels are near the prediction: the one place that says how far the band reaches.
+
+    Args:
+        distance: to the predicted foreground, of :func:`distance_to`; array or tensor.
+
+    Returns:
+        Booleans of the same kind and shape: within 5 mm, or within 5 voxels where the spacing is unknown.
+
+    Example:
+        >>> in_band(np.array([0.0, 5.0, 5.5]))
+        array([ True,  True, False])
+    """
+    near: Distance = distance <= BAND_MM
+    return near
 
 
 def distance_to_boundary(mask: Mask, spacing: Spacing) -> NDArray[np.float32]:
@@ -112,7 +135,7 @@ def make_regions(
     """
     volume = np.ones(predicted.shape, dtype=bool) if valid is None else valid
     foreground = predicted > 0
-    band = (distance_to(foreground, spacing) <= (_BAND_VOXELS if spacing is None else BAND_MM)) & volume
+    band = in_band(distance_to(foreground, spacing)) & volume
     boundary = (distance_to_boundary(foreground, spacing) <= BOUNDARY_MM) & volume
     masks = {
         "band" if spacing is not None else "band_5vox": band,

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from segtrust.regions import BAND_MM, Mask, Spacing, distance_to
+from segtrust.regions import Mask, Spacing, distance_to, in_band
 
 __all__ = [
     "ScanScores",
@@ -117,7 +117,7 @@ def structure_entropy(
 
 def _near(segment: Mask, spacing: Spacing, valid: Mask | None) -> Mask:
     """Voxels within 5 mm of a segment that are no padding; none for an empty segment."""
-    near: Mask = distance_to(segment, spacing) <= BAND_MM
+    near: Mask = in_band(distance_to(segment, spacing))
     return near if valid is None else near & valid
 
 

@@ -24,7 +24,14 @@ def test_json_holds_the_same_differences(tmp_path, capsys):
     assert cli.main(["compare", a, b, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["scans"] == 3
-    assert {d["figure"] for d in found["differences"]} == {"dice", "nll", "brier", "ece"}
+    assert {d["figure"] for d in found["differences"]} == {
+        "dice",
+        "hd95",
+        "surface_dice",
+        "nll",
+        "brier",
+        "ece",
+    }
 
 
 def test_another_protocol_fails_with_a_sentence(tmp_path, capsys):

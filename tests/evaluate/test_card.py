@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from measured import made_record
 from segtrust.errors import ShapeError
 from segtrust.evaluate.card import make_card, score_correlation
 from segtrust.evaluate.cases import evaluate_case
@@ -99,3 +100,35 @@ def test_tables_quote_the_card(card):
     assert f"{nll['value']:.4f} ({nll['low']:.4f} to {nll['high']:.4f})" in tables
     assert "not defined" in tables
     assert "3 test scans of 2 subjects" in tables
+
+
+def test_surfaces_by_hand(records, card):
+    # front: the same voxel in all three. back: voxel 10 against 10; 10, 11; 10 to 13: the 95th percentile of
+    # the way back is 0, .95 of one step, and (0, 1, 2, 3) at 2.85
+    figures = card["surfaces"]["systems"]["ensemble"]
+    assert card["surfaces"]["tolerance_mm"] == 3.0
+    assert figures["hd95"]["front"]["value"] == 0
+    assert figures["hd95"]["back"]["value"] == pytest.approx((0 + 0.95 + 2.85) / 3)
+    assert figures["hd95"]["mean"]["value"] == pytest.approx((0 + 0.95 + 2.85) / 6)
+    assert figures["surface_dice"]["back"]["value"] == 1
+    assert {(f["scans"], f["subjects"]) for by in figures.values() for f in by.values()} == {(3, 2)}
+    assert figures["hd95"]["mean"]["one_sided"] == 0
+    assert "| HD95, mm | ensemble | 0.633 (" in card_tables({"test": card})
+
+
+def test_a_structure_that_one_mask_alone_has_is_counted_and_has_no_distance():
+    there, gone = made_record(0, 0.9), made_record(1, 0.4)  # nothing is predicted in the second scan
+    card = make_card([there, gone], ["front"], main="ensemble")
+    figures = card["surfaces"]["systems"]["ensemble"]
+    assert (figures["hd95"]["front"]["value"], figures["hd95"]["front"]["scans"]) == (0.0, 1)
+    assert figures["hd95"]["front"]["one_sided"] == 1
+    assert (figures["surface_dice"]["front"]["value"], figures["surface_dice"]["front"]["scans"]) == (0.5, 2)
+    only = make_card([gone], ["front"], main="ensemble")["surfaces"]["systems"]["ensemble"]["hd95"]["mean"]
+    assert (only["value"], only["scans"], only["one_sided"]) == (None, 0, 1)
+
+
+def test_without_a_spacing_nothing_is_said_in_millimetres():
+    unknown = make_card([made_record(0, 0.9, spacing=None)], ["front"], main="ensemble")
+    assert "surfaces" not in unknown
+    mixed = make_card([made_record(0, 0.9, spacing=None), made_record(1, 0.9)], ["front"], main="ensemble")
+    assert mixed["surfaces"]["systems"]["ensemble"]["hd95"]["mean"]["scans"] == 1

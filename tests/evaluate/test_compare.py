@@ -89,3 +89,23 @@ def test_the_table_marks_what_leaves_out_zero():
     table = comparison_table(compare_records(a, b))
     assert "| nll, nats | volume | 0.0105 | 0.0223 | +0.0118 (+0.0118 to +0.0118)* |" in table
     assert "| dice | mean | 1.0000 | 1.0000 | +0.0000 (+0.0000 to +0.0000) |" in table
+
+
+def test_surfaces_by_hand():
+    # predicted 2 and 3; labelled 2 and 3, against 2 and 19: the way back is 0 and 16, 95th percentile 15.2 mm
+    a = made_set([made_record(0, 0.9), made_record(1, 0.9)])
+    b = made_set([made_record(0, 0.9), made_record(1, 0.9, reference=(2, 19))])
+    found = differences(a, b)
+    assert found["hd95", "front"].difference.value == pytest.approx(15.2 / 2)
+    assert found["surface_dice", "mean"].difference.value == pytest.approx(-0.25 / 2)
+    assert "| hd95, mm | front | 0.0000 | 7.6000 | +7.6000 (" in comparison_table(compare_records(a, b))
+
+
+def test_surfaces_are_compared_in_scans_where_both_sets_have_a_number():
+    a = made_set([made_record(0, 0.9), made_record(1, 0.9), made_record(2, 0.9)])
+    b = made_set([made_record(0, 0.9), made_record(1, 0.4), made_record(2, 0.9, spacing=None)])
+    found = differences(a, b)
+    assert ("hd95", "front, n = 1") in found  # the second has no prediction, the third no millimetres
+    assert found["surface_dice", "front, n = 2"].difference.value == pytest.approx(-0.5)
+    nothing = made_set([made_record(0, 0.9, spacing=None)])
+    assert not [name for name, _ in differences(nothing, nothing) if name in ("hd95", "surface_dice")]

@@ -49,6 +49,17 @@ def test_a_dice_that_is_not_defined_is_null_and_comes_back(tmp_path):
     assert math.isnan(read_records(tmp_path / "a.json").records[0].dice["ensemble"][0])
 
 
+def test_distances_come_back_infinite_ones_and_those_not_defined_too(tmp_path):
+    records = [made_record(0, 0.9), made_record(1, 0.4), made_record(2, 0.4, reference=())]
+    write_records(tmp_path / "a.json", made_set(records))
+    read = read_records(tmp_path / "a.json").records
+    assert [r.surfaces["ensemble"]["hd95"][0] for r in read[:2]] == [0, math.inf]
+    assert math.isnan(read[2].surfaces["ensemble"]["hd95"][0])
+    for one, two in zip(records, read, strict=True):
+        for figure, values in one.surfaces["ensemble"].items():
+            assert np.array_equal(values, two.surfaces["ensemble"][figure], equal_nan=True)
+
+
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"schema": 1, "records": []}', '{"schema": 0}'])
 def test_a_file_that_holds_no_records_is_refused(tmp_path, text):
     (tmp_path / "a.json").write_text(text, "utf-8")

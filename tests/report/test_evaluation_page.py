@@ -45,6 +45,16 @@ def test_the_page_holds_everything_and_fetches_nothing(document):
         assert words in page
 
 
+def test_distances_stand_beside_dice_with_unit_and_n_where_the_spacing_is_known(document):
+    page = render_evaluation(document)
+    assert "HD95, mm" in page
+    assert "within 3 mm of the other one" in page
+    # three scans without a difference, one whose 95th percentile is 15.2 mm
+    assert re.search(r'data-name="HD95, mm">3\.800 \(.*?data-name="n">4<', page, re.DOTALL)
+    unknown = [made_record(k, 0.9, spacing=None) for k in range(4)]
+    assert "HD95" not in render_evaluation({**summarise(made_set(unknown), title="t"), "pictures": []})
+
+
 def test_every_group_of_figures_says_how_to_read_it(document):
     page = render_evaluation(document)
     for part in re.split(r"<h2>", page)[1:]:

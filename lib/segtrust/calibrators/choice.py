@@ -22,7 +22,7 @@ from segtrust.calibrators.voxels import (
     leave_one_subject_out,
 )
 from segtrust.errors import ShapeError
-from segtrust.regions import BAND_MM
+from segtrust.regions import in_band
 
 __all__ = ["CANDIDATES", "LEAST_GAIN", "Choice", "Fit", "choose_calibrator"]
 
@@ -139,7 +139,7 @@ class _Tally:
         nll = -np.log(np.maximum(chosen, CLAMP))
         gap = (q.argmax(axis=0) == scan.labels) - q.max(axis=0)
         cell = bin_index(torch.from_numpy(q.max(axis=0)).clamp(0, 1), _BINS).numpy()
-        weight, near = scan.weight / total, scan.distance <= BAND_MM
+        weight, near = scan.weight / total, in_band(scan.distance)
         for region, mask in zip(_REGIONS, (near, ~near, np.ones_like(near)), strict=True):
             w = weight[mask]
             self._weight[region] += float(w.sum())

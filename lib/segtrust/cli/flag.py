@@ -28,7 +28,7 @@ from segtrust.errors import ScanError, SettingError
 from segtrust.evaluate.error_detection import ScanErrors, count_errors, detection_figures, flag_figures
 from segtrust.evaluate.error_table import error_tables
 from segtrust.files.subjects import read_subject_table
-from segtrust.regions import BAND_MM, distance_to
+from segtrust.regions import distance_to, in_band
 
 __all__ = ["add_arguments", "run"]
 
@@ -154,6 +154,6 @@ def _flags(
             "scan_missing",
         )
     values = probability_scores(probs)[score]
-    near = distance_to(probs.argmax(dim=0).numpy() > 0, voxel_size(affine)) <= BAND_MM
+    near = in_band(distance_to(probs.argmax(dim=0).numpy() > 0, voxel_size(affine)))
     threshold = rule.threshold(values[near], wrong=learnt)
     return (values > threshold).astype(np.uint8), affine

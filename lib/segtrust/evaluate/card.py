@@ -3,10 +3,13 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from segtrust.errors import ShapeError
 from segtrust.evaluate.cases import REGIONS, CaseRecord
-from segtrust.evaluate.pools import FIGURES, ErrorPool, Pool, mean_dice
+from segtrust.evaluate.pools import FIGURES, ErrorPool, Pool, mean_defined, mean_dice
 from segtrust.evaluate.ranking import correlation
+from segtrust.evaluate.surfaces import SURFACE_FIGURES, SURFACE_TOLERANCE_MM
 from segtrust.metrics.bootstrap import cluster_bootstrap
 
 __all__ = ["make_card", "score_correlation"]
@@ -23,7 +26,10 @@ def make_card(records: Sequence[CaseRecord], structures: Sequence[str], *, main:
     Returns:
         JSON: Dice per structure and system; NLL, Brier and ECE per system and region, from pooled voxels;
         error AUROC in the band; missed reference voxels; correlation of scores with Dice. Every figure is
-        ``{value, low, high, subjects}``: a 95 % percentile bootstrap over subjects, 1000 draws, seed 0.
+        ``{value, low, high, subjects}``: a 95 % percentile bootstrap over subjects, 1000 draws, seed 0. Where
+        spacings are known, ``surfaces`` has HD95 in mm and surface Dice with the number of ``scans`` in which
+        they are defined; ``one_sided`` counts structures of scans that one of the two masks alone has: they
+        have no distance.
 
     Raises:
         ShapeError: without records.
@@ -57,11 +63,23 @@ def make_card(records: Sequence[CaseRecord], structures: Sequence[str], *, main:
         }
         for name in systems
     }
+    surfaces = {
+        name: {
+            figure: {
+                where: _surface(records, name, figure, k)
+                for k, where in ((None, "mean"), *enumerate(structures))
+            }
+            for figure in SURFACE_FIGURES
+        }
+        for name in systems
+        if any(name in r.surfaces for r in records)
+    }
     missed, reference = (sum(r.missed[i] for r in records) for i in (0, 1))
     return {
         "scans": len(records),
         "subjects": len(set(subjects)),
         "systems": {"dice": dice, "calibration": calibration},
+        **({"surfaces": {"tolerance_mm": SURFACE_TOLERANCE_MM, "systems": surfaces}} if surfaces else {}),
         "main": main,
         "error_auroc_band": interval(ErrorPool([r.errors[main] for r in records]).auroc),
         "missed": {"voxels": missed, "share": missed / reference if reference else 0.0},
@@ -75,6 +93,26 @@ def make_card(records: Sequence[CaseRecord], structures: Sequence[str], *, main:
         if all(r.scores is not None for r in records)
         else {},
     }
+
+
+def _surface(
+    records: Sequence[CaseRecord], system: str, figure: str, structure: int | None
+) -> dict[str, float | int | None]:
+    """One figure of surfaces over the scans in which it is a number; infinite distances are counted."""
+    chosen = slice(None) if structure is None else slice(structure, structure + 1)
+    measured = [(r.subject, r.surfaces[system][figure][chosen]) for r in records if system in r.surfaces]
+    defined = [(subject, values) for subject, values in measured if np.isfinite(values).any()]
+    table = np.array([values for _, values in defined])
+    numbers = np.where(np.isfinite(table), table, np.nan)
+    figures: dict[str, float | int | None] = (
+        cluster_bootstrap(
+            [s for s, _ in defined], lambda rows: mean_defined(numbers[list(rows)], None)
+        ).to_json()
+        if defined
+        else {"value": None, "low": None, "high": None, "subjects": 0}
+    )
+    one_sided = sum(int(np.isinf(values).sum()) for _, values in measured)
+    return {**figures, "scans": len(defined), **({"one_sided": one_sided} if figure == "hd95" else {})}
 
 
 def score_correlation(

@@ -12,6 +12,7 @@ from torch import Tensor
 from segtrust.calibrators import CalibrationVoxels, Calibrator, Identity, draw_voxels
 from segtrust.ensemble import labels_from_probs
 from segtrust.errors import ShapeError
+from segtrust.evaluate.surfaces import surface_figures
 from segtrust.metrics.detection import ErrorHistogram
 from segtrust.metrics.overlap import dice_per_structure
 from segtrust.metrics.voxels import VoxelTotals, voxel_totals
@@ -40,7 +41,8 @@ class CaseRecord:
     map of the main system, and ``methods[name]`` is a registered score of the scan
     (:mod:`segtrust.evaluate.methods`); both are empty where nobody asked for them. ``features`` and ``truth``
     (structure -> how the main system's prediction came out) are what a quality part is judged by; empty where
-    it is not.
+    it is not. ``surfaces[system]`` are the figures of :data:`segtrust.evaluate.surfaces.SURFACE_FIGURES`, one
+    value per structure; empty where the spacing is unknown, and the band is 5 in-plane voxels wide then.
     """
 
     id: str
@@ -55,6 +57,7 @@ class CaseRecord:
     methods: Mapping[str, float | None] = field(default_factory=dict)
     features: Features = field(default_factory=dict)
     truth: Mapping[int, StructureTruth] = field(default_factory=dict)
+    surfaces: Mapping[str, Mapping[str, NDArray[np.float64]]] = field(default_factory=dict)
 
 
 def evaluate_case(
@@ -93,7 +96,8 @@ def evaluate_case(
     away = {key: torch.from_numpy(distance_to(mask > 0, spacing)) for key, mask in own_mask.items()}
     masks = {name: own_mask[id(probs)] for name, (probs, _) in systems.items()}
     union = np.maximum.reduce([(mask > 0).astype(np.uint8) for mask in masks.values()])
-    regions = make_regions(union, spacing, valid=valid).masks
+    whole = make_regions(union, spacing, valid=valid)
+    regions = {"band": whole.band, "outside": whole.masks["outside"]}
     truth = reference.numpy()
     inside = torch.from_numpy(regions["band"])
     totals: dict[str, dict[str, VoxelTotals]] = {}
@@ -102,7 +106,7 @@ def evaluate_case(
     for name, (probs, calibrator) in systems.items():
         calibrated = (calibrator or Identity()).apply(probs, away[id(probs)])
         near, far = (
-            voxel_totals(calibrated, reference, torch.from_numpy(regions[r])) for r in ("band", "outside")
+            voxel_totals(calibrated, reference, torch.from_numpy(where)) for where in regions.values()
         )
         totals[name] = {"band": near, "outside": far, "volume": near + far}
         changed[name] = int((labels_from_probs(calibrated).numpy() != masks[name]).sum())
@@ -111,6 +115,11 @@ def evaluate_case(
     own = make_regions(masks[main], spacing, valid=valid).masks["outside"]
     count, _ = missed_voxels(truth, own)
     n_structures = next(iter(systems.values()))[0].shape[0] - 1
+    own_surfaces = (
+        {key: surface_figures(mask, truth, n_structures, spacing) for key, mask in own_mask.items()}
+        if spacing
+        else {}
+    )
     return CaseRecord(
         id=scan_id,
         subject=subject,
@@ -120,6 +129,9 @@ def evaluate_case(
         missed=(count, int(np.count_nonzero(truth))),
         changed=changed,
         scores=scores,
+        surfaces={
+            name: own_surfaces[id(probs)] for name, (probs, _) in systems.items() if id(probs) in own_surfaces
+        },
     )
 
 

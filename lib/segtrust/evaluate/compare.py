@@ -4,15 +4,25 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from segtrust.errors import SettingError
-from segtrust.evaluate.cases import REGIONS
-from segtrust.evaluate.pools import FIGURES, Pool, mean_dice
+from segtrust.evaluate.cases import REGIONS, CaseRecord
+from segtrust.evaluate.pools import FIGURES, Pool, mean_defined, mean_dice
 from segtrust.evaluate.records import RecordSet
+from segtrust.evaluate.surfaces import SURFACE_FIGURES, SURFACE_TOLERANCE_MM
 from segtrust.metrics.bootstrap import Interval, cluster_bootstrap, finite_or_none
 
 __all__ = ["Comparison", "Difference", "compare_records", "comparison_table"]
 
-_UNITS = {"dice": "", "nll": ", nats", "brier": ", 0 to 2", "ece": ", 15 bins"}
+_UNITS = {
+    "dice": "",
+    "nll": ", nats",
+    "brier": ", 0 to 2",
+    "ece": ", 15 bins",
+    "hd95": ", mm",
+    "surface_dice": f", within {SURFACE_TOLERANCE_MM:g} mm",
+}
 
 
 @dataclass(frozen=True)
@@ -59,7 +69,7 @@ class Comparison:
 def compare_records(
     a: RecordSet, b: RecordSet, *, systems: tuple[str | None, str | None] = (None, None), draws: int = 1000
 ) -> Comparison:
-    """Paired bootstrap over subjects of Dice, NLL, Brier score and ECE.
+    """Paired bootstrap over subjects of Dice, HD95, surface Dice, NLL, Brier score and ECE.
 
     Args:
         a: first set.
@@ -68,7 +78,9 @@ def compare_records(
         draws: number of draws, seed 0.
 
     Returns:
-        Second less first: Dice per structure and their mean; NLL, Brier and ECE per region, voxels pooled.
+        Second less first: Dice per structure and their mean; HD95 and surface Dice likewise, over the scans
+        in which both sets have a number, where spacings are known; NLL, Brier and ECE per region, voxels
+        pooled.
 
     Raises:
         SettingError: if protocol, scans, subjects or structures differ, or a system is unknown.
@@ -104,6 +116,7 @@ def compare_records(
         )
         for k, where in [(None, "mean"), *enumerate(a.structures)]
     ]
+    differences += _surface_differences(first, second, chosen, a.structures, draws)
     for region in REGIONS:
         one = Pool([r.totals[chosen[0]][region] for r in first])
         two = Pool([r.totals[chosen[1]][region] for r in second])
@@ -127,6 +140,39 @@ def compare_records(
         )
     )
     return Comparison(chosen, (a.condition, b.condition), len(first), tuple(differences), other)
+
+
+def _surface_differences(
+    first: Sequence[CaseRecord],
+    second: Sequence[CaseRecord],
+    systems: tuple[str, str],
+    structures: Sequence[str],
+    draws: int,
+) -> list[Difference]:
+    """HD95 and surface Dice, of the structures of scans for which both sets have a number."""
+    one, two = systems
+    pairs = [(x, y) for x, y in zip(first, second, strict=True) if one in x.surfaces and two in y.surfaces]
+    differences = []
+    for figure in SURFACE_FIGURES if pairs else ():
+        values = np.array([(x.surfaces[one][figure], y.surfaces[two][figure]) for x, y in pairs])
+        values[~np.isfinite(values).all(axis=1, keepdims=True).repeat(2, axis=1)] = np.nan
+        for k, where in ((None, "mean"), *enumerate(structures)):
+            chosen = values if k is None else values[:, :, k : k + 1]
+            rows = np.flatnonzero(np.isfinite(chosen).any(axis=(1, 2)))
+            if not rows.size:
+                continue
+            table = chosen[rows]
+            interval = cluster_bootstrap(
+                [pairs[row][0].subject for row in rows],
+                lambda picks, t=table: (  # type: ignore[misc]
+                    mean_defined(t[list(picks), 1], None) - mean_defined(t[list(picks), 0], None)
+                ),
+                draws=draws,
+            )
+            place = where if len(rows) == len(first) else f"{where}, n = {len(rows)}"
+            one_value, two_value = (mean_defined(table[:, side], None) for side in (0, 1))
+            differences.append(Difference(figure, place, one_value, two_value, interval))
+    return differences
 
 
 def _check_alike(a: RecordSet, b: RecordSet) -> None:

@@ -149,7 +149,7 @@ def count_errors(  # noqa: PLR0913  # what there is to know about one scan
         The counts. The band is that of the prediction.
     """
     regions = make_regions(predicted, spacing, valid=valid)
-    masks = {"band": regions.masks[regions.band_name], **{r: regions.masks[r] for r in REGIONS[1:]}}
+    masks = {"band": regions.band, **{r: regions.masks[r] for r in REGIONS[1:]}}
     wrong = predicted != reference
     parts, kinds = [masks[r] for r in REGIONS[: 1 + whole]], failure_map(predicted, reference)
     return ScanErrors(

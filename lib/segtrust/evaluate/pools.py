@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from segtrust._binning import Bins
 from segtrust.evaluate.cases import CaseRecord
@@ -10,7 +11,7 @@ from segtrust.metrics.calibration import expected_calibration_error
 from segtrust.metrics.detection import ErrorHistogram, error_auroc
 from segtrust.metrics.voxels import VoxelTotals
 
-__all__ = ["FIGURES", "ErrorPool", "Pool", "mean_dice"]
+__all__ = ["FIGURES", "ErrorPool", "Pool", "mean_defined", "mean_dice"]
 
 FIGURES = ("nll", "brier", "ece")
 """Figures that a pool knows."""
@@ -30,7 +31,19 @@ def mean_dice(
     Returns:
         Unitless, in [0, 1]; a structure that is in neither map of a scan takes no part, NaN if none does.
     """
-    values = np.array([records[i].dice[system] for i in rows])
+    return mean_defined(np.array([records[i].dice[system] for i in rows]), structure)
+
+
+def mean_defined(values: NDArray[np.float64], structure: int | None) -> float:
+    """Mean of a figure of structures over scans.
+
+    Args:
+        values: ``(scans, structures)``, NaN where the figure is not defined.
+        structure: index of one structure; ``None`` for the mean over all.
+
+    Returns:
+        In the unit of the values; NaN if none is defined.
+    """
     values = values if structure is None else values[:, structure]
     return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
 

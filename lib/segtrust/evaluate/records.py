@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 import segtrust
 from segtrust._files import replace_text
@@ -141,6 +142,10 @@ def record_to_json(record: CaseRecord) -> dict[str, Any]:
         "methods": {name: v if v is None else finite_or_none(v) for name, v in record.methods.items()},
         "features": {name: list(values) for name, values in record.features.items()},
         "truth": {str(value): truth.to_json() for value, truth in record.truth.items()},
+        "surfaces": {
+            system: {name: [finite_or_none(v) for v in values.tolist()] for name, values in figures.items()}
+            for system, figures in record.surfaces.items()
+        },
     }
 
 
@@ -179,4 +184,12 @@ def record_from_json(document: Mapping[str, Any]) -> CaseRecord:
         methods=document.get("methods", {}),
         features={name: tuple(values) for name, values in document.get("features", {}).items()},
         truth={int(v): StructureTruth.from_json(t) for v, t in document.get("truth", {}).items()},
+        surfaces={name: _surfaces(figures) for name, figures in document.get("surfaces", {}).items()},
     )
+
+
+def _surfaces(document: Mapping[str, Any]) -> dict[str, NDArray[np.float64]]:
+    """JSON holds no infinity: a distance is infinite where only one of the masks has the structure."""
+    figures = {name: np.array(values, dtype=np.float64) for name, values in document.items()}
+    figures["hd95"][np.isnan(figures["hd95"]) & (figures["surface_dice"] == 0)] = np.inf
+    return figures

@@ -1,6 +1,6 @@
 """A card's figures as Markdown, so that documents quote what was measured and nothing else."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from segtrust.evaluate.quality_table import quality_tables
@@ -39,6 +39,7 @@ def card_tables(card: Mapping[str, Any]) -> str:
             f"| {_SYSTEMS[name]} | {' | '.join(_figure(dice[name][s], 3) for s in structures)} |"
             for name in ("single", "ensemble")
         ),
+        *_surface_rows(test, structures),
         "",
         "| region | system | NLL, nats | Brier, 0 to 2 | ECE, 15 bins |",
         "|---|---|---|---|---|",
@@ -62,6 +63,27 @@ def card_tables(card: Mapping[str, Any]) -> str:
     if quality := quality_tables(card):
         lines += ["", quality]
     return "\n".join(lines)
+
+
+def _surface_rows(test: Mapping[str, Any], structures: Sequence[str]) -> list[str]:
+    """HD95 and surface Dice of a card; nothing without spacings, or in a card of before."""
+    if "surfaces" not in test:
+        return []
+    systems, tolerance = test["surfaces"]["systems"], test["surfaces"]["tolerance_mm"]
+    names = {"hd95": "HD95, mm", "surface_dice": f"surface Dice, within {tolerance:g} mm"}
+    return [
+        "",
+        f"| surfaces | system | {' | '.join(structures)} | scans |",
+        f"|---|---|{'---|' * len(structures)}---|",
+        *(
+            f"| {words} | {_SYSTEMS[name]} | "
+            f"{' | '.join(_figure(systems[name][figure][s], 3) for s in structures)} | "
+            f"{systems[name][figure]['mean']['scans']} |"
+            for figure, words in names.items()
+            for name in ("single", "ensemble")
+            if name in systems
+        ),
+    ]
 
 
 def card_headline(card: Mapping[str, Any]) -> str:

@@ -14,7 +14,7 @@ from segtrust.evaluate.cases import REGIONS, CaseRecord, evaluate_case
 from segtrust.evaluate.methods import ScanView, map_errors, score_methods
 from segtrust.evaluate.protocol import Protocol
 from segtrust.metrics.detection import ErrorHistogram
-from segtrust.regions import BAND_MM, distance_to
+from segtrust.regions import BAND_MM, distance_to, in_band
 
 __all__ = ["RAW", "draw_case", "folder_protocol", "measure_case", "view_of"]
 
@@ -76,7 +76,7 @@ def measure_case(
         main=main,
     )
     view = view_of(case, systems[main])
-    near = (distance_to(view.mask > 0, case.spacing) <= BAND_MM) & case.valid
+    near = in_band(distance_to(view.mask > 0, case.spacing)) & case.valid
     wrong = torch.from_numpy(view.mask != case.labels.numpy())
     maps = map_errors(torch.from_numpy(view.probs), wrong, torch.from_numpy(near))
     for name, values in case.maps.items():

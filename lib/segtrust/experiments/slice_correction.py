@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from segtrust.experiments.crossfit import HeldOut
 from segtrust.metrics.bootstrap import cluster_bootstrap
-from segtrust.regions import BAND_MM, distance_to
+from segtrust.regions import distance_to, in_band
 from segtrust.slices import review_axis, slices_to_review
 from segtrust.uncertainty import chance_of_error
 
@@ -130,7 +130,7 @@ def correct(scan: HeldOut, n_structures: int, *, budgets: Sequence[int] = (1, 2,
     axis = review_axis(scan.spacing)
     others = tuple(a for a in range(3) if a != axis)
     counts = SliceCounts.of(scan.mask, scan.labels, n_structures, axis=axis)
-    near = (distance_to(scan.mask > 0, scan.spacing) <= BAND_MM) & scan.valid
+    near = in_band(distance_to(scan.mask > 0, scan.spacing)) & scan.valid
     ask = partial(
         slices_to_review,
         chance_of_error(scan.probs[None])[0].numpy(),

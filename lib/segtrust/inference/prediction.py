@@ -29,7 +29,7 @@ from segtrust.quality import (
     contour_map,
     contour_masks,
 )
-from segtrust.regions import BAND_MM, distance_to
+from segtrust.regions import distance_to, in_band
 from segtrust.scores import ScanScores
 from segtrust.slices import SliceHint
 
@@ -278,7 +278,7 @@ class Prediction:
             SettingError: for an unknown map, or if ``calibrated`` has nothing to learn from.
         """
         values = self.map(name)
-        near = (distance_to(self.mask > 0, self.spacing) <= BAND_MM) & self.valid
+        near = in_band(distance_to(self.mask > 0, self.spacing)) & self.valid
         threshold = rule.threshold(values[near], wrong=wrong)
         return ((values > threshold) & self.valid).astype(np.uint8), threshold
 

@@ -29,7 +29,7 @@ from segtrust.inference.structures import summarise_structures
 from segtrust.inference.windows import head_probabilities, slide
 from segtrust.models import ModelSpec, ModelVersion
 from segtrust.quality import Assessment, ContourRule, FineRule, Quality, scan_features
-from segtrust.regions import BAND_MM, distance_to
+from segtrust.regions import distance_to, in_band
 from segtrust.scores import ScanScores, score_scan
 from segtrust.slices import SliceHint, review_axis, slices_to_review
 from segtrust.uncertainty import chance_of_error, entropy, summarise_channels
@@ -282,7 +282,7 @@ class Predictor:
                 *unlike_flags(assessment),
                 *content_flags(mask, self.spec),
             ),
-            slices=self._slices(scan, mask, probs, (distance <= BAND_MM) & prepared.valid),
+            slices=self._slices(scan, mask, probs, in_band(distance) & prepared.valid),
             steps=steps,
             member_maps=maps,
             assessment=assessment,

@@ -21,7 +21,7 @@ from segtrust.inference.predictor import Predictor
 from segtrust.inference.scan import Scan
 from segtrust.metrics.bootstrap import cluster_bootstrap
 from segtrust.metrics.overlap import dice_per_structure
-from segtrust.regions import BAND_MM, distance_to
+from segtrust.regions import distance_to, in_band
 
 __all__ = [
     "DICE_MARGIN",
@@ -177,7 +177,7 @@ def _band_nll(scans: Sequence[GateScan], which: int, subjects: Sequence[str]) ->
 
 def _nll_in_band(calibrator: Calibrator, scan: GateScan, which: int) -> tuple[float, int]:
     voxels = scan.voxels[which]
-    inside = np.minimum(*(v.distance for v in scan.voxels)) <= BAND_MM
+    inside = in_band(np.minimum(*(v.distance for v in scan.voxels)))
     probs = calibrated_probs(calibrator, voxels).numpy()
     chosen = probs[voxels.labels, np.arange(len(voxels.labels))][inside]
     return float(-np.log(np.maximum(chosen, CLAMP)).sum()), int(inside.sum())

@@ -9,6 +9,7 @@ from segtrust.errors import SettingError
 from segtrust.evaluate.cases import REGIONS
 from segtrust.evaluate.headline import shown
 from segtrust.evaluate.summary import SCHEMA
+from segtrust.evaluate.surfaces import SURFACE_TOLERANCE_MM
 from segtrust.report.figures import draw_coverage, draw_reliability, draw_risk_coverage, draw_score
 from segtrust.report.pages import fill_template
 from segtrust.report.palette import OUTLINE_COLOURS
@@ -59,6 +60,8 @@ def render_evaluation(document: Mapping[str, Any]) -> str:
         card=document["card"],
         main=main,
         regions=REGIONS,
+        surfaces=document["card"].get("surfaces", {}).get("systems", {}).get(main),
+        tolerance=f"{SURFACE_TOLERANCE_MM:g}",
         shown=shown,
         reliability={
             region: draw_reliability(curves_of) if any(curves_of.values()) else None

@@ -18,7 +18,7 @@ from segtrust.metrics.bootstrap import finite_or_none
 from segtrust.metrics.overlap import dice_per_structure
 from segtrust.metrics.voxels import VoxelTotals, voxel_totals
 from segtrust.models import ModelVersion
-from segtrust.regions import BAND_MM, distance_to
+from segtrust.regions import distance_to, in_band
 from segtrust.selection import Candidate, make_candidate
 from segtrust.simulate.epistemic import monai_label_score
 from segtrust.store import ScoreKey, StateStore, StoredScore
@@ -122,7 +122,7 @@ def _judge(predictor: Predictor, files: CaseFiles) -> dict[str, Any]:
     scan, labels = read_pair(files, spec)
     prepared, statistics, _ = predictor.sample(scan)
     mask = labels_from_probs(statistics.mean).numpy()
-    near, valid = distance_to(mask > 0, scan.spacing) <= BAND_MM, prepared.valid
+    near, valid = in_band(distance_to(mask > 0, scan.spacing)), prepared.valid
     band, outside = (
         voxel_totals(statistics.mean, labels, torch.from_numpy(where))
         for where in (near & valid, ~near & valid)
