@@ -4,7 +4,7 @@ import asyncio
 
 import httpx
 
-__all__ = ["ask"]
+__all__ = ["Client", "ask"]
 
 
 def ask(application, method, path, **options):
@@ -17,3 +17,16 @@ def ask(application, method, path, **options):
             return await client.request(method, path, **options)
 
     return asyncio.run(send())
+
+
+class Client:
+    """Sends requests to one application; ``asyncio`` runs only while one is answered."""
+
+    def __init__(self, application):
+        self._application = application
+
+    def get(self, path, **options):
+        return ask(self._application, "GET", path, **options)
+
+    def post(self, path, **options):
+        return ask(self._application, "POST", path, **options)

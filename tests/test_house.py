@@ -10,6 +10,7 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
+import grimp
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -138,6 +139,40 @@ def test_pages_that_scripts_write_are_up_to_date(script, monkeypatch, capsys):
     with pytest.raises(SystemExit) as ended:
         runpy.run_path(str(ROOT / script), run_name="__main__")
     assert ended.value.code == 0, capsys.readouterr().err
+
+
+def circles(imports):
+    """Groups of modules that import each other in a ring, by Tarjan's algorithm."""
+    number, lowest, path, groups = {}, {}, [], []
+
+    def visit(module):
+        number[module] = lowest[module] = len(number)
+        path.append(module)
+        for imported in imports[module]:
+            if imported not in number:
+                visit(imported)
+            if imported in path:
+                lowest[module] = min(lowest[module], lowest[imported])
+        if lowest[module] == number[module]:
+            group = path[path.index(module) :]
+            del path[path.index(module) :]
+            groups.append(group)
+
+    for module in imports:
+        if module not in number:
+            visit(module)
+    return [sorted(group) for group in groups if len(group) > 1]
+
+
+def test_a_circle_is_seen():
+    assert circles({"a": ["b"], "b": ["c"], "c": ["a", "d"], "d": []}) == [["a", "b", "c"]]
+
+
+def test_no_modules_import_each_other_in_a_circle_not_even_for_their_types():
+    graph = grimp.build_graph("segtrust", cache_dir=None)
+    assert (
+        circles({m: sorted(graph.find_modules_directly_imported_by(m)) for m in sorted(graph.modules)}) == []
+    )
 
 
 def test_every_module_has_its_place_in_the_rings():

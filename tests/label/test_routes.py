@@ -92,12 +92,12 @@ def test_the_name_of_the_next_scan_is_all_that_a_rank_changes(monkeypatch, datas
     info = {**IDENTITY, "name": "b.nii.gz", "strategy": "what the datastore noted"}
     store = datastore if local else object.__new__(DicomwebDatastore)
     monkeypatch.setattr(store, "get_image_info", lambda scan: dict(info) if scan == "b" else None)
-    monkeypatch.setattr(routes, "app_instance", lambda: _Host(store, dict(RANKED)))
+    monkeypatch.setattr(routes, "serving_app", lambda: _Host(store, dict(RANKED)))
     found = next_scan("entropy", DEFAULT_USER, ASKED)
     assert found.pop("name") == ("b (rank 1 of 3, entropy 0.500).nii.gz" if local else "b.nii.gz")
     assert found == {**IDENTITY, **RANKED}
 
 
 def test_without_a_scan_left_the_answer_is_empty(monkeypatch, datastore):
-    monkeypatch.setattr(routes, "app_instance", lambda: _Host(datastore, {}))
+    monkeypatch.setattr(routes, "serving_app", lambda: _Host(datastore, {}))
     assert next_scan("entropy", DEFAULT_USER, ASKED) == {}

@@ -33,7 +33,7 @@ def ask(worker, served, monkeypatch):
     host = SimpleNamespace(
         scoring_worker=worker, served={"tiny": served}, info=lambda: {"scoring": {"entropy": {}}}
     )
-    monkeypatch.setattr(score_routes, "app_instance", lambda: host)
+    monkeypatch.setattr(score_routes, "serving_app", lambda: host)
     known = {(method, path): route for method, path, route in SCORE_ROUTES}
     return lambda verb, path, /, **options: known[verb, path](DEFAULT_USER, **options)
 

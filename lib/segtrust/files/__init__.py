@@ -1,6 +1,6 @@
 """The doors: the only code that opens a scan or a label, by its header first and within bounds.
 
-``opening`` yields regular files and nothing else. ``header`` knows which format a file must be by its ending
+``opening`` yields regular files and nothing else. ``formats`` chooses a format by a file's ending
 and holds its content to it; ``nifti``, ``nrrd`` and ``metaimage`` read a typed header from bytes. ``limits``
 bounds what a header may claim, before memory is asked for. ``volume`` decodes the voxels to their end.
 ``series`` has DICOM read by a worker process that can be ended. ``stopping`` ends work that nobody waits for
@@ -15,8 +15,9 @@ DICOM is decoded by ITK's own libraries, of which nobody can say that; therefore
 process with limits of time and memory.
 """
 
+from segtrust.files.formats import read_header
 from segtrust.files.geometry import Grid, Reordering, ras_axes, toward_ras, voxel_size
-from segtrust.files.header import ENDINGS, Header, ending_of, read_header
+from segtrust.files.header import ENDINGS, Header, ending_of
 from segtrust.files.limits import FileLimits, current_limits, set_limits, use_limits
 from segtrust.files.opening import opened
 from segtrust.files.stopping import StoppedError, check_stopped, stoppable

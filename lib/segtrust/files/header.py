@@ -3,14 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from segtrust.errors import ScanError
 
-__all__ = ["ENDINGS", "Encoding", "Header", "Kind", "ending_of", "read_header", "unreadable"]
+__all__ = ["ENDINGS", "Encoding", "Header", "Kind", "ending_of", "unreadable"]
 
 ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha")
 """Endings of the files that are read; ``.seg.nrrd`` is NRRD."""
@@ -126,29 +126,6 @@ def ending_of(path: Path) -> str:
             "scan_unreadable",
         )
     return ending
-
-
-def read_header(file: BinaryIO, path: Path) -> Header:
-    """Read the header of an open file, held to the format that the file's ending names.
-
-    Args:
-        file: the file at its start.
-        path: its name.
-
-    Returns:
-        What it claims; nothing was compared with any bound yet.
-
-    Raises:
-        ScanError: if the ending is none that is read, the content is of another kind, the header is damaged,
-            or its voxels would lie in another file.
-    """
-    # each format is a module of its own that knows this one
-    from segtrust.files import metaimage, nifti, nrrd  # noqa: PLC0415
-
-    ending = ending_of(path)
-    if ending in {".nii", ".nii.gz"}:
-        return nifti.read_header(file, path.name, compressed=ending == ".nii.gz")
-    return nrrd.read_header(file, path.name) if ending == ".nrrd" else metaimage.read_header(file, path.name)
 
 
 def unreadable(name: str, reason: str, fix: str = "Export it again.") -> ScanError:

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segtrust.errors import ScanError
-from segtrust.files.header import Header, read_header, unreadable
+from segtrust.files.formats import read_header
+from segtrust.files.header import Header, unreadable
 from segtrust.files.limits import current_limits
 from segtrust.files.opening import opened
 from segtrust.files.stopping import check_stopped

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from monailabel.config import settings as platform
 from starlette.requests import Request
 
+from asgi import Client
 from segtrust.errors import SettingError
 from segtrust.label.failures import PathError
 from segtrust.label.ohif import proxy
@@ -69,11 +70,11 @@ def request_of(query=""):
 
 
 @pytest.fixture
-def client(pacs, client_of):
+def client(pacs):
     application = FastAPI()
     application.include_router(proxy.router)
     pacs.may_go_on.set()
-    return client_of(application)
+    return Client(application)
 
 
 def test_query_and_accept_reach_the_pacs_and_its_answer_comes_back(client, pacs):

@@ -7,20 +7,22 @@ from fastapi import FastAPI
 from monailabel.config import settings as platform
 from monailabel.endpoints.user.auth import User, get_current_user
 
+from asgi import Client
 from segtrust.label.ohif import routers_for, viewer
+from segtrust.label.routes import findings
 
 
 @pytest.fixture
 def application():
     server = FastAPI()
-    for router in routers_for("http://pacs/dicom-web"):
+    for router in (*routers_for("http://pacs/dicom-web"), findings.router):
         server.include_router(router)
     return server
 
 
 @pytest.fixture
-def client(application, client_of):
-    return client_of(application)
+def client(application):
+    return Client(application)
 
 
 def test_the_configuration_is_ours_and_asked_for_again_each_time(client):

@@ -2,13 +2,12 @@
 
 - ``viewer``: our configuration, panel and the viewer's own files
 - ``proxy``: the way from the viewer to the DICOMweb server
-- ``findings``: what a model says about a scan, and its maps as volumes
 - ``static``: the configuration and the panel, plain JavaScript modules
 """
 
 from fastapi import APIRouter
 
-from segtrust.label.ohif import findings, proxy, viewer
+from segtrust.label.ohif import proxy, viewer
 
 __all__ = ["routers_for"]
 
@@ -22,5 +21,4 @@ def routers_for(studies: str) -> tuple[APIRouter, ...]:
     Returns:
         Our routers. Google's DICOMweb needs a log-in of its own: there MONAI Label's proxy stays.
     """
-    ours = (findings.router, viewer.router)
-    return ours if "googleapis.com" in studies else (*ours, proxy.router)
+    return (viewer.router,) if "googleapis.com" in studies else (viewer.router, proxy.router)

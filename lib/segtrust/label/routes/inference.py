@@ -7,9 +7,9 @@ from fastapi import Depends
 from monailabel.config import settings as platform
 from monailabel.endpoints import batch_infer
 from monailabel.endpoints.user.auth import RBAC, User
-from monailabel.interfaces.utils.app import app_instance
 
 from segtrust.errors import ModelNotFoundError, SettingError
+from segtrust.label.host import serving_app
 from segtrust.label.studies.tags import result_tag
 
 __all__ = ["INFERENCE_ROUTES", "NO_SLIDES"]
@@ -34,7 +34,7 @@ def _infer_batch(
 ) -> object:
     request = params or {}
     result_tag(request)
-    _check_batch(app_instance().info()["models"], model, request)
+    _check_batch(serving_app().info()["models"], model, request)
     return batch_infer.run(model, batch_infer.BatchInferImageType(images), request, run_sync)
 
 

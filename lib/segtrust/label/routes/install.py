@@ -1,22 +1,22 @@
 """HTTP routes and handlers that replace MONAI Label's; installed once the server is up."""
 
 import itertools
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from fastapi import BackgroundTasks, Depends, FastAPI, File, Form, HTTPException, UploadFile
 from monailabel.config import settings as platform
 from monailabel.endpoints.infer import ResultType, send_response
 from monailabel.endpoints.user.auth import RBAC, User, get_current_user
-from monailabel.interfaces.utils.app import app_instance
 from starlette.middleware import Middleware
 
 from segtrust.errors import ScanError
 from segtrust.label.documents import read_object
 from segtrust.label.failures import HANDLERS, answer_failure
+from segtrust.label.host import Host, serving_app
 from segtrust.label.ohif import routers_for
 from segtrust.label.queue.annotators import annotator
 from segtrust.label.queue.strategies import telling_name
-from segtrust.label.routes import labels
+from segtrust.label.routes import findings, labels
 from segtrust.label.routes.inference import INFERENCE_ROUTES
 from segtrust.label.routes.intake import Intake, checked_user, is_session_id
 from segtrust.label.routes.scoring import SCORE_ROUTES
@@ -25,9 +25,6 @@ from segtrust.label.routes.studies import DATASTORE_ROUTES
 from segtrust.label.routes.training import TRAIN_ROUTES
 from segtrust.label.routes.uploads import receive
 from segtrust.label.studies.dicomweb import DicomwebDatastore
-
-if TYPE_CHECKING:
-    from segtrust.label.app import SegtrustApp
 
 __all__ = ["install_routes", "next_scan", "run_inference"]
 
@@ -52,7 +49,7 @@ def install_routes(server: FastAPI) -> None:
             f"{prefix}/{path}", route, methods=[method], include_in_schema=False, response_model=None
         )
     server.add_api_route("/reload", refuse_reload, methods=["POST"], include_in_schema=False)
-    for router in (*routers_for(platform.MONAI_LABEL_STUDIES), labels.router):
+    for router in (findings.router, *routers_for(platform.MONAI_LABEL_STUDIES), labels.router):
         server.include_router(router, prefix=prefix)
     ours = routes[before:]
     del routes[before:]
@@ -78,7 +75,7 @@ def run_inference(  # noqa: PLR0913, PLR0917 -- MONAI Label's parameters
 ) -> object:
     """Run one infer task on a scan of the datastore, of a session, or of the request itself."""
     # not `async`: runs in a worker thread, so that other requests are answered meanwhile
-    host: SegtrustApp = app_instance()
+    host = serving_app()
     options = read_object(params, "params")
     if options.get("save_label"):
         _require_annotator(user)
@@ -105,7 +102,7 @@ def _require_annotator(user: User) -> None:
         raise HTTPException(status_code=403, detail=f'Role "{role}" is required to save a label')
 
 
-def _session(host: "SegtrustApp", session_id: str) -> dict[str, Any]:
+def _session(host: Host, session_id: str) -> dict[str, Any]:
     sessions = host.sessions()
     if sessions is None:
         raise HTTPException(status_code=406, detail="Session Feature is Not Enabled")
@@ -115,7 +112,7 @@ def _session(host: "SegtrustApp", session_id: str) -> dict[str, Any]:
     return {"image": session.image, "session": session.to_json()}
 
 
-def _dicom_seg(host: "SegtrustApp", request: dict[str, Any], tasks: BackgroundTasks) -> object:
+def _dicom_seg(host: Host, request: dict[str, Any], tasks: BackgroundTasks) -> object:
     result = host.infer({**request, "result_extension": ".dcm"})
     return send_response(
         host.datastore(), {**result, "dicom_seg": result["file"]}, ResultType.dicom_seg, tasks
@@ -129,7 +126,7 @@ def next_scan(
 ) -> object:
     """The scan that a strategy picks; in a local folder its `name`, which 3D Slicer shows, tells why."""
     # not `async`: a strategy reads the datastore, and other requests are answered meanwhile
-    host: SegtrustApp = app_instance()
+    host = serving_app()
     request = {**(params or {}), "strategy": strategy, "client_id": annotator(params or {}, user)}
     found = host.next_sample(request)
     if not found:

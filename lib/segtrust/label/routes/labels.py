@@ -1,20 +1,17 @@
 """Routes of ``/segtrust/labels/``: labels that were replaced or deleted, and how one comes back."""
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
 from fastapi.responses import FileResponse
 from monailabel.config import settings as platform
 from monailabel.endpoints.user.auth import RBAC, User
 from monailabel.interfaces.exception import LabelNotFoundException
-from monailabel.interfaces.utils.app import app_instance
 
 from segtrust.errors import SettingError
+from segtrust.label.host import serving_app
 from segtrust.label.queue.annotators import annotator
 from segtrust.label.studies.datastore import SafeDatastore
-
-if TYPE_CHECKING:
-    from segtrust.label.app import SegtrustApp
 
 __all__ = ["download_former_label", "list_former_labels", "restore_former_label"]
 
@@ -56,7 +53,7 @@ def restore_former_label(user: _Annotator, image: str, entry: str, client_id: st
 
 
 def _datastore() -> SafeDatastore:
-    host: SegtrustApp = app_instance()
+    host = serving_app()
     datastore = host.datastore()
     if not isinstance(datastore, SafeDatastore):
         raise SettingError("the history of labels needs a folder or a DICOMweb server as studies.")

@@ -1,18 +1,15 @@
 """Routes of ``/scoring/``: MONAI Label's paths; work is queued, and its state can be asked for."""
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from fastapi import Depends, HTTPException
 from monailabel.config import settings as platform
 from monailabel.endpoints.user.auth import RBAC, User
 from monailabel.interfaces.exception import MONAILabelError, MONAILabelException
-from monailabel.interfaces.utils.app import app_instance
 
 from segtrust.errors import SettingError
+from segtrust.label.host import Host, serving_app
 from segtrust.label.queue.strategies import chosen_model
-
-if TYPE_CHECKING:
-    from segtrust.label.app import SegtrustApp
 
 __all__ = ["SCORE_ROUTES"]
 
@@ -21,7 +18,7 @@ _Annotator = Annotated[User, Depends(RBAC(platform.MONAI_LABEL_AUTH_ROLE_ANNOTAT
 
 
 def _last(user: _Reader, all: bool = False, check_if_running: bool = False) -> object:  # noqa: A002, ARG001
-    worker = _host().scoring_worker
+    worker = serving_app().scoring_worker
     known = [run for run in worker.runs() if run.is_open or not check_if_running]
     if not known:
         kind = "running" if check_if_running else "known"
@@ -31,13 +28,13 @@ def _last(user: _Reader, all: bool = False, check_if_running: bool = False) -> o
 
 
 def _status(user: _Reader, method: str) -> object:  # noqa: ARG001
-    host = _host()
+    host = serving_app()
     _check(host, method)
     return host.scoring_worker.status()
 
 
 def _start_all(user: _Annotator, params: dict[str, Any] | None = None, run_sync: bool = False) -> object:
-    host = _host()
+    host = serving_app()
     return {
         method: {"result": _start(user, method, _options(params, method), run_sync), "detail": None}
         for method in host.info()["scoring"]
@@ -58,7 +55,7 @@ def _start(
     run_sync: bool = False,
 ) -> object:
     """Queue the scoring of the unlabelled scans; with ``run_sync`` the answer comes when it is done."""
-    host = _host()
+    host = serving_app()
     _check(host, method)
     worker = host.scoring_worker
     run = worker.request(chosen_model(params or {}, host.served).name)
@@ -71,17 +68,12 @@ def _start(
 
 
 def _stop(user: _Annotator) -> object:  # noqa: ARG001
-    worker = _host().scoring_worker
+    worker = serving_app().scoring_worker
     ended = worker.stop()
     return worker.described(ended[0]) if ended else None
 
 
-def _host() -> "SegtrustApp":
-    host: SegtrustApp = app_instance()
-    return host
-
-
-def _check(host: "SegtrustApp", method: str) -> None:
+def _check(host: Host, method: str) -> None:
     known = host.info()["scoring"]
     if method not in known:
         raise MONAILabelException(

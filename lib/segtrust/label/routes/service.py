@@ -5,19 +5,16 @@ import shutil
 import subprocess
 from collections import deque
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from fastapi import Depends, HTTPException, Query
 from fastapi.responses import Response
 from monailabel.config import settings as platform
 from monailabel.endpoints import datastore, logs, session
 from monailabel.endpoints.user.auth import RBAC, User
-from monailabel.interfaces.utils.app import app_instance
 
 from segtrust.errors import ModelNotFoundError, SettingError
-
-if TYPE_CHECKING:
-    from segtrust.label.app import SegtrustApp
+from segtrust.label.host import serving_app
 
 __all__ = ["SERVICE_ROUTES", "refuse_reload"]
 
@@ -33,7 +30,7 @@ def _check_image(user: _Reader, image: str, check_sum: str | None = None) -> obj
     datastore.download_image(image, check_only=True)
     if check_sum:
         kind, _, digest = check_sum.rpartition(":")
-        path = Path(app_instance().datastore().get_image_uri(image))
+        path = Path(serving_app().datastore().get_image_uri(image))
         if _digest(path, kind or "SHA256") != digest.lower():
             raise HTTPException(404, "the scan is there, but with another check sum. Download it again.")
     return {}
@@ -87,7 +84,7 @@ def _describe_gpus(user: _Admin) -> Response:  # noqa: ARG001
 
 def _refuse_model_file(user: _Admin, model: str) -> object:  # noqa: ARG001
     """Model files are code or weights of people; a version gets here by training or by the command line."""
-    host: SegtrustApp = app_instance()
+    host = serving_app()
     if model not in host.info()["models"]:
         raise ModelNotFoundError(f"no model {model!r}. Served: {', '.join(host.info()['models'])}.")
     raise HTTPException(
@@ -103,7 +100,7 @@ def _describe_session(
     update_ts: bool = False,
     image: bool = False,
 ) -> object:
-    sessions = app_instance().sessions()
+    sessions = serving_app().sessions()
     kept = sessions.get_session(session_id) if image and sessions is not None else None
     if kept is not None and Path(kept.image).is_dir():
         raise HTTPException(422, "this session has several files, and only a single one can be downloaded.")

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from fastapi import BackgroundTasks, Depends, File, Form, UploadFile
 from fastapi.responses import FileResponse
@@ -18,10 +18,10 @@ from monailabel.config import settings as platform
 from monailabel.endpoints import datastore
 from monailabel.endpoints.user.auth import RBAC, User
 from monailabel.interfaces.datastore import DefaultLabelTag
-from monailabel.interfaces.utils.app import app_instance
 from monailabel.utils.others.generic import remove_file
 
 from segtrust.label.failures import LabelError
+from segtrust.label.host import serving_app
 from segtrust.label.queue.annotators import annotator
 from segtrust.label.queue.reviews import reviewed_slices
 from segtrust.label.routes.fields import (
@@ -33,9 +33,6 @@ from segtrust.label.routes.fields import (
     split_fields,
 )
 from segtrust.label.studies.changes import Submission
-
-if TYPE_CHECKING:
-    from segtrust.label.app import SegtrustApp
 
 __all__ = ["DATASTORE_ROUTES"]
 
@@ -51,7 +48,7 @@ def _save_label(
     params: Annotated[str, Form()] = "{}",
     tag: str = DefaultLabelTag.FINAL.value,
 ) -> dict[str, Any]:
-    host: SegtrustApp = app_instance()
+    host = serving_app()
     info, ignored = split_fields(params, SUBMISSION_FIELDS)
     tag = tag or DefaultLabelTag.FINAL.value
     by = annotator(info, user)
@@ -69,7 +66,7 @@ def _add_image(
     image: str | None = None,
     params: Annotated[str, Form()] = "{}",
 ) -> dict[str, Any]:
-    host: SegtrustApp = app_instance()
+    host = serving_app()
     info, ignored = split_fields(params, UPLOAD_FIELDS)
     info |= {"user": user.username} if user.username else {}
     with _kept(file) as path:
@@ -80,12 +77,12 @@ def _add_image(
 
 def _change_image_info(user: _Annotator, image: str, info: Annotated[str, Form()] = "{}") -> object:
     values = read_fields(info, IMAGE_FIELDS) | ({"user": user.username} if user.username else {})
-    return app_instance().datastore().update_image_info(image, values)
+    return serving_app().datastore().update_image_info(image, values)
 
 
 def _change_label_info(user: _Annotator, label: str, tag: str, info: Annotated[str, Form()] = "{}") -> object:
     values = read_fields(info, LABEL_FIELDS) | ({"user": user.username} if user.username else {})
-    return app_instance().datastore().update_label_info(label, tag, values)
+    return serving_app().datastore().update_label_info(label, tag, values)
 
 
 def _change_label_info_of_old(
@@ -107,12 +104,12 @@ def _kept(upload: UploadFile) -> Iterator[Path]:
 
 
 def _remove_label(user: _Admin, id: str, tag: str) -> dict[str, Any]:  # noqa: A002 -- MONAI Label's name
-    app_instance().datastore().remove_label(id, tag, by=annotator({}, user))
+    serving_app().datastore().remove_label(id, tag, by=annotator({}, user))
     return {}
 
 
 def _remove_image(user: _Admin, id: str) -> dict[str, Any]:  # noqa: A002 -- MONAI Label's name
-    app_instance().datastore().remove_image(id, by=annotator({}, user))
+    serving_app().datastore().remove_image(id, by=annotator({}, user))
     return {}
 
 
@@ -129,7 +126,7 @@ def _download_dataset(
     tasks: BackgroundTasks,
     limit_cases: int | None = None,
 ) -> object:
-    store = app_instance().datastore()
+    store = serving_app().datastore()
     if not store.get_labeled_images():
         raise LabelError("the dataset must hold at least one final label, got none. Submit one first.")
     archive = store.get_dataset_archive(limit_cases)

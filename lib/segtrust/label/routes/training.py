@@ -1,15 +1,13 @@
 """Routes of ``/train/``: the same paths and answers as MONAI Label's, checked before anything starts."""
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from fastapi import Depends, HTTPException
 from monailabel.config import settings as platform
 from monailabel.endpoints.user.auth import RBAC, User
-from monailabel.interfaces.utils.app import app_instance
 from monailabel.utils.async_tasks.utils import tasks
 
-if TYPE_CHECKING:
-    from segtrust.label.app import SegtrustApp
+from segtrust.label.host import serving_app
 
 __all__ = ["TRAIN_ROUTES"]
 
@@ -18,7 +16,7 @@ _Admin = Annotated[User, Depends(RBAC(platform.MONAI_LABEL_AUTH_ROLE_ADMIN))]
 
 
 def _status(user: _Reader, all: bool = False, check_if_running: bool = False) -> object:  # noqa: A002, ARG001
-    host: SegtrustApp = app_instance()
+    host = serving_app()
     if all and tasks("train"):
         return [host.trainings.described(task) for task in tasks("train")]
     found = host.trainings.status(running=check_if_running)
@@ -29,7 +27,7 @@ def _status(user: _Reader, all: bool = False, check_if_running: bool = False) ->
 
 
 def _start_all(user: _Admin, params: dict[str, Any] | None = None, run_sync: bool = False) -> object:  # noqa: ARG001
-    host: SegtrustApp = app_instance()
+    host = serving_app()
     started = host.trainings.start_all(params or {})
     if run_sync:
         host.trainings.wait()
@@ -43,7 +41,7 @@ def _start(
     run_sync: bool = False,
     enqueue: bool = False,  # noqa: ARG001 -- MONAI Label's; one training at a time is enough
 ) -> object:
-    host: SegtrustApp = app_instance()
+    host = serving_app()
     started = host.trainings.start(model, params or {})
     if not run_sync:
         return started
@@ -52,7 +50,7 @@ def _start(
 
 
 def _stop(user: _Admin) -> object:  # noqa: ARG001
-    host: SegtrustApp = app_instance()
+    host = serving_app()
     return host.trainings.stop()
 
 

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from fastapi import FastAPI
 
+from asgi import Client
 from segtrust.inference import EXCESS, SliceHint
-from segtrust.label.ohif import findings
+from segtrust.label.routes import findings
 from segtrust.models import publish_version
 from segtrust.quality import Quality, UsualError
 
@@ -27,11 +28,11 @@ def prediction(served, tiny_scan):
 
 
 @pytest.fixture
-def client(served, tiny_scan, monkeypatch, client_of):
-    monkeypatch.setattr(findings, "app_instance", lambda: _Host(served, tiny_scan))
+def client(served, tiny_scan, monkeypatch):
+    monkeypatch.setattr(findings, "serving_app", lambda: _Host(served, tiny_scan))
     server = FastAPI()
     server.include_router(findings.router)
-    return client_of(server)
+    return Client(server)
 
 
 def test_models_come_with_structures_measures_and_both_notices(client, served):

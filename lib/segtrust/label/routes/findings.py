@@ -1,23 +1,20 @@
 """What a model says about a scan, for a viewer's panel: models and measures, numbers, and maps as volumes."""
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from fastapi import APIRouter, BackgroundTasks, Depends
 from fastapi.responses import FileResponse
 from monailabel.config import settings as platform
 from monailabel.endpoints.user.auth import RBAC
-from monailabel.interfaces.utils.app import app_instance
 from monailabel.utils.others.generic import remove_file
 
 from segtrust.inference import EXCESS, Prediction, SliceHint
 from segtrust.label.answer import AnswerForm
+from segtrust.label.host import serving_app
 from segtrust.label.names import BAND_PREFIX, BLIND_SPOT, RESEARCH_ONLY, structure_labels
 from segtrust.models import ModelVersion
-
-if TYPE_CHECKING:
-    from segtrust.label.app import SegtrustApp
 
 __all__ = ["MEASURES", "Measure", "list_models", "read_findings", "read_map"]
 
@@ -97,7 +94,7 @@ _OF_SEVERAL = ("between_member", "within_member")  # say nothing new about a sin
 @router.get("/models")
 def list_models() -> dict[str, Any]:
     """Models that are served, with their structures and the maps that each has."""
-    host: SegtrustApp = app_instance()
+    host = serving_app()
     models = [
         {
             "name": name,
@@ -124,7 +121,7 @@ def read_findings(model: str, image: str) -> dict[str, Any]:
     millimetres of the patient that DICOM uses (to the left, posterior, head), so that a viewer finds it
     whatever the order of its own slices.
     """
-    host: SegtrustApp = app_instance()
+    host = serving_app()
     prediction = host.prediction(model, image)
     numbers = prediction.params()
     for entry, hint in zip(numbers["slices"], prediction.slices, strict=True):
@@ -138,7 +135,7 @@ def read_map(model: str, image: str, tasks: BackgroundTasks, map: str = "chance_
 
     ``space directions`` and ``space origin`` say where the voxels lie (left-posterior-superior, millimetres).
     """
-    host: SegtrustApp = app_instance()
+    host = serving_app()
     prediction = host.prediction(model, image)
     file = AnswerForm(extension=".nrrd", dtype="float32").write(prediction.map(map), prediction.affine)
     tasks.add_task(remove_file, str(file))
