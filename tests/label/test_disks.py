@@ -21,6 +21,7 @@ from numbered_labels import number_in, write_number
 from segtrust.errors import StoreError, StoreFullError
 from segtrust.label.answer import AnswerForm
 from segtrust.label.failures import HANDLERS, ReadOnlyError, StudiesError, answer_failure, status_and_code
+from segtrust.label.studies import changes
 from segtrust.label.studies.changes import Submission
 from segtrust.store import StateStore, state_dir_for
 from writers import open_folder
@@ -84,6 +85,45 @@ def test_with_the_studies_unmounted_nothing_is_written_and_nothing_acknowledged(
         assert status_and_code(refused.value)[0] == 503
         datastore._snapshot.now()
     writes(datastore, label, tiny_scan)[write]()  # mounted again, without a new start
+
+
+@pytest.mark.parametrize("write", ["label", "other tag", "result", "image"])
+@pytest.mark.parametrize("moment", ["copied", "decided"])
+def test_studies_that_go_while_something_is_written_acknowledge_nothing(
+    studies, tmp_path, label, tiny_scan, monkeypatch, write, moment
+):
+    """What is checked before a step may be wrong in the next moment."""
+    datastore = opened(studies, tmp_path / "state")
+    datastore.submit_label("a", label, "final", {"note": "1"}, ANN)
+    away = studies.with_name("mounted elsewhere")
+
+    def go(*_arguments, **_options):
+        if not away.exists():
+            studies.rename(away)
+            studies.mkdir()
+
+    place = changes.shutil if moment == "copied" else datastore._store
+    name = "copyfile" if moment == "copied" else "decide"
+    step = getattr(place, name)
+
+    def step_and_go(*arguments, **options):
+        if moment == "copied":
+            go()
+        result = step(*arguments, **options)
+        go()
+        return result
+
+    with monkeypatch.context() as patched:
+        patched.setattr(place, name, step_and_go)
+        with pytest.raises((StudiesError, OSError)) as refused:
+            writes(datastore, label, tiny_scan)[write]()
+    assert status_and_code(refused.value)[0] in {404, 503}
+    assert not [path for path in studies.rglob("*") if path.is_file()]
+    shutil.rmtree(studies)
+    away.rename(studies)
+    assert datastore.get_label_info("a", "final")["note"] == "1"
+    assert datastore._store.open_changes() == []
+    writes(datastore, label, tiny_scan)[write]()  # mounted again
 
 
 def test_another_disk_in_the_place_of_the_studies_is_no_place_for_labels(studies, tmp_path, label):

@@ -1,6 +1,8 @@
 """Leases: who gets which scan."""
 
+import contextlib
 import multiprocessing
+import sqlite3
 from collections import Counter
 from itertools import chain
 
@@ -74,6 +76,30 @@ def test_submitting_closes_what_others_had_of_the_scan(ask, store):
     ask("ann", 1)
     store.submitted("a", "ben")
     assert {lease.state for lease in store.leases(2) if lease.scan_id == "a"} == {"submitted"}
+
+
+def test_a_label_that_replaces_another_leaves_its_scan_in_nobodys_reach(ask, store, monkeypatch):
+    assert ask("ann") == "a"
+    store.keep_review("a", [0], 2)
+    seen = []
+    begin = StateStore._transaction
+
+    @contextlib.contextmanager
+    def watched(self, *kind):
+        with begin(self, *kind) as db:
+            yield db
+        with sqlite3.connect(store.path) as other:
+            seen.append({scan for (scan,) in other.execute("SELECT scan_id FROM leases")})
+
+    with monkeypatch.context() as patched:
+        patched.setattr(type(store), "_transaction", watched)
+        store.submitted_anew("a", "ben")
+    assert seen
+    assert all("a" in scans for scans in seen)  # after each transaction somebody has it
+    (lease,) = store.leases()
+    assert (lease.scan_id, lease.client_id, lease.state) == ("a", "ben", "submitted")
+    assert store.review("a") is None
+    assert ask("eve") == "b"
 
 
 def test_a_scan_whose_label_was_removed_is_served_again(ask, store):

@@ -107,6 +107,23 @@ class LeaseTable(Database):
                 (scan_id, client_id, now, now),
             )
 
+    def submitted_anew(self, scan_id: str, client_id: str = "") -> None:
+        """As :meth:`submitted`, and what was noted about an earlier label of the scan is forgotten.
+
+        At no time in between is the scan free: it would be handed to somebody else.
+
+        Args:
+            scan_id: the scan.
+            client_id: who submitted it; empty if unknown.
+        """
+        now = time.time()
+        with self._transaction() as db:
+            db.execute("DELETE FROM leases WHERE scan_id = ?", (scan_id,))
+            db.execute("DELETE FROM reviews WHERE scan_id = ?", (scan_id,))
+            db.execute(
+                "INSERT INTO leases VALUES (?, ?, '', ?, ?, 'submitted')", (scan_id, client_id, now, now)
+            )
+
     def withdrawn(self, scan_id: str) -> None:
         """Let a scan be served again, as if nobody had had it: its final label was removed."""
         with self._transaction() as db:

@@ -15,15 +15,16 @@ from typing import Annotated, Any
 from fastapi import BackgroundTasks, Depends, File, Form, UploadFile
 from fastapi.responses import FileResponse
 from monailabel.config import settings as platform
-from monailabel.endpoints import datastore
 from monailabel.endpoints.user.auth import RBAC, User
 from monailabel.interfaces.datastore import DefaultLabelTag
+from monailabel.interfaces.exception import ImageNotFoundException, LabelNotFoundException
 from monailabel.utils.others.generic import remove_file
 
 from segtrust.label.failures import LabelError
 from segtrust.label.host import serving_app
 from segtrust.label.queue.annotators import annotator
 from segtrust.label.queue.reviews import reviewed_slices
+from segtrust.label.routes.downloads import send_file
 from segtrust.label.routes.fields import (
     IMAGE_FIELDS,
     LABEL_FIELDS,
@@ -114,11 +115,17 @@ def _remove_image(user: _Admin, id: str) -> dict[str, Any]:  # noqa: A002 -- MON
 
 
 def _download_image(user: _Reader, image: str) -> object:  # noqa: ARG001
-    return datastore.download_image(image)
+    path = Path(serving_app().datastore().get_image_uri(image) or ".")
+    if not path.is_file():
+        raise ImageNotFoundException(f"no scan {image!r} in the datastore")
+    return send_file(path)
 
 
 def _download_label(user: _Reader, label: str, tag: str) -> object:  # noqa: ARG001
-    return datastore.download_label(label, tag)
+    path = Path(serving_app().datastore().get_label_uri(label, tag) or ".")
+    if not path.is_file():
+        raise LabelNotFoundException(f"no label {tag!r} of {label!r} in the datastore")
+    return send_file(path)
 
 
 def _download_dataset(

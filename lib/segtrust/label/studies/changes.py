@@ -1,10 +1,11 @@
 """Changing the files of a scan and what is known about them as one, whatever happens in between."""
 
+import errno
 import logging
 import shutil
 import threading
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ from filelock import FileLock, Timeout
 
 from segtrust._files import sync
 from segtrust.errors import StoreError
+from segtrust.label.failures import StudiesError
 from segtrust.label.studies.history import FormerLabel, LabelHistory
 from segtrust.label.temporary import part_of
 from segtrust.store import Change, Info, InfoKey, StateStore
@@ -63,10 +65,14 @@ class FileChanges:
         folder: the studies.
         store: state file of the site.
         history: where labels go that are replaced or deleted.
+        check: raises an error if the studies are not there, but the empty place where they were mounted.
     """
 
-    def __init__(self, folder: Path, store: StateStore, history: LabelHistory) -> None:
+    def __init__(
+        self, folder: Path, store: StateStore, history: LabelHistory, check: Callable[[], None]
+    ) -> None:
         self._folder = folder
+        self._check = check
         self._store = store
         self._history = history
         self._threads = [threading.Lock() for _ in range(_LOCKS)]
@@ -118,6 +124,7 @@ class FileChanges:
         try:
             shutil.copyfile(source, part)
             sync(part)
+            self._check()  # if they went since, it lies where nobody would find it
         except BaseException:
             part.unlink(missing_ok=True)
             raise
@@ -133,6 +140,7 @@ class FileChanges:
         Raises:
             StoreError: if the state file cannot be written.
             OSError: if the first file cannot be renamed or removed.
+            StudiesError: if the studies are not there.
         """
         steps = self._steps(change)
         try:
@@ -142,13 +150,17 @@ class FileChanges:
             raise
         try:
             self._rename(steps, first=True)
-        except OSError:
+        except (OSError, StudiesError):
             self._store.undo(number)
             self._drop(change)
             raise
         try:
             self._finish(Change(number, scan_id, steps))
-        except (OSError, StoreError) as error:  # the label is there and is right; the rest comes later
+        except (
+            OSError,
+            StoreError,
+            StudiesError,
+        ) as error:  # the label is there and is right; the rest comes later
             logger.warning("A change of a scan is ended at the next one: %s", error)
 
     def _drop(self, change: FileChange) -> None:
@@ -178,6 +190,9 @@ class FileChanges:
                 (self._folder / part).replace(self._folder / file)
                 with suppress(OSError):  # it is renamed, whatever a power cut would make of it
                     sync((self._folder / file).parent)
+            elif first and not (self._folder / file).exists():
+                self._check()
+                raise FileNotFoundError(errno.ENOENT, "a part of a file is gone", part)
         for file in steps["removes"][: (not steps["moves"]) if first else None]:
             (self._folder / file).unlink(missing_ok=True)
 
@@ -185,12 +200,13 @@ class FileChanges:
         """Bring files, history and leases to what was decided; may be repeated."""
         steps = change.steps
         self._rename(steps, first=False)
+        self._check()  # if the studies went since, nothing was renamed
         for former in steps["former"]:
             self._history.list_entry(FormerLabel(**former))
-        if steps["withdraw"]:
-            self._store.withdrawn(change.scan_id)
         if submission := steps["submission"]:
-            self._store.submitted(change.scan_id, submission["by"])
+            self._store.submitted_anew(change.scan_id, submission["by"])
             if submission["reviewed"] is not None:
                 self._store.keep_review(change.scan_id, submission["reviewed"], submission["slices"])
+        elif steps["withdraw"]:
+            self._store.withdrawn(change.scan_id)
         self._store.end(change.number)

@@ -42,7 +42,7 @@ class LabelledFolder(InformedFolder):
         **options: Any,  # noqa: ANN401 -- handed through
     ) -> None:
         self.history = LabelHistory(store.path.with_name("history"), keep)
-        self._changes = FileChanges(Path(folder), store, self.history)
+        self._changes = FileChanges(Path(folder), store, self.history, self._check_studies)
         super().__init__(folder, store=store, frozen=frozen, **options)
         if self.is_writable and not frozen:
             self._changes.settle()
@@ -116,7 +116,8 @@ class LabelledFolder(InformedFolder):
         with self._guard:
             if image_id not in self._datastore.objects:
                 self._look_at(image_id)
-            self._datastore.objects[image_id].labels[tag] = DataModel(info=info, ext=extension)
+            if (scan := self._datastore.objects.get(image_id)) is not None:  # its file may be gone by now
+                scan.labels[tag] = DataModel(info=info, ext=extension)
             self._summary = None
         self._update_datastore_file()
 
