@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tables import interval, paragraph, table, write_or_check
+from segtrust.experiments.pages import interval, paragraph, table, write_or_check
 
 ROOT = Path(__file__).parents[2]
 RESULT = ROOT / "benchmarks" / "results" / "methods-table.json"
@@ -120,7 +120,7 @@ def page(result: Found, plan: Found) -> str:
 def main() -> int:
     """Write the page, or say whether it is up to date."""
     text = page(json.loads(RESULT.read_text(encoding="utf-8")), json.loads(PLAN.read_text(encoding="utf-8")))
-    return write_or_check(PAGE, text)
+    return write_or_check((PAGE, text))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tables import write_or_check
+from segtrust.experiments.pages import write_or_check
 
 ROOT = Path(__file__).parents[2]
 RESULT = ROOT / "benchmarks" / "results" / "lung-nodules-stochastic.json"
@@ -144,7 +144,7 @@ def summary(result: dict[str, Any]) -> list[str]:
 def main() -> int:
     """Write the page; ``--check`` only says whether it is up to date."""
     text = page(json.loads(RESULT.read_text(encoding="utf-8")))
-    return write_or_check(PAGE, text)
+    return write_or_check((PAGE, text))
 
 
 if __name__ == "__main__":

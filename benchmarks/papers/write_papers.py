@@ -11,7 +11,8 @@ import fassio_page
 import mehrtash_page
 import write_monteiro
 import write_some_namboodiri
-from tables import write_or_check
+
+from segtrust.experiments.pages import write_or_check
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "papers.md"
@@ -61,7 +62,7 @@ def main() -> int:
     """Write the block, or compare it."""
     old = PAGE.read_text(encoding="utf-8")
     text = BLOCK.sub(lambda found: f"{found[1]}{block()}{found[2]}", old)
-    return write_or_check(PAGE, text)
+    return write_or_check((PAGE, text))
 
 
 if __name__ == "__main__":

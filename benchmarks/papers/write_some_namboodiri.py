@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from tables import write_or_check
+from segtrust.experiments.pages import write_or_check
 
 ROOT = Path(__file__).parents[2]
 RESULT = ROOT / "benchmarks" / "results" / "some-namboodiri.json"
@@ -312,7 +312,7 @@ def main() -> int:
     text = page(
         json.loads(RESULT.read_text(encoding="utf-8")), json.loads(SETTINGS.read_text(encoding="utf-8"))
     )
-    return write_or_check(PAGE, text)
+    return write_or_check((PAGE, text))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from segtrust.experiments import pages as tables
+
 HERE = Path(__file__).parents[2] / "benchmarks" / "papers"
 RESULTS = HERE.parent / "results"
 
@@ -19,7 +21,6 @@ def pages():
         patch.syspath_prepend(str(HERE))
         import mehrtash_page  # noqa: PLC0415
         import methods_table_page  # noqa: PLC0415
-        import tables  # noqa: PLC0415
 
         yield tables, mehrtash_page, methods_table_page
 
@@ -33,8 +34,7 @@ def figures(nll, dice=0.8):
     return {"dice": found(dice), **{name: found(nll) for name in names}, "error_auroc_band": found(0.9)}
 
 
-def test_cells_of_a_table(pages):
-    tables, _, _ = pages
+def test_cells_of_a_table():
     assert tables.interval(found(0.12345, 0.1, 0.2)) == "0.123 (0.100 to 0.200)"
     assert tables.interval(found(-0.5, -0.6, 0.1), 1, sign=True) == "-0.5 (-0.6 to +0.1)"
     assert tables.interval({"value": None, "low": None, "high": None}) == "-"

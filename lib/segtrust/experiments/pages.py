@@ -1,12 +1,15 @@
 """Figures of a result file as cells of a table in Markdown, and the page that they stand on."""
 
+import re
 import sys
 import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["interval", "paragraph", "percent", "row", "table", "write_or_check"]
+from segtrust.errors import SettingError
+
+__all__ = ["Found", "fill_block", "interval", "paragraph", "percent", "row", "table", "write_or_check"]
 
 Found = dict[str, Any]
 
@@ -45,20 +48,41 @@ def percent(found: Found) -> str:
     )
 
 
-def write_or_check(path: Path, text: str) -> int:
-    """Write a page; with ``--check`` on the command line only say whether it is up to date.
+def fill_block(page: Path, name: str, text: str) -> str:
+    """A page with what stands between two of its comments made anew.
 
     Args:
-        path: the page.
-        text: what it must hold.
+        page: holds ``<!-- NAME: begin -->`` and ``<!-- NAME: end -->``, each on a line of its own.
+        name: of the block.
+        text: what shall stand between, ending with a line break.
 
     Returns:
-        The exit status.
+        The whole page.
+
+    Raises:
+        SettingError: if the page has no such block.
+    """
+    block = re.compile(rf"(<!-- {name}: begin -->\n).*?(<!-- {name}: end -->)", re.DOTALL)
+    filled, count = block.subn(lambda match: f"{match[1]}{text}{match[2]}", page.read_text(encoding="utf-8"))
+    if count != 1:
+        raise SettingError(f"{page.name} must have one block <!-- {name}: begin --> ... end, got {count}.")
+    return filled
+
+
+def write_or_check(*pages: tuple[Path, str]) -> int:
+    """Write pages; with ``--check`` on the command line only say whether they are up to date.
+
+    Args:
+        pages: each with what it must hold.
+
+    Returns:
+        The exit status: 1 if a page that was only checked is out of date.
     """
     if "--check" not in sys.argv[1:]:
-        path.write_text(text, encoding="utf-8")
+        for path, text in pages:
+            path.write_text(text, encoding="utf-8")
         return 0
-    if path.is_file() and path.read_text(encoding="utf-8") == text:
-        return 0
-    print(f"{path.name} is out of date: python benchmarks/papers/{Path(sys.argv[0]).name}", file=sys.stderr)
-    return 1
+    stale = [p.name for p, text in pages if not p.is_file() or p.read_text(encoding="utf-8") != text]
+    if stale:
+        sys.stderr.write(f"out of date: {', '.join(stale)}; write again: python {sys.argv[0]}\n")
+    return int(bool(stale))
