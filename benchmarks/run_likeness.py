@@ -19,19 +19,21 @@ import numpy as np
 import torch
 from held_out import measure_systems
 
-from segtrust.calibrators import CANDIDATES, Calibrator, Identity
+from segtrust.calibrators import CANDIDATES, CalibrationVoxels, Calibrator, Identity
 from segtrust.evaluate.cases import draw_scan
-from segtrust.evaluate.crossfit import CALIBRATOR, CrossFit
-from segtrust.evaluate.quality import quality_case, worsened_copies
 from segtrust.evaluate.shifts import SHIFT_SUITE, corrupt, shift_seed
+from segtrust.experiments.crossfit import CALIBRATOR, CrossFit
 from segtrust.inference.predictor import Predictor
+from segtrust.inference.scan import Scan
 from segtrust.models import ModelVersion
 from segtrust.quality import COVERAGE, Quality, QualityCase, conformal_bound, fit_quality
 from segtrust.quality.assess import line_scores
+from segtrust.release.quality import quality_case, worsened_copies
+from segtrust.settings import ContourRule
 from segtrust.training.cases import read_labelled, read_subjects
 
 SYSTEMS = (("likeness", "small", 2),)
-SUBJECTS, SMOOTH, DRAWS = 26, 6, 60
+SUBJECTS, SMOOTH, DRAWS = 26, 6, 40
 """Subjects of a calibration set, those of them stored with 8 bits (as in *val*), and sets that are drawn."""
 NEAREST = 9
 LEAST_EACH, LEAST_MEAN, LEAST_SUBJECTS = 0.85, 0.90, 5
@@ -110,42 +112,46 @@ def conditions() -> tuple[Condition, ...]:
     )
 
 
-def measure(fit: CrossFit, smooth: set[str]) -> Iterator[Measured]:
+def measure(fit: CrossFit, smooth: set[str], folds: Sequence[int] | None = None) -> Iterator[Measured]:
     """Predict every held-out scan and its copies behind the calibrator of the other folds."""
-    data, (cell,) = fit.folds.data, fit.experiment.cells
-    subjects = read_subjects(data)
-    drawn: dict[int, list[Any]] = {}
-    for fold in fit.experiment.folds:
-        raw = predictor(fit, fold, Identity())
+    drawn = {fold: list(drawn_voxels(fit, fold)) for fold in fit.experiment.folds}
+    for fold in fit.experiment.folds if folds is None else folds:
+        others = [voxels for f, part in drawn.items() if f != fold for voxels in part]
+        served = predictor(fit, fold, CANDIDATES[CALIBRATOR](others))
         for index, scan_id in enumerate(fit.folds.held_out(fold)):
-            scan, labels = read_labelled(data, scan_id, cell.spec)
-            subject = subjects.get(scan_id, scan_id)
-            drawn.setdefault(fold, []).append(draw_scan(raw, scan, labels, subject=subject, seed=index))
-        fit.say(f"drew voxels of fold {fold}")
-    for fold in fit.experiment.folds:
-        served = predictor(fit, fold, CANDIDATES[CALIBRATOR]([v for f in drawn if f != fold for v in drawn[f]]))
-        for index, scan_id in enumerate(fit.folds.held_out(fold)):
-            scan, labels = read_labelled(data, scan_id, cell.spec)
-            subject = subjects.get(scan_id, scan_id)
-
-            def case(copy: Any, *, ordinary: bool = False) -> QualityCase:  # noqa: ANN401
-                prepared, statistics, _ = served.sample(copy)
-                prediction = served.conclude(copy, prepared, statistics)
-                return quality_case(
-                    prediction, prepared.image.numpy(), labels.numpy(), subject=subject, ordinary=ordinary
-                )
-
-            worse = {
-                strength: tuple(
-                    case(replace(scan, data=torch.from_numpy(
-                        corrupt(scan.data.numpy(), name, strength, shift_seed(SEED, scan_id, name)))))
-                    for name in picked_shifts(index, strength)
-                )
-                for strength in STRENGTHS
-            }  # fmt: skip
-            copies = tuple(case(copy) for copy in worsened_copies(scan, scan_id, index))
-            yield Measured(subject, scan_id in smooth, case(scan, ordinary=True), copies, worse)
+            yield measured(fit, served, scan_id, index, smooth=scan_id in smooth)
         fit.say(f"measured fold {fold}")
+
+
+def drawn_voxels(fit: CrossFit, fold: int) -> Iterator[CalibrationVoxels]:
+    """Voxels of a fold's scans as its members see them."""
+    raw, subjects, data = predictor(fit, fold, Identity()), read_subjects(fit.folds.data), fit.folds.data
+    for index, scan_id in enumerate(fit.folds.held_out(fold)):
+        scan, labels = read_labelled(data, scan_id, raw.spec)
+        yield draw_scan(raw, scan, labels, subject=subjects.get(scan_id, scan_id), seed=index)
+
+
+def measured(fit: CrossFit, served: Predictor, scan_id: str, index: int, *, smooth: bool) -> Measured:
+    """One scan and its copies."""
+    scan, labels = read_labelled(fit.folds.data, scan_id, served.spec)
+    subject = read_subjects(fit.folds.data).get(scan_id, scan_id)
+
+    def case(copy: Scan) -> QualityCase:
+        prepared, statistics, _ = served.sample(copy)
+        prediction, image = served.conclude(copy, prepared, statistics), prepared.image.numpy()
+        return quality_case(prediction, image, labels.numpy(), subject=subject, ordinary=copy is scan)
+
+    def worsened(name: str, strength: int) -> Scan:
+        values = corrupt(scan.data.numpy(), name, strength, shift_seed(SEED, scan_id, name))
+        return replace(scan, data=torch.from_numpy(values))
+
+    return Measured(
+        subject,
+        smooth,
+        case(scan),
+        tuple(case(copy) for copy in worsened_copies(scan, scan_id, index)),
+        {s: tuple(case(worsened(name, s)) for name in picked_shifts(index, s)) for s in STRENGTHS},
+    )
 
 
 def predictor(fit: CrossFit, fold: int, calibrator: Calibrator) -> Predictor:
@@ -180,7 +186,6 @@ def judge_draw(
     quality = fit_quality(fitted, values)
     if quality is None or quality.typical is None:
         return
-    order = sorted(chosen)
     there = "8-bit in calibration" if with_smooth else "none in calibration"
     for scan in scans:
         if scan.subject in chosen:
@@ -194,16 +199,14 @@ def judge_draw(
             p, own = (0.0, 0.0) if unlikeness is None else (
                 unlikeness.p_value, unlikeness.detectors.get("ensemble", 0.0)
             )  # fmt: skip
-            yield Said(condition, scan.subject, p, own, mean_dice(case), held(quality, case, values, order))
+            yield Said(condition, scan.subject, p, own, mean_dice(case), held(quality, case, values))
 
 
-def held(
-    quality: Quality, case: QualityCase, values: Sequence[int], order: Sequence[str]
-) -> dict[str, dict[str, bool]]:
+def held(quality: Quality, case: QualityCase, values: Sequence[int]) -> dict[str, dict[str, bool]]:
     """Whether each interval and contour of each width holds for a scan."""
     n = quality.subjects
     near = nearest(quality, case) if "ensemble" in case.features else list(range(NEAREST))
-    held: dict[str, dict[str, bool]] = {"usual": {}, "widest": {}, "nearest": {}, "width": {}}
+    held: dict[str, dict[str, bool]] = {"usual": {}, "widest": {}, "nearest": {}}
     for value in values:
         scores, truth = line_scores(case.scores.details[value]), case.truth[value]
         for target, true in truth.targets().items():
@@ -226,8 +229,17 @@ def held(
             at["nearest"] = max(mm[i] for i in near) if len(mm) == n else math.inf
             for way, margin in at.items():
                 held[way][f"{value} {side}"] = getattr(truth.margins, side)[1] <= margin
-    assert len(order) == n
+    if quality.contours is not None:
+        needed_by = {value: case.truth[value].margins for value in values}
+        for width in ("usual", "widest"):
+            margins = quality.contours.margins(ContourRule(), width)
+            held[width]["all joint"] = margins.hold_at_once(needed_by)
     return held
+
+
+def mean_dice(case: QualityCase) -> float:
+    """Mean over the structures."""
+    return float(np.nanmean([truth.dice for truth in case.truth.values()]))
 
 
 def nearest(quality: Quality, case: QualityCase) -> list[int]:
@@ -267,7 +279,7 @@ def counted(said: Sequence[Said], width: str) -> dict[str, Any]:
     result: dict[str, Any] = {"judged": len(said), "subjects": len({s.subject for s in said})}
     kinds: dict[str, Callable[[str], bool]] = {
         "intervals": lambda name: name.split()[1] in ("dice", "volume", "border"),
-        "contours": lambda name: name.split()[1] in ("outer", "inner"),
+        "contours": lambda name: name.split()[1] in ("outer", "inner", "joint"),
     }
     for kind, belongs in kinds.items():
         names = sorted({n for s in said for n in s.held[width] if belongs(n)})
