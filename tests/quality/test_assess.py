@@ -61,7 +61,8 @@ def cohort(n, seed=0, spread=0.02):
 
 
 TYPICAL = {"brightness": (0.0, 0.0, 0.0), "ensemble": (0.9,)}
-STRANGE = {"brightness": (9.0, 9.0, 9.0), "ensemble": (0.9,)}
+ODD_IMAGE = {"brightness": (9.0, 9.0, 9.0), "ensemble": (0.9,)}
+STRANGE = {"brightness": (9.0, 9.0, 9.0), "ensemble": (0.1,)}
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +98,31 @@ def test_a_scan_unlike_the_calibration_scans_gets_neither_interval_nor_bound(qua
     assert (said.dice_interval, said.volume_factors, said.border_interval_mm) == (None, None, None)
 
 
+def test_a_scan_with_an_odd_image_alone_gets_the_widest_intervals_and_no_verdict(quality):
+    usual = quality.assess(scores(0.9), TYPICAL, RULE)
+    assessment = quality.assess(scores(0.9), ODD_IMAGE, RULE)
+    assert (usual.likeness, usual.width) == ("like", "usual")
+    assert (assessment.likeness, assessment.width) == ("somewhat unlike", "widest")
+    said = assessment.structures[1]
+    line = quality.lines[1]["dice"]
+    low, high = line.spread({"soft_dice_confidence": logit_dice(0.9)})
+    far = max(line.residuals)
+    assert said.dice_interval == pytest.approx([1 / (1 + math.exp(-e)) for e in (low - far, high + far)])
+    assert said.verdict == "needs a look"
+    assert "one in 21 misses" in assessment.interval_statement
+    assert "at most 2.1 times as common" in assessment.interval_statement
+    assert "at most 10 % of scans like" in usual.interval_statement
+
+
+def test_a_version_fitted_before_grades_its_scans_from_what_it_keeps(quality):
+    before = Quality.from_json(quality.to_json())
+    assert before.assess(scores(0.9), ODD_IMAGE, RULE).likeness == "somewhat unlike"
+
+
+def test_without_intervals_nothing_is_said_of_them():
+    assert fit_quality(cohort(5), [1]).assess(scores(0.9), TYPICAL, RULE).interval_statement is None
+
+
 def test_contours_are_withheld_for_an_unlike_scan_and_absent_without_margins(quality):
     rule = ContourRule(0.9, 1.0)
     assert quality.assess(scores(0.9), TYPICAL, RULE, rule).contours is None  # as in older versions
@@ -106,6 +132,11 @@ def test_contours_are_withheld_for_an_unlike_scan_and_absent_without_margins(qua
     margins = knowing.assess(scores(0.9), TYPICAL, RULE, rule).contours
     assert margins.each == {1: Margins(1.0, 2.0, 20)}
     assert knowing.assess(scores(0.9), STRANGE, RULE, rule).contours is None
+    rows = tuple(NeededMargins((float(i),) * 3, (2.0,) * 3) for i in range(20))
+    knowing = replace(quality, contours=Contours({1: rows}))
+    usual, widest = (knowing.assess(scores(0.9), f, RULE, rule).contours for f in (TYPICAL, ODD_IMAGE))
+    assert (usual.each[1].outer_mm, widest.each[1].outer_mm) == (18.0, 19.0)
+    assert "the widest that these give" in widest.to_json({1: "ball"})["statement"]
     assert Quality.from_json(knowing.to_json()) == knowing
 
 

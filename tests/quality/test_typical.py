@@ -6,7 +6,7 @@ from scipy import ndimage
 
 from phantoms import make_blob
 from segtrust.errors import ModelError
-from segtrust.quality import TypicalScans, fit_typical_scans, scan_features
+from segtrust.quality import TypicalScans, Unlikeness, fit_typical_scans, scan_features
 from segtrust.scores import ScanScores
 
 SURE = ScanScores(0.2, 0.05, 0.3, 0.1, 0.9, 0.9, 0.1, {})
@@ -65,6 +65,38 @@ def test_members_that_disagree_are_noticed_though_the_image_is_ordinary(typical)
     found = typical.compare(scan_features(image(3), torn))
     assert found.p_value == found.detectors["ensemble"] == pytest.approx(1 / 25)
     assert found.detectors["brightness"] > 0.1
+
+
+def test_an_odd_image_is_somewhat_unlike_and_an_odd_prediction_too_is_unlike(typical):
+    torn = ScanScores(0.6, 0.4, 0.5, 0.9, 0.3, 0.5, 0.2, {})
+    usual, image_alone, both = (
+        typical.compare(scan_features(*case))
+        for case in ((image(3), SURE), (image(3, np.sqrt), SURE), (image(3, np.sqrt), torn))
+    )
+    assert (usual.likeness, usual.unusual) == ("like", ())
+    assert usual.sentence == f"Like the 24 calibration scans (p = {usual.p_value:.2g})."
+    assert (image_alone.likeness, image_alone.unusual) == ("somewhat unlike", ("brightness", "sharpness"))
+    assert image_alone.sentence == (
+        "Somewhat unlike the 24 calibration scans (p = 0.04): unusual is its brightness and its sharpness "
+        "(noise, blur or thick slices). The members are as sure, and agree as far, as on those scans."
+    )
+    assert both.likeness == "unlike"
+    assert {"brightness", "ensemble"} <= set(both.unusual)
+    assert "how sure the members are and how far they agree" in both.sentence
+    assert both.to_json()["sentence"] == both.sentence
+
+
+def test_with_few_subjects_the_strangest_of_all_is_not_like_them():
+    assert Unlikeness(1 / 11, {"brightness": 1 / 11, "ensemble": 0.5}, 10).likeness == "somewhat unlike"
+    assert Unlikeness(2 / 11, {"brightness": 2 / 11, "ensemble": 0.5}, 10).likeness == "like"
+
+
+def test_without_a_detector_of_the_prediction_an_odd_image_is_unlike():
+    assert Unlikeness(0.03, {"brightness": 0.03}, 26).likeness == "unlike"
+
+
+def test_where_no_single_detector_is_low_the_strangest_is_named():
+    assert Unlikeness(0.03, {"brightness": 0.09, "ensemble": 0.3}, 26).unusual == ("brightness",)
 
 
 def test_the_unit_of_brightness_does_not_matter_to_sharpness():

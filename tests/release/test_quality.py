@@ -109,10 +109,10 @@ def test_sixteen_scans_have_every_shift_in_two_strengths_three_times(monkeypatch
 MARGINS = {1: Margins(1.0, 2.0, 26), 2: Margins(1.0, 2.0, 26)}
 
 
-def said(interval, verdict, p_value=0.5):
+def said(interval, verdict, p_value=0.5, detectors=()):
     one = StructureAssessment(0.85, interval, None if interval is None else (0.9, 1.1), None, verdict)
     contours = None if p_value < 0.05 else ContourMargins(ContourRule(0.9, 1.0), MARGINS, MARGINS)
-    unlike = Unlikeness(p_value, {}, 26)
+    unlike = Unlikeness(p_value, dict(detectors), 26)
     return Assessment({1: one, 2: one}, unlike, 26, FineRule(0.8, 0.05), None, contours)
 
 
@@ -148,3 +148,20 @@ def test_untouched_scans_are_counted_by_hand():
     assert "| front | 2 | 1 | 1 to 2 | 0.150 | 2 | 1 |" in tables
     assert "| front, inner | 2 | 1 | 1 to 2 |" in tables
     assert "| joint | 2 | 1 | 1 to 2 |" in tables
+
+
+def test_widest_intervals_are_counted_apart():
+    wide = {"sharpness": 0.03, "ensemble": 0.5}
+    judged = [
+        (said((0.8, 0.9), "probably fine"), {1: truth(0.85), 2: truth(0.85)}),
+        (said((0.7, 0.9), "needs a look", 0.03, wide), {1: truth(0.75), 2: truth(0.95, 1.5)}),
+    ]
+    found = judge_predictions(spec_of(), judged, 26)
+    assert (found["unlike"], found["somewhat_unlike"]["scans"]) == (1, 1)
+    assert found["structures"]["front"]["intervals"] == 1
+    apart = found["somewhat_unlike"]["structures"]
+    assert apart["front"] == {"dice": {"n": 1, "inside": 1}, "volume": {"n": 1, "inside": 1}}
+    assert apart["back"] == {"dice": {"n": 1, "inside": 0}, "volume": {"n": 1, "inside": 0}}
+    tables = quality_tables({"quality": {"subjects": 26, "structures": {}}, "test_quality": found})
+    assert "0 of them unlike the calibration scans and so without interval, 1 somewhat unlike" in tables
+    assert "1 of 1 (front, dice)" in tables

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,11 +24,9 @@ from segtrust.quality import (
     logit_dice,
 )
 from segtrust.quality.assess import line_scores
-from segtrust.quality.typical import TypicalScans
+from segtrust.quality.typical import Likeness, TypicalScans
 
 __all__ = ["judge_predictions", "quality_figures"]
-
-_UNLIKE = 0.05
 
 
 def quality_figures(quality: Quality, cases: Sequence[QualityCase], spec: ModelSpec) -> dict[str, Any]:
@@ -44,7 +43,8 @@ def quality_figures(quality: Quality, cases: Sequence[QualityCase], spec: ModelS
         range of 90 % of the true values, and the correlation with the true log odds on ordinary scans and on
         worsened copies, apart. Coverage is not among them: on the subjects that make the intervals it is the
         promised share by construction; :func:`judge_predictions` counts it on others.
-        ``unlike``: share of scans and of copies with p < 0.05. ``contours``: margins of the usual rule.
+        ``unlike``: share of scans and of copies that are not like the calibration scans, and of them the
+        ``somewhat`` unlike. ``contours``: margins of the usual rule.
     """
     figures: dict[str, Any] = {"subjects": quality.subjects, "scans": sum(c.ordinary for c in cases)}
     structures = {}
@@ -117,14 +117,22 @@ def _subjects_of(cases: Sequence[QualityCase], value: int) -> list[str]:
 
 def _unlike(typical: TypicalScans, cases: Sequence[QualityCase]) -> dict[str, Any]:
     order = sorted({case.subject for case in cases if case.ordinary})
-    seen: dict[str, list[bool]] = {"scans": [], "copies": []}
+    seen: dict[str, list[Likeness]] = {"scans": [], "copies": []}
     for case in cases:
         row = order.index(case.subject)
         rest = TypicalScans({n: rows[:row] + rows[row + 1 :] for n, rows in typical.features.items()})
         found = rest.compare(case.features)
         if found is not None:
-            seen["scans" if case.ordinary else "copies"].append(found.p_value < _UNLIKE)
-    return {kind: {"n": len(flags), "share": float(np.mean(flags))} for kind, flags in seen.items() if flags}
+            seen["scans" if case.ordinary else "copies"].append(found.likeness)
+    return {
+        kind: {
+            "n": len(grades),
+            "share": float(np.mean([grade != "like" for grade in grades])),
+            "somewhat": float(np.mean([grade == "somewhat unlike" for grade in grades])),
+        }
+        for kind, grades in seen.items()
+        if grades
+    }
 
 
 def judge_predictions(
@@ -140,15 +148,26 @@ def judge_predictions(
         calibration_subjects: how many subjects the intervals rest on.
 
     Returns:
-        Per structure: number of scans with an interval, how many hold the true Dice, the 95 % range of that
-        number (beta-binomial, for intervals that hold exactly 90 %), mean absolute error, scans called fine,
-        and those of them that are bad; the same counts for ``volume``, and for the ``outer`` and ``inner``
-        contour. ``joint``: scans with all contours right at once. ``unlike``: scans with p < 0.05.
+        Per structure: number of scans with a usual interval, how many hold the true Dice, the 95 % range of
+        that number (beta-binomial, for intervals that hold exactly 90 %), mean absolute error, scans called
+        fine, and those of them that are bad; the same counts for ``volume``, and for the ``outer`` and
+        ``inner`` contour. ``joint``: scans with all contours right at once. ``unlike``: scans not like
+        the calibration scans. ``somewhat_unlike``: those of them that have the widest intervals, and per
+        structure how many of these hold.
 
     Source:
         Vovk 2012 for the distribution of coverage.
     """
     found: dict[str, Any] = {"scans": len(judged), "unlike": sum(a.is_unlike for a, _ in judged)}
+    wide = [(a, truths) for a, truths in judged if a.width == "widest"]
+    found["somewhat_unlike"] = {
+        "scans": len(wide),
+        "structures": {
+            label.name: _held([(a.structures[label.value], t[label.value]) for a, t in wide])
+            for label in spec.labels
+        },
+    }
+    judged = [(_with_usual_intervals(a), truths) for a, truths in judged]
     found["structures"] = {
         label.name: {
             **_judged([(a.structures[label.value], t[label.value], a.rule.dice) for a, t in judged],
@@ -191,6 +210,26 @@ def _judged(
         "fine_and_bad": sum(fine),
         "volume": _count(volumes, subjects, COVERAGE),
     }
+
+
+def _with_usual_intervals(assessment: Assessment) -> Assessment:
+    """The same without the widest intervals and contours, which are counted apart."""
+    if assessment.width != "widest":
+        return assessment
+    none = {"dice_interval": None, "volume_factors": None, "border_interval_mm": None}
+    structures = {value: replace(s, **none) for value, s in assessment.structures.items()}
+    return replace(assessment, structures=structures, contours=None)
+
+
+def _held(said: Sequence[tuple[StructureAssessment, StructureTruth]]) -> dict[str, dict[str, int]]:
+    """How many intervals hold the true Dice, and the true volume, of how many."""
+    dice = [s.dice_interval[0] <= t.dice <= s.dice_interval[1] for s, t in said if s.dice_interval]
+    volume = [
+        s.volume_factors[0] <= t.volume_ratio <= s.volume_factors[1]
+        for s, t in said
+        if s.volume_factors and t.volume_ratio is not None
+    ]
+    return {n: {"n": len(held), "inside": sum(held)} for n, held in (("dice", dice), ("volume", volume))}
 
 
 def _contours(

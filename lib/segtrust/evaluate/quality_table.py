@@ -79,7 +79,15 @@ def _margins(name: str, contours: Mapping[str, Any]) -> str:
 
 
 def _test(found: Mapping[str, Any]) -> str:
-    unlike = f"{found['unlike']} of them unlike the calibration scans and so without interval"
+    wide = found.get("somewhat_unlike", {"scans": 0})
+    unlike = f"{found['unlike'] - wide['scans']} of them unlike the calibration scans and so without interval"
+    if wide["scans"]:
+        held = [
+            f"{counts['inside']} of {counts['n']} ({name}, {what})"
+            for name, targets in wide["structures"].items()
+            for what, counts in targets.items()
+        ]
+        unlike += f", {wide['scans']} somewhat unlike, whose widest intervals held in " + ", ".join(held)
     lines = [
         f"The same on the {found['scans']} test scans, {unlike}:",
         "",

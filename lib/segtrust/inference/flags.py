@@ -109,16 +109,11 @@ def unlike_flags(assessment: Assessment | None) -> list[Flag]:
         assessment: predicted quality of the scan, if the version can predict it.
 
     Returns:
-        Flag ``unlike_calibration``, or nothing.
+        Flag ``unlike_calibration``, or ``somewhat_unlike_calibration`` where only the image is unusual;
+        nothing for a scan like them.
     """
     if assessment is None or assessment.unlikeness is None or not assessment.is_unlike:
         return []
-    unlikeness = assessment.unlikeness
-    strangest = min(unlikeness.detectors, key=lambda name: unlikeness.detectors[name])
-    return [
-        Flag(
-            "unlike_calibration",
-            f"unlike the {unlikeness.subjects} calibration scans in {strangest} "
-            f"(p = {unlikeness.p_value:.2g}): no interval and no bound holds for it",
-        )
-    ]
+    code = f"{assessment.unlikeness.likeness.replace(' ', '_')}_calibration"
+    text = " ".join(filter(None, (assessment.unlikeness.sentence, assessment.interval_statement)))
+    return [Flag(code, text)]

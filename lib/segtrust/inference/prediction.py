@@ -251,8 +251,8 @@ class Prediction:
         found = {} if known is None else known.of(words)
         if not found or not set(wanted) <= found.keys():
             raise SettingError(
-                "contours need a version with margins from enough subjects, a scan like its calibration "
-                f"scans (p >= 0.05), and voxels of known size; version {self.version_id} of "
+                "contours need a version with margins from enough subjects, a scan not unlike its "
+                f"calibration scans, and voxels of known size; version {self.version_id} of "
                 f"{self.spec.name!r} cannot give them for this scan. Ask for bands."
             )
         return {value: found[value] for value in wanted} if wanted else found
@@ -334,8 +334,10 @@ def _said(assessment: Assessment) -> dict[str, Any]:
             "fine_dice": rule.dice,
             "fine_risk": rule.risk,
             "statement": assessment.statement,
+            "intervals": assessment.width or "none",
+            "intervals_statement": assessment.interval_statement,
         },
-        "out_of_distribution": None if unlike is None else vars(unlike),
+        "out_of_distribution": None if unlike is None else unlike.to_json(),
     }
 
 

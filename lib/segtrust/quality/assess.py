@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 from segtrust.errors import ModelError
-from segtrust.quality.conformal import bound_risk
+from segtrust.quality.conformal import Width, bound_risk
 from segtrust.quality.contour_rule import ContourRule
 from segtrust.quality.contours import ContourMargins, Contours
 from segtrust.quality.excess import UsualError
 from segtrust.quality.mehrtash import logit_dice
 from segtrust.quality.regression import Regression
-from segtrust.quality.typical import Features, TypicalScans, Unlikeness
+from segtrust.quality.typical import Features, Likeness, TypicalScans, Unlikeness
 from segtrust.scores import ScanScores, StructureScores
 
 __all__ = [
@@ -30,13 +30,14 @@ __all__ = [
 
 COVERAGE = 0.9
 """Of all intervals."""
-_UNLIKE = 0.05
 TARGETS = ("dice", "volume", "border")
 """What is predicted of a structure, each by a line of its own."""
 LINE_SCORES = ("entropy", "between_member", "segment_entropy", "soft_dice_confidence", "pairwise_dice")
 """Scores that a line may be drawn through."""
 
 Verdict = Literal["probably fine", "needs a look"]
+WIDTHS: Mapping[Likeness, Width | None] = {"like": "usual", "somewhat unlike": "widest", "unlike": None}
+"""Intervals and contours by grade, after the rule of docs/decisions/0010-likeness.md."""
 
 
 @dataclass(frozen=True)
@@ -73,9 +74,42 @@ class Assessment:
     contours: ContourMargins | None = None
 
     @property
+    def likeness(self) -> Likeness | None:
+        """How like the calibration scans the scan is; ``None`` where it cannot be compared with them."""
+        return None if self.unlikeness is None else self.unlikeness.likeness
+
+    @property
     def is_unlike(self) -> bool:
-        """Whether the scan is so unlike the calibration scans that no bound is said of it."""
-        return self.unlikeness is not None and self.unlikeness.p_value < _UNLIKE
+        """Whether the scan is not like the calibration scans, be it somewhat or wholly."""
+        return self.likeness not in (None, "like")
+
+    @property
+    def width(self) -> Width | None:
+        """Which intervals and contours the scan has; ``None`` for none."""
+        return width_of(self.unlikeness)
+
+    @property
+    def interval_statement(self) -> str | None:
+        """What intervals and contours promise for this scan, or why it has none; ``None`` without any."""
+        if (
+            self.width is not None
+            and self.contours is None
+            and not any(map(_has_interval, self.structures.values()))
+        ):
+            return None
+        share = f"{100 * (1 - COVERAGE):.0f} %"
+        if self.width is None:
+            return "No interval and no contour is given: how far off such scans can be is not known."
+        if self.width == "usual":
+            return (
+                f"An interval misses the true value in at most {share} of scans like the calibration scans."
+            )
+        times = (1 - COVERAGE) * (self.subjects + 1)
+        return (
+            "Intervals and contours are the widest that the calibration scans give: of scans like those, one "
+            f"in {self.subjects + 1} misses. For somewhat unlike scans that is at most {share} as long as "
+            f"large errors are at most {times:.1f} times as common among them."
+        )
 
 
 @dataclass(frozen=True)
@@ -104,8 +138,8 @@ class Quality:
             contour_rule: how often contours are right, and for how much of a structure.
 
         Returns:
-            The assessment. Intervals and contours are left out, and no structure is called fine, if the
-            scan's p-value is below 0.05: they hold for scans like the calibration scans.
+            The assessment. For a somewhat unlike scan intervals and contours are the widest that the
+            calibration scans give; for an unlike one they are left out. Neither is called fine.
 
         Source:
             intervals: Barber et al. 2021, jackknife-minmax; verdict: conformal risk control (Angelopoulos et
@@ -113,9 +147,9 @@ class Quality:
             fitted the lines.
         """
         unlikeness = self.typical.compare(features) if self.typical else None
-        unlike = unlikeness is not None and unlikeness.p_value < _UNLIKE
+        width, alike = width_of(unlikeness), unlikeness is None or unlikeness.likeness == "like"
         structures = {
-            value: self._structure(value, details, rule, unlike=unlike)
+            value: self._structure(value, details, rule, width, alike=alike)
             for value, details in scores.details.items()
         }
         said = any(s.verdict for s in structures.values())
@@ -125,33 +159,33 @@ class Quality:
             self.subjects,
             rule,
             self._statement(rule) if said else None,
-            None if unlike or self.contours is None else self.contours.margins(contour_rule),
+            None if width is None or self.contours is None else self.contours.margins(contour_rule, width),
         )
 
     def _structure(
-        self, value: int, details: StructureScores, rule: FineRule, *, unlike: bool
+        self, value: int, details: StructureScores, rule: FineRule, width: Width | None, *, alike: bool
     ) -> StructureAssessment:
         lines, x = self.lines.get(value, {}), line_scores(details)
         dice = lines["dice"].predict(x) if "dice" in lines else None
-        intervals = {target: None if unlike else line.interval(x, COVERAGE) for target, line in lines.items()}
+        intervals = {t: line.interval(x, COVERAGE, width) if width else None for t, line in lines.items()}
         ends = {target: intervals.get(target) for target in TARGETS}
         return StructureAssessment(
             predicted_dice=None if dice is None else _share(dice),
             dice_interval=_mapped(ends["dice"], _share),
             volume_factors=_mapped(ends["volume"], math.exp),
             border_interval_mm=_mapped(ends["border"], math.exp),
-            verdict=self._verdict(lines.get("dice"), x, rule, unlike=unlike),
+            verdict=self._verdict(lines.get("dice"), x, rule, alike=alike),
         )
 
     def _verdict(
-        self, line: Regression | None, x: Mapping[str, float | None], rule: FineRule, *, unlike: bool
+        self, line: Regression | None, x: Mapping[str, float | None], rule: FineRule, *, alike: bool
     ) -> Verdict | None:
         limit = None if line is None else fine_limit(line, rule)
         if line is None or limit is None:
             return None
         predicted, spread = line.predict(x), line.spread(x)
         fine = (
-            not unlike
+            alike
             and predicted is not None
             and spread is not None
             and predicted >= logit_dice(rule.dice)
@@ -246,6 +280,22 @@ def line_scores(details: StructureScores) -> dict[str, float | None]:
         is_share = name in ("soft_dice_confidence", "pairwise_dice")
         found[name] = logit_dice(value) if is_share and value is not None else value
     return found
+
+
+def _has_interval(structure: StructureAssessment) -> bool:
+    return (structure.dice_interval, structure.volume_factors, structure.border_interval_mm) != (None,) * 3
+
+
+def width_of(unlikeness: Unlikeness | None) -> Width | None:
+    """Which intervals a scan gets; the usual ones where it cannot be compared with the calibration scans.
+
+    Args:
+        unlikeness: of the scan.
+
+    Returns:
+        The width; ``None`` for no interval.
+    """
+    return "usual" if unlikeness is None else WIDTHS[unlikeness.likeness]
 
 
 def _share(log_odds: float) -> float:

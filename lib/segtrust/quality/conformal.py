@@ -2,16 +2,19 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from segtrust.errors import SettingError
 
-__all__ = ["bound_risk", "conformal_bound", "conformal_p_value", "control_risk"]
+__all__ = ["Width", "bound_risk", "conformal_bound", "conformal_p_value", "control_risk", "miss_chance"]
 
 _ROUNDING = 1e-9
+
+Width = Literal["usual", "widest"]
+"""Of what rests on a rank: the rank that a wanted coverage asks for, or the last."""
 
 
 def conformal_bound(scores: Sequence[float], alpha: float) -> float:
@@ -39,6 +42,24 @@ def conformal_bound(scores: Sequence[float], alpha: float) -> float:
     _check_alpha(alpha)
     rank = math.ceil((len(scores) + 1) * (1 - alpha) - _ROUNDING)
     return float(np.sort(np.asarray(scores, np.float64))[rank - 1]) if rank <= len(scores) else math.inf
+
+
+def miss_chance(subjects: int, alpha: float, width: Width) -> float:
+    """Chance of a miss to ask :func:`conformal_bound` for.
+
+    Args:
+        subjects: number of scores.
+        alpha: wanted bound, in (0, 1).
+        width: ``widest`` asks for the largest score, if ``alpha`` allows a bound at all.
+
+    Returns:
+        ``alpha``, or for ``widest`` the smaller of it and 1 / (n + 1).
+
+    Example:
+        >>> miss_chance(19, 0.1, "usual"), miss_chance(19, 0.1, "widest"), miss_chance(4, 0.1, "widest")
+        (0.1, 0.05, 0.1)
+    """
+    return alpha if width == "usual" else min(alpha, 1 / (subjects + 1))
 
 
 def conformal_p_value(scores: Sequence[float], new: float) -> float:

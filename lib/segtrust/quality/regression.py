@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segtrust.errors import ModelError
-from segtrust.quality.conformal import conformal_bound
+from segtrust.quality.conformal import Width, conformal_bound, miss_chance
 
 __all__ = [
     "CONSTANT",
@@ -103,12 +103,13 @@ class Regression:
         """Value for a scan's scores; ``None`` where not defined."""
         return self.line.at(scores)
 
-    def interval(self, scores: Scores, coverage: float) -> tuple[float, float] | None:
+    def interval(self, scores: Scores, coverage: float, width: Width = "usual") -> tuple[float, float] | None:
         """Interval that holds the value of an exchangeable scan with a chance of at least ``coverage``.
 
         Args:
             scores: of the scan.
             coverage: in (0, 1).
+            width: ``widest`` takes the largest residual, if there are enough subjects for ``coverage``.
 
         Returns:
             Lower and upper end; ``None`` where not defined, or with too few subjects for ``coverage``.
@@ -118,8 +119,9 @@ class Regression:
             in full for every way to fit and choose that treats subjects alike.
         """
         centres = self.spread(scores)
-        width = conformal_bound(self.residuals, 1 - coverage)
-        return None if centres is None or math.isinf(width) else (centres[0] - width, centres[1] + width)
+        chance = miss_chance(len(self.held_out), 1 - coverage, width)
+        far = conformal_bound(self.residuals, chance)
+        return None if centres is None or math.isinf(far) else (centres[0] - far, centres[1] + far)
 
     def spread(self, scores: Scores) -> tuple[float, float] | None:
         """Smallest and largest value of the lines that were fitted without one subject."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,13 +13,31 @@ from segtrust.quality.mehrtash import logit_dice
 from segtrust.quality.regression import LEAST_SUBJECTS
 from segtrust.scores import ScanScores
 
-__all__ = ["Features", "TypicalScans", "Unlikeness", "fit_typical_scans", "scan_features"]
+__all__ = [
+    "UNLIKE_BELOW",
+    "Features",
+    "Likeness",
+    "TypicalScans",
+    "Unlikeness",
+    "fit_typical_scans",
+    "scan_features",
+]
+
+UNLIKE_BELOW = 0.05
+"""A scan with a lower p-value is not like the calibration scans."""
 
 Features = Mapping[str, tuple[float, ...]]
+Likeness = Literal["like", "somewhat unlike", "unlike"]
 Floats = NDArray[np.float64]
 
 _QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 _TINY = 1e-6
+_PREDICTION = "ensemble"
+_WORDS = {
+    "brightness": "its brightness",
+    "sharpness": "its sharpness (noise, blur or thick slices)",
+    _PREDICTION: "how sure the members are and how far they agree",
+}
 
 
 def scan_features(image: NDArray[np.floating[Any]], scores: ScanScores) -> Features:
@@ -70,6 +88,54 @@ class Unlikeness:
     p_value: float
     detectors: Mapping[str, float]
     subjects: int
+
+    @property
+    def likeness(self) -> Likeness:
+        """The grade.
+
+        ``like``: p-value of at least :data:`UNLIKE_BELOW`, and not the strangest of all scans. Else
+        ``somewhat unlike`` if the same holds for the detector of the prediction, so that only the image is
+        unusual, and ``unlike`` if it does not, or where there is no such detector.
+        """
+        if not self._is_low(self.p_value):
+            return "like"
+        own = self.detectors.get(_PREDICTION)
+        return "unlike" if own is None or self._is_low(own) else "somewhat unlike"
+
+    @property
+    def unusual(self) -> tuple[str, ...]:
+        """Detectors that find the scan unusual, the strangest first; at least one unless it is like."""
+        if self.likeness == "like":
+            return ()
+        order = sorted(self.detectors, key=lambda name: self.detectors[name])
+        return tuple(n for n in order if self._is_low(self.detectors[n])) or tuple(order[:1])
+
+    @property
+    def sentence(self) -> str:
+        """The grade, the p-value and what is unusual, for a reader."""
+        scans = f"the {self.subjects} calibration scans (p = {self.p_value:.2g})"
+        if self.likeness == "like":
+            return f"Like {scans}."
+        words = " and ".join(_WORDS.get(name, name) for name in self.unusual)
+        sentence = f"{self.likeness.capitalize()} {scans}: unusual is {words}."
+        if self.likeness == "somewhat unlike":
+            sentence += " The members are as sure, and agree as far, as on those scans."
+        return sentence
+
+    def to_json(self) -> dict[str, Any]:
+        """What an answer says of it."""
+        return {
+            "p_value": self.p_value,
+            "likeness": self.likeness,
+            "unusual": list(self.unusual),
+            "sentence": self.sentence,
+            "detectors": dict(self.detectors),
+            "subjects": self.subjects,
+        }
+
+    def _is_low(self, p_value: float) -> bool:
+        """Low, or the lowest that there can be: with fewer than 20 subjects no p-value is below 0.05."""
+        return p_value < UNLIKE_BELOW or round(p_value * (self.subjects + 1)) <= 1
 
 
 @dataclass(frozen=True)

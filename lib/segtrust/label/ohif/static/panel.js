@@ -203,7 +203,7 @@ export function mountPanel(node, { services, server }) {
     part.quality.textContent = qualityText(session.findings);
     part.flagsBox.hidden = !flags.length;
     part.flags.replaceChildren(...flags.map(({ text }) => made('li', text)));
-    part.structures.replaceChildren(...structures.flatMap(structure => structureRows(structure, quality?.coverage)));
+    part.structures.replaceChildren(...structures.flatMap(structure => structureRows(structure, quality)));
     part.slices.replaceChildren(
       ...slices.map(({ structure, reason, position }) => {
         const button = made('button', structure);
@@ -228,16 +228,14 @@ export function mountPanel(node, { services, server }) {
 function qualityText({ quality, out_of_distribution: unlike }) {
   const parts = [];
   if (quality?.statement) parts.push(quality.statement);
-  if (quality) parts.push(`A range marked ${quality.coverage * 100} % misses for at most ${Math.round(100 - quality.coverage * 100)} % of such scans.`);
-  if (unlike) {
-    const each = Object.entries(unlike.detectors).map(([name, p]) => `${name} ${number(p)}`);
-    parts.push(`Likeness to the ${unlike.subjects} calibration scans: p = ${number(unlike.p_value)} (${each.join(', ')}); below 0.05 is unlike.`);
-  }
+  if (unlike) parts.push(unlike.sentence);
+  if (quality?.intervals_statement) parts.push(quality.intervals_statement);
   return parts.join(' ');
 }
 
-function structureRows(structure, coverage) {
-  const interval = (ends, title) => rangeText(coverage, ends, title);
+function structureRows(structure, quality) {
+  const words = quality?.intervals === 'widest' ? 'widest' : `${quality?.coverage * 100} %`;
+  const interval = (ends, title) => rangeText(words, ends, title);
   const { name, empty, volume_ml, volume_range_ml, volume_interval_ml } = structure;
   const { border_mm, border_interval_mm, predicted_dice, predicted_dice_interval, verdict } = structure;
   const head = made('th', name);
@@ -259,8 +257,8 @@ function structureRows(structure, coverage) {
   return [row(head), row(volume, border, dice, judged)];
 }
 
-function rangeText(coverage, [low, high], title = '') {
-  const text = made('small', `${coverage * 100} %: ${number(low)} to ${number(high)}`);
+function rangeText(words, [low, high], title = '') {
+  const text = made('small', `${words}: ${number(low)} to ${number(high)}`);
   text.title = title;
   return text;
 }
