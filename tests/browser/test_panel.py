@@ -94,6 +94,8 @@ def test_the_numbers_are_those_of_the_answer_and_what_is_not_known_is_a_dash(pan
     assert (said == "") is ("quality" not in asked)
     assert asked.get("quality", {}).get("statement", "") in said
     assert ("p = " in said) is ("out_of_distribution" in asked)
+    assert asked.get("out_of_distribution", {}).get("sentence", "") in said
+    assert asked.get("quality", {}).get("intervals_statement", "") in said
 
 
 def test_both_notices_stand_under_the_legend(panel):
