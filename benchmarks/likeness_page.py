@@ -14,7 +14,7 @@ LEAST_SUBJECTS = 5
 
 MADE = """Made by `python benchmarks/likeness_page.py` from `benchmarks/results/{name}`
 (`{command}`, protocol `{protocol:.16}`, cell `{system}`). The rule was written before:
-[decision 0010](../decisions/0010-likeness.md). What the grades mean: [quality](../explanation/quality.md)."""
+[decision 0012](../decisions/0012-likeness.md). What the grades mean: [quality](../explanation/quality.md)."""
 DATA = """Inside *train*: {scans} scans of {subjects} subjects, {smooth} of the scans stored with 8 bits and
 smoother than the rest, each predicted by small members that never saw its subject (mean Dice
 {mean_dice:.3f}). {draws} times {calibration_subjects} subjects were drawn as calibration set, as *val* has

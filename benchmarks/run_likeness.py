@@ -2,7 +2,7 @@
 
     python benchmarks/run_likeness.py --runs runs
 
-The rule is in docs/decisions/0010-likeness.md. Members of experiments.json predict the fold that they have
+The rule is in docs/decisions/0012-likeness.md. Members of experiments.json predict the fold that they have
 not seen; then calibration sets of 26 subjects are drawn again and again and the other subjects judged.
 Writes <out>/hippocampus-likeness.json.
 """
@@ -231,8 +231,8 @@ def held(quality: Quality, case: QualityCase, values: Sequence[int]) -> dict[str
                 held[way][f"{value} {side}"] = getattr(truth.margins, side)[1] <= margin
     if quality.contours is not None:
         needed_by = {value: case.truth[value].margins for value in values}
-        for width in ("usual", "widest"):
-            margins = quality.contours.margins(ContourRule(), width)
+        for width, coverage in (("usual", COVERAGE), ("widest", n / (n + 1))):
+            margins = quality.contours.margins(ContourRule(coverage))
             held[width]["all joint"] = margins.hold_at_once(needed_by)
     return held
 

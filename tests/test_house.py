@@ -132,7 +132,13 @@ def test_links_between_pages_lead_somewhere(page):
 
 
 @pytest.mark.parametrize(
-    "script", ["scripts/write_reference.py", "scripts/write_figures.py", "benchmarks/metrics_page.py"]
+    "script",
+    [
+        "scripts/write_reference.py",
+        "scripts/write_figures.py",
+        "benchmarks/metrics_page.py",
+        "benchmarks/likeness_page.py",
+    ],
 )
 def test_pages_that_scripts_write_are_up_to_date(script, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", [script, "--check"])

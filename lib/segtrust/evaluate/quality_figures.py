@@ -213,12 +213,12 @@ def _judged(
 
 
 def _with_usual_intervals(assessment: Assessment) -> Assessment:
-    """The same without the widest intervals and contours, which are counted apart."""
+    """The same without the widest intervals, which are counted apart."""
     if assessment.width != "widest":
         return assessment
     none = {"dice_interval": None, "volume_factors": None, "border_interval_mm": None}
     structures = {value: replace(s, **none) for value, s in assessment.structures.items()}
-    return replace(assessment, structures=structures, contours=None)
+    return replace(assessment, structures=structures)
 
 
 def _held(said: Sequence[tuple[StructureAssessment, StructureTruth]]) -> dict[str, dict[str, int]]:

@@ -251,7 +251,7 @@ class Prediction:
         found = {} if known is None else known.of(words)
         if not found or not set(wanted) <= found.keys():
             raise SettingError(
-                "contours need a version with margins from enough subjects, a scan not unlike its "
+                "contours need a version with margins from enough subjects, a scan like its "
                 f"calibration scans, and voxels of known size; version {self.version_id} of "
                 f"{self.spec.name!r} cannot give them for this scan. Ask for bands."
             )

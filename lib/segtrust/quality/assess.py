@@ -37,7 +37,7 @@ LINE_SCORES = ("entropy", "between_member", "segment_entropy", "soft_dice_confid
 
 Verdict = Literal["probably fine", "needs a look"]
 WIDTHS: Mapping[Likeness, Width | None] = {"like": "usual", "somewhat unlike": "widest", "unlike": None}
-"""Intervals and contours by grade, after the rule of docs/decisions/0010-likeness.md."""
+"""Intervals by grade, after docs/decisions/0012-likeness.md; contours are for like scans alone."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,8 @@ class StructureAssessment:
 class Assessment:
     """What is said of one scan; ``statement`` says what the verdicts mean, ``None`` without verdicts.
 
-    ``contours``: how far they lie from the mask; ``None`` where not known, or for an unlike scan.
+    ``contours``: how far they lie from the mask; ``None`` where not known, or unless the scan is like the
+    calibration scans.
     """
 
     structures: Mapping[int, StructureAssessment]
@@ -85,17 +86,13 @@ class Assessment:
 
     @property
     def width(self) -> Width | None:
-        """Which intervals and contours the scan has; ``None`` for none."""
+        """Which intervals the scan has; ``None`` for none."""
         return width_of(self.unlikeness)
 
     @property
     def interval_statement(self) -> str | None:
-        """What intervals and contours promise for this scan, or why it has none; ``None`` without any."""
-        if (
-            self.width is not None
-            and self.contours is None
-            and not any(map(_has_interval, self.structures.values()))
-        ):
+        """What intervals promise for this scan, or why it has none; ``None`` if the version knows none."""
+        if self.width is not None and not any(map(_has_interval, self.structures.values())):
             return None
         share = f"{100 * (1 - COVERAGE):.0f} %"
         if self.width is None:
@@ -106,9 +103,9 @@ class Assessment:
             )
         times = (1 - COVERAGE) * (self.subjects + 1)
         return (
-            "Intervals and contours are the widest that the calibration scans give: of scans like those, one "
-            f"in {self.subjects + 1} misses. For somewhat unlike scans that is at most {share} as long as "
-            f"large errors are at most {times:.1f} times as common among them."
+            "Intervals are the widest that the calibration scans give: of scans like those, one in "
+            f"{self.subjects + 1} misses. For somewhat unlike scans that is at most {share} as long as large "
+            f"errors are at most {times:.1f} times as common among them. No contour is given."
         )
 
 
@@ -138,8 +135,8 @@ class Quality:
             contour_rule: how often contours are right, and for how much of a structure.
 
         Returns:
-            The assessment. For a somewhat unlike scan intervals and contours are the widest that the
-            calibration scans give; for an unlike one they are left out. Neither is called fine.
+            The assessment. For a somewhat unlike scan intervals are the widest that the calibration scans
+            give; for an unlike one they are left out. Neither has contours, and neither is called fine.
 
         Source:
             intervals: Barber et al. 2021, jackknife-minmax; verdict: conformal risk control (Angelopoulos et
@@ -159,7 +156,7 @@ class Quality:
             self.subjects,
             rule,
             self._statement(rule) if said else None,
-            None if width is None or self.contours is None else self.contours.margins(contour_rule, width),
+            self.contours.margins(contour_rule) if alike and self.contours is not None else None,
         )
 
     def _structure(

@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 
 from segtrust.errors import ModelError
-from segtrust.quality.conformal import Width, conformal_bound, miss_chance
+from segtrust.quality.conformal import conformal_bound
 from segtrust.quality.contour_rule import CONTOUR_SHARES, CONTOUR_WORDS, ContourRule, ContourWords
 from segtrust.quality.margins import SIDES, Margins, NeededMargins, Side, rounded_up
 
@@ -30,7 +30,6 @@ class ContourMargins:
     rule: ContourRule
     each: Mapping[int, Margins]
     joint: Mapping[int, Margins]
-    width: Width = "usual"
 
     def of(self, words: ContourWords) -> Mapping[int, Margins]:
         """Margins by structure for one of the two words."""
@@ -47,17 +46,14 @@ class ContourMargins:
     def to_json(self, names: Mapping[int, str]) -> dict[str, Any]:
         """What a reader is told: margins by name of the structure, and what they mean in words."""
         share, wrong = f"{100 * self.rule.share:g} %", 100 * (1 - self.rule.coverage)
-        caution = "" if self.width == "usual" else (
-            "This scan is somewhat unlike the calibration scans; the margins are the widest that these give. "
-        )  # fmt: skip
         return {
             **vars(self.rule),
             **{w: {names[v]: vars(m) for v, m in self.of(w).items()} for w in CONTOUR_WORDS},
             "statement": (
-                f"{caution}Of scans like the calibration scans, at most {wrong:.3g} % have an outer contour "
-                f"with less than {share} of the true structure in it; and no more an inner contour of which "
-                f"less than {share} belongs to it. `each`: this holds for each contour by itself; `joint`: "
-                "so few scans have any wrong contour at all. On average over calibration sets."
+                f"Of scans like the calibration scans, at most {wrong:.3g} % have an outer contour with less "
+                f"than {share} of the true structure in it; and no more an inner contour of which less than "
+                f"{share} belongs to it. `each`: this holds for each contour by itself; `joint`: so few "
+                "scans have any wrong contour at all. On average over calibration sets."
             ),
         }
 
@@ -68,7 +64,7 @@ class Contours:
 
     needed: Mapping[int, tuple[NeededMargins | None, ...]]
 
-    def margins(self, rule: ContourRule, width: Width = "usual") -> ContourMargins:
+    def margins(self, rule: ContourRule) -> ContourMargins:
         r"""Margins that hold for the next subject.
 
         Each: the :math:`\lceil (n + 1)(1 - \alpha) \rceil`-th smallest needed margin. Joint: the same rank of
@@ -77,7 +73,6 @@ class Contours:
 
         Args:
             rule: wanted coverage and share.
-            width: ``widest`` takes the largest margin instead, if the coverage allows any.
 
         Returns:
             The margins. They miss for at most :math:`\alpha` of scans like the calibration scans in which the
@@ -91,13 +86,12 @@ class Contours:
         each = {}
         for value, rows in self.needed.items():
             known = [row for row in rows if row is not None]
-            own = miss_chance(len(known), alpha, width)
-            outer, inner = (conformal_bound([getattr(row, s)[at] for row in known], own) for s in SIDES)
+            outer, inner = (conformal_bound([getattr(row, s)[at] for row in known], alpha) for s in SIDES)
             if math.isfinite(outer) and math.isfinite(inner):
                 each[value] = Margins(outer, inner, len(known))
-        return ContourMargins(rule, each, self._joint(at, alpha, width), width)
+        return ContourMargins(rule, each, self._joint(at, alpha))
 
-    def _joint(self, at: int, alpha: float, width: Width) -> dict[int, Margins]:
+    def _joint(self, at: int, alpha: float) -> dict[int, Margins]:
         scales: dict[tuple[int, Side], list[float]] = {}
         worst = [0.0] * len(next(iter(self.needed.values()), ()))
         seen = [False] * len(worst)
@@ -109,7 +103,7 @@ class Contours:
                     if not math.isnan(needed):
                         worst[i], seen[i] = max(worst[i], needed / scale), True
         known = [ratio for ratio, has in zip(worst, seen, strict=True) if has]
-        factor = conformal_bound(known, miss_chance(len(known), alpha, width))
+        factor = conformal_bound(known, alpha)
         if not math.isfinite(factor):
             return {}
         return {
