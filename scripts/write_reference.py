@@ -1,9 +1,10 @@
-"""Writes docs/reference/index.md: one line for every public name, from its docstring.
+"""Writes two pages of docs/reference: one line for every public name, and one for every setting of the app.
 
-`--check` writes nothing and fails if the page is out of date.
+`--check` writes nothing and fails if a page is out of date.
 """
 
 import ast
+import dataclasses
 import inspect
 import re
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 
 ROOT = Path(__file__).parents[1]
-PAGE = ROOT / "docs" / "reference" / "index.md"
+PAGES = ROOT / "docs" / "reference"
 LIB = ROOT / "lib" / "segtrust"
 # The command line and the app are used by their commands and routes, experiments by `benchmarks/` alone.
 NOT_IMPORTED = ("__main__", "cli", "experiments", "label")
@@ -21,6 +22,15 @@ HEAD = """# Reference
 
 One line for every public name; the docstrings hold formulas, shapes, units and sources
 (`python -c "help(segtrust.scores)"`). Made by `python scripts/write_reference.py`.
+"""
+
+SETTINGS_HEAD = """# Settings
+
+What the server takes as `--conf KEY VALUE`; a key that is not in this table is an error. Lists are separated
+by commas. Made by `python scripts/write_reference.py`.
+
+| setting | default | meaning |
+|---|---|---|
 """
 
 
@@ -77,16 +87,36 @@ def page() -> str:
     return "".join(parts)
 
 
+def settings_page() -> str:
+    """The table of settings."""
+    from segtrust.label.settings import AppSettings  # noqa: PLC0415  # loads MONAI Label's part of the library
+
+    fields = dataclasses.fields(AppSettings)
+    return SETTINGS_HEAD + "".join(
+        f"| `{f.name}` | {shown_default(f)} | {f.metadata['doc']} |\n" for f in fields
+    )
+
+
+def shown_default(field: "dataclasses.Field[object]") -> str:
+    """A default as one would type it."""
+    value = field.default
+    if isinstance(value, tuple):
+        text = ",".join(map(str, value)) or field.metadata.get("empty", "")
+    else:
+        text = "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    return f"`{text}`" if text else "-"
+
+
 def main() -> int:
-    """Write the page, or compare it."""
-    text = page()
-    if "--check" not in sys.argv:
-        PAGE.write_text(text, encoding="utf-8")
-        return 0
-    if PAGE.read_text(encoding="utf-8") == text:
-        return 0
-    print("docs/reference/index.md is out of date: python scripts/write_reference.py", file=sys.stderr)
-    return 1
+    """Write the pages, or compare them."""
+    status = 0
+    for name, text in {"index.md": page(), "settings.md": settings_page()}.items():
+        if "--check" not in sys.argv:
+            (PAGES / name).write_text(text, encoding="utf-8")
+        elif (PAGES / name).read_text(encoding="utf-8") != text:
+            print(f"docs/reference/{name} is out of date: python scripts/write_reference.py", file=sys.stderr)
+            status = 1
+    return status
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from segtrust.label.settings import AppSettings
 ROOT = Path(__file__).parents[1]
 LIB = ROOT / "lib" / "segtrust"
 README = (ROOT / "README.md").read_text("utf-8")
+SETTINGS = (ROOT / "docs/reference/settings.md").read_text("utf-8")
 SETUP = configparser.ConfigParser(interpolation=None)
 SETUP.read(ROOT / "setup.cfg", encoding="utf-8")
 
@@ -100,14 +101,14 @@ def test_environment_of_the_scripts_has_the_exact_versions():
         assert installed.partition("+")[0] == version, name
 
 
-def test_readme_table_holds_the_settings_with_their_meaning():
-    rows = dict(re.findall(r"^\| `(\w+)` \| [^|]* \| (.*?) \|$", README, re.M))
+def test_the_table_of_settings_holds_them_with_their_meaning():
+    rows = dict(re.findall(r"^\| `(\w+)` \| [^|]* \| (.*?) \|$", SETTINGS, re.M))
     fields = {field.name: field.metadata["doc"] for field in dataclasses.fields(AppSettings)}
     assert rows == fields
 
 
-def test_readme_table_holds_the_defaults():
-    rows = dict(re.findall(r"^\| `(\w+)` \| ([^|]*) \|", README, re.M))
+def test_the_table_of_settings_holds_the_defaults():
+    rows = dict(re.findall(r"^\| `(\w+)` \| ([^|]*) \|", SETTINGS, re.M))
     for field in dataclasses.fields(AppSettings):
         shown = rows[field.name].strip("`")
         assert (
