@@ -1,15 +1,14 @@
 """Bad input on every route of a served app: a reason as JSON, and never 500."""
 
 import json
-import random
 
 import pytest
-import requests
-import schemathesis
-from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from http_attacks import bad_requests, why_not_refused
+from attacks.files import send_flipped_files
+from attacks.routes import make_requests_up, send_bad_requests
+from flipped_files import FORMATS
 from phantoms import make_blob, write_scan
 from server.conftest import running_server
 
@@ -26,56 +25,31 @@ def attacked(tmp_path_factory, tiny_model_original):
         yield running
 
 
-def sent(session, server, attack):
-    request = requests.Request(attack.method, f"{server.url}{attack.path}", **attack.options)
-    return session.send(session.prepare_request(request), timeout=SECONDS)
-
-
 @pytest.mark.slow
-def test_every_route_refuses_every_kind_of_bad_input_in_words(attacked):
-    attacks = list(bad_requests("scan-0", "tiny"))
-    random.Random(12).shuffle(attacks)
-    wrong = {}
-    with requests.Session() as session:
-        for attack in attacks[::2]:
-            answer = sent(session, attacked, attack)
-            kind = answer.headers.get("content-type", "")
-            if reason := why_not_refused(attack, answer.status_code, kind, answer.content):
-                wrong[attack.name] = reason
-    assert not wrong
-    assert attacked.stays_up()
+def test_every_route_refuses_every_kind_of_bad_input_in_words(tmp_path):
+    counts = send_bad_requests(tmp_path / "site", every=2)
+    assert counts["requests"] > 2500
+    assert counts["wrong"] == {}
+    assert counts["server_lives"]
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_nothing_that_schemathesis_makes_up_from_the_description_is_an_error_of_the_server(attacked):
-    schema = schemathesis.openapi.from_url(f"{attacked.url}/openapi.json")
-    wrong = []
-    for result in schema.get_all_operations():
-        operation = result.ok()
-        if (operation.method, operation.path) in NEVER:
-            continue
-
-        @seed(12)
-        @settings(
-            max_examples=60,
-            deadline=None,
-            database=None,
-            phases=[Phase.explicit, Phase.generate],
-            suppress_health_check=list(HealthCheck),
-        )
-        @given(case=operation.as_strategy())
-        def ask(case):
-            answer = case.call(timeout=SECONDS)
-            if answer.status_code >= 500 and answer.status_code not in {503, 507}:
-                wrong.append((case.method, case.path, answer.status_code, answer.text[:200]))
-
-        ask()
-    assert not wrong
-    assert attacked.stays_up()
+def test_nothing_that_schemathesis_makes_up_from_the_description_is_an_error_of_the_server(tmp_path):
+    counts = make_requests_up(tmp_path / "site", examples=60)
+    assert counts["operations"] > 25
+    assert counts["errors_of_the_server"] == {}
+    assert counts["server_lives"]
 
 
-NEVER = {("post", "/train/{model}")}  # would train; its parameters are attacked above
+@pytest.mark.slow
+def test_files_with_flipped_bytes_are_segmented_or_refused_in_words(tmp_path):
+    counts = send_flipped_files(tmp_path / "site", flips=40)
+    for kind in FORMATS:
+        assert counts[kind]["wrong"] == {}, kind
+        assert counts[kind]["slowest_s"] < SECONDS
+    assert counts["memory_grown_mb"] < 1500
+    assert counts["server_lives"]
 
 
 @given(
