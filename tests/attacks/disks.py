@@ -1,6 +1,7 @@
 """Disks that are full, and disks that vanish and come back, under a server at work."""
 
 import contextlib
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -71,7 +72,8 @@ def take_the_disk_away(work: Path, *, clients: int, times: int) -> dict[str, Any
     """
     place, stray = work.with_name(f"{work.name}-disk"), 0
     site, load = _site_on(work, work / "studies")
-    place.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir(parents=True)
     site.studies = place
     _bind(work / "studies", place)
     try:
