@@ -1,4 +1,4 @@
-"""Strings become types here: settings of the app and of a request."""
+"""Strings become types: settings of the app."""
 
 import dataclasses
 import math
@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from segtrust.errors import SettingError
-from segtrust.inference import EXCESS, MAP_NAMES, VIEW_MAPS
-from segtrust.label.settings import AppSettings, InferRequest, parse_bool
+from segtrust.label.settings import AppSettings, parse_bool
 
 EXAMPLES = {
     "models": ("hippocampus, heart", ("hippocampus", "heart")),
@@ -123,49 +122,6 @@ def test_other_words_are_refused(word):
         parse_bool(word, "x")
 
 
-def request(**keys):
-    return InferRequest.from_request(keys, AppSettings(device="cpu"))
-
-
-def test_a_request_without_keys_takes_the_settings():
-    assert request() == InferRequest(device="cpu", map="entropy", float_map=False, ignored=())
-
-
-def test_a_request_may_name_another_device():
-    assert request(device="cuda:1").device == "cuda:1"
-
-
-def test_a_list_of_choices_counts_by_its_first():
-    # Slicer's plug-in sends an option that nobody touched as the whole list
-    assert request(map=["margin", "entropy"], device=["cpu"]).map == "margin"
-
-
-@pytest.mark.parametrize("name", [*MAP_NAMES, EXCESS, *VIEW_MAPS])
-def test_every_map_may_be_asked_for(name):
-    assert request(map=name).map == name
-
-
-def test_an_unknown_map_is_refused_with_the_known_ones():
-    with pytest.raises(
-        SettingError, match=r"`map` must be one of entropy, chance_of_error, .*, got 'variation'"
-    ):
-        request(map="variation")
-
-
-@pytest.mark.parametrize("dtype", ["float32", "np.float32", "numpy.float16", "Float64"])
-def test_a_float_type_asks_for_the_map_itself(dtype):
-    assert request(result_dtype=dtype).float_map is True
-
-
-@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int32", "", None])
-def test_any_other_type_asks_for_bands(dtype):
-    assert request(result_dtype=dtype).float_map is False
-
-
-def test_unknown_keys_are_reported_in_order():
-    assert request(model="m", image="s", image_meta_dict={}, zebra=1, apple=2).ignored == ("apple", "zebra")
-
-
 def test_settings_cannot_be_changed():
     with pytest.raises(dataclasses.FrozenInstanceError):
         AppSettings().device = "cuda"
@@ -173,21 +129,3 @@ def test_settings_cannot_be_changed():
 
 def test_the_top_band_is_above_one_in_three():
     assert math.isclose(AppSettings().band_edges[-1], 1 / 3)
-
-
-@pytest.mark.parametrize(
-    ("asked", "got"),
-    [
-        (None, ("mask",)),
-        ("", ("mask",)),
-        ("none", ()),
-        ("entropy,between_member", ("entropy", "between_member")),
-        (["entropy", "all"], ("entropy", "all")),
-    ],
-    ids=["nothing said", "empty", "none", "text", "list"],
-)
-def test_a_request_stores_what_it_names_else_what_the_setting_names(asked, got):
-    settings = AppSettings.from_conf({"store_in_pacs": "mask"})
-    request = InferRequest.from_request({"store_in_pacs": asked}, settings)
-    assert request.store_in_pacs == got
-    assert request.ignored == ()

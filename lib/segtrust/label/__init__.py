@@ -8,7 +8,7 @@
 - ``training``: the train task
 - ``routes``, ``failures``: HTTP
 - ``ohif``: the viewer that the server brings along
-- ``settings``: what ``--conf`` and a request can ask for
+- ``settings``, ``requests``: what ``--conf`` and a client can ask for
 - ``names``, ``environment``: names of structures; how the process is set up
 """
 

@@ -1,23 +1,20 @@
 """The form in which a client wants a volume: file type, number type, compression."""
 
 import tempfile
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from segtrust.errors import SegtrustError, SettingError
 from segtrust.inference import write_volume
-from segtrust.label.settings import parse_bool
 
 __all__ = ["AnswerForm"]
 
 _EXTENSIONS = (".nii.gz", ".nrrd", ".nii", ".dcm")
 _TYPES = ("uint8", "int16", "uint16", "float32")
-_ALIASES = {"float": "float32", "single": "float32", "float64": "float32", "double": "float32"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,18 +37,6 @@ class AnswerForm:
         if self.dtype not in _TYPES:
             raise SettingError(f"`result_dtype` must be one of {', '.join(_TYPES)}, got {self.dtype!r}.")
 
-    @classmethod
-    def from_request(cls, request: Mapping[str, Any]) -> Self:
-        """Read MONAI Label's keys ``result_extension``, ``result_dtype`` and ``result_compress``."""
-        extension = str(_first(request.get("result_extension")) or ".nii.gz").lower()
-        dtype = str(_first(request.get("result_dtype")) or "uint8").lower().rpartition(".")[2]
-        compress = _first(request.get("result_compress"))
-        return cls(
-            extension=extension if extension.startswith(".") else f".{extension}",
-            dtype=_ALIASES.get(dtype, dtype),
-            compress=True if compress is None else parse_bool(compress, "result_compress"),
-        )
-
     def write(self, volume: NDArray[Any], affine: NDArray[np.float64]) -> Path:
         """Write a volume to a temporary file, which the caller deletes.
 
@@ -70,7 +55,3 @@ class AnswerForm:
             path.unlink()
             raise
         return path
-
-
-def _first(value: object) -> object:
-    return value[0] if isinstance(value, list | tuple) and value else value

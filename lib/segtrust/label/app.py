@@ -36,6 +36,7 @@ from segtrust.label.names import (
 )
 from segtrust.label.queue.queue import Queue
 from segtrust.label.queue.strategies import chosen_model, queue_strategies
+from segtrust.label.requests import ResultRequest
 from segtrust.label.routes.inference import NO_SLIDES
 from segtrust.label.routes.install import install_routes
 from segtrust.label.routes.origins import OriginPolicy, guard
@@ -44,7 +45,7 @@ from segtrust.label.samples import SamplesTask
 from segtrust.label.scoring.method import EntropyScoring
 from segtrust.label.scoring.worker import ScoringWorker
 from segtrust.label.served import serve_models
-from segtrust.label.settings import AppSettings, parse_bool
+from segtrust.label.settings import AppSettings
 from segtrust.label.studies.connection import connect, forget_defaults, image_filters, listing_seconds
 from segtrust.label.studies.datastore import SafeDatastore
 from segtrust.label.studies.dicomweb import DicomwebDatastore, cache_dir
@@ -213,20 +214,19 @@ class SegtrustApp(_Host):
 
     def infer(self, request: dict[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
         """Run one infer task; unlike MONAI Label's, an image is never a path that a client made up."""
-        model, store = str(request.get("model") or ""), datastore or self.datastore()
-        task = self._infers.get(model)
+        wanted, store = ResultRequest.from_request(request), datastore or self.datastore()
+        task = self._infers.get(wanted.task)
         if task is None:
-            raise ModelNotFoundError(f"no model {model!r}. Served: {', '.join(self._infers)}.")
-        image, wanted = request.get("image"), parse_bool(request.get("save_label") or False, "save_label")
-        tag = result_tag(request) if wanted else ""
-        path, owned = self._scan_path(image, store)
-        if wanted and owned and isinstance(store, SafeDatastore):
+            raise ModelNotFoundError(f"no model {wanted.task!r}. Served: {', '.join(self._infers)}.")
+        path, owned = self._scan_path(wanted.image, store)
+        tag = wanted.tag if owned else None
+        if tag is not None and isinstance(store, SafeDatastore):
             store.check_writable(tag)  # before the model runs, not after it
         public = {key: value for key, value in request.items() if not key.startswith("_")}
         with self._viewer_waits():
             file, params = task({**public, "image": str(path), "description": task.description})
-        info = {"model": model, "params": params}
-        label = _save_result(store, str(image), file, tag, info) if wanted and owned else file
+        info = {"model": wanted.task, "params": params}
+        label = file if tag is None else _save_result(store, str(wanted.image), file, tag, info)
         return {"label": label, "tag": DefaultLabelTag.ORIGINAL.value, "file": file, "params": params}
 
     def infer_wsi(self, request: dict[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:

@@ -25,8 +25,8 @@ from segtrust.label.names import (
     is_band,
     structure_labels,
 )
+from segtrust.label.requests import InferRequest
 from segtrust.label.served import ServedModel
-from segtrust.label.settings import InferRequest
 from segtrust.metrics.bootstrap import finite_or_none
 from segtrust.metrics.observed import ObservedErrors
 
@@ -74,12 +74,12 @@ class _ModelTask(InferTask):
     def __call__(self, request: dict[str, Any]) -> tuple[str, dict[str, Any]]:
         started = time.perf_counter()
         wanted = InferRequest.from_request(request, self.model.settings)
-        form = AnswerForm.from_request(request)
         objects = objects_of(self.model.spec, wanted.store_in_pacs)
-        scan = _scan_of(request)
+        if (scan := wanted.scan) is None:
+            raise ScanError("`image` must name a scan of the datastore, a session or a file.", "scan_missing")
         prediction = self.model.predict(scan, wanted.device, views=self.needs_views(wanted))
         volume, about = self.render(prediction, wanted)
-        file = self.write(prediction, volume, form, scan)
+        file = self.write(prediction, volume, wanted.form, scan)
         pacs = {"pacs": self.store(prediction, scan, objects)} if objects else {}
         return str(file), {
             "label_names": {} if volume.dtype.kind == "f" else self.label_names(wanted),
@@ -242,13 +242,6 @@ def _observed(task: _ModelTask, prediction: Prediction) -> ObservedErrors | None
     version = task.model.version()
     known = version.calibration.get("observed") if version.digest == prediction.digest else None
     return ObservedErrors.from_json(known) if known else None
-
-
-def _scan_of(request: dict[str, Any]) -> Path:
-    image = request.get("image")
-    if not isinstance(image, str) or not image:
-        raise ScanError("`image` must name a scan of the datastore, a session or a file.", "scan_missing")
-    return Path(image)
 
 
 def _devices(first: str) -> list[str]:

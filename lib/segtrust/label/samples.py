@@ -11,8 +11,8 @@ from segtrust.inference.sample_masks import PERCENTILES, SampleMasks
 from segtrust.label.archive import Archive
 from segtrust.label.infer import _ModelTask
 from segtrust.label.names import agreement_colours, is_band
+from segtrust.label.requests import InferRequest
 from segtrust.label.served import ServedModel
-from segtrust.label.settings import InferRequest
 
 __all__ = ["SHOWS", "SamplesTask"]
 

@@ -1,4 +1,4 @@
-"""Settings of the app and of one request: strings become types here and nowhere else."""
+"""Settings of the app: strings become types here and nowhere else."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -8,22 +8,17 @@ from typing import Any, Literal, Self, get_type_hints
 
 from segtrust.errors import SettingError
 from segtrust.files import FileLimits
-from segtrust.inference import EXCESS, MAP_NAMES, VIEW_MAPS
-from segtrust.quality import CONTOUR_WORDS, ContourRule, ContourWords
+from segtrust.quality import ContourRule
 from segtrust.release.plan import round_options
 
 __all__ = [
     "AppSettings",
-    "InferRequest",
-    "first_value",
     "parse_bool",
+    "read_names",
     "read_number",
 ]
 
-_MAPS = (*MAP_NAMES, EXCESS, *VIEW_MAPS)
-
 _TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
-_FLOAT_TYPES = ("float", "float16", "float32", "float64", "half", "single", "double")
 
 
 def parse_bool(text: object, name: str) -> bool:
@@ -227,13 +222,22 @@ def _read(text: str, kind: object, setting: dataclasses.Field[Any]) -> Any:  # n
     if kind == Path | None:
         return Path(text).expanduser()
     if kind == tuple[str, ...]:
-        return _read_names(text, setting.metadata["empty"])
+        return read_names(text, setting.metadata["empty"])
     if kind == tuple[float, ...]:
         return tuple(read_number(part, setting.name, float) for part in str(text).split(","))
     return str(text)
 
 
-def _read_names(text: object, empty: str) -> tuple[str, ...]:
+def read_names(text: object, empty: str) -> tuple[str, ...]:
+    """Read a list of names.
+
+    Args:
+        text: names separated by commas, or a list of them.
+        empty: the word that stands for no names.
+
+    Returns:
+        The names.
+    """
     parts = text if isinstance(text, list | tuple) else str(text or "").split(",")
     names = tuple(name for name in (str(part).strip() for part in parts) if name)
     return () if names == (empty,) else names
@@ -258,85 +262,3 @@ def read_number(text: object, name: str, kind: type) -> Any:  # noqa: ANN401  # 
     except ValueError as error:
         noun = "a whole number" if kind is int else "a number"
         raise SettingError(f"`{name}` must be {noun}, got {text!r}.") from error
-
-
-# keys that MONAI Label, its plug-ins or its datastore put into a request; everything else is reported
-_PLATFORM_KEYS = frozenset({
-    "model", "image", "images", "save_label", "label_tag", "label_info", "result_extension", "result_dtype",
-    "result_compress", "result_write_to_file", "result_meta_dict", "restore_label_idx", "session",
-    "session_id", "client_id", "description", "logging", "cache_transforms", "cache_transforms_in_memory",
-    "cache_transforms_ttl", "highest_zoom_factor", "roi_size", "max_workers", "max_batch_size", "multi_gpu",
-    "gpus", "background", "foreground", "centroids", "label", "mode", "output",
-})  # fmt: skip
-
-
-@dataclass(frozen=True, kw_only=True)
-class InferRequest:
-    """What one inference request asks for.
-
-    Raises:
-        SettingError: for an unknown map, or contours that are neither each nor joint.
-
-    Example:
-        >>> InferRequest.from_request({"map": "margin", "foo": 1}, AppSettings()).ignored
-        ('foo',)
-    """
-
-    device: str
-    map: str = "entropy"
-    show: str = "agreement"
-    flag: str = ""
-    contours: ContourWords | None = None
-    structure: str = ""
-    float_map: bool = False
-    store_in_pacs: tuple[str, ...] = ()
-    ignored: tuple[str, ...] = ()
-
-    @classmethod
-    def from_request(cls, request: Mapping[str, Any], settings: AppSettings) -> Self:
-        """Read a MONAI Label request.
-
-        Args:
-            request: the request's dictionary; lists (a plug-in's unread option) count by their first value.
-            settings: the app's settings, which supply what the request leaves open.
-
-        Returns:
-            The typed request; ``ignored`` names the keys that nothing here understands.
-
-        Raises:
-            SettingError: if ``map`` is none of :data:`MAP_NAMES` and :data:`VIEW_MAPS`, and not
-                :data:`EXCESS`, or ``contours`` none of :data:`CONTOUR_WORDS`.
-        """
-        name = str(first_value(request.get("map")) or "entropy")
-        if name not in _MAPS:
-            raise SettingError(f"`map` must be one of {', '.join(_MAPS)}, got {name!r}.")
-        words = str(first_value(request.get("contours")) or "")
-        if words and words not in CONTOUR_WORDS:
-            raise SettingError(f"`contours` must be one of {', '.join(CONTOUR_WORDS)}, got {words!r}.")
-        known = _PLATFORM_KEYS | {"contours", "device", "flag", "map", "show", "store_in_pacs", "structure"}
-        dtype = (
-            str(first_value(request.get("result_dtype")) or "")
-            .lower()
-            .removeprefix("np.")
-            .removeprefix("numpy.")
-        )
-        return cls(
-            device=str(first_value(request.get("device")) or settings.device),
-            map=name,
-            show=str(first_value(request.get("show")) or "agreement"),
-            flag=str(first_value(request.get("flag")) or ""),
-            contours=next((known for known in CONTOUR_WORDS if known == words), None),
-            structure=str(first_value(request.get("structure")) or ""),
-            float_map=dtype in _FLOAT_TYPES,
-            store_in_pacs=_read_names(wanted, "none")
-            if (wanted := request.get("store_in_pacs"))
-            else settings.store_in_pacs,
-            ignored=tuple(
-                sorted(key for key in request if key not in known and not key.startswith("image_"))
-            ),
-        )
-
-
-def first_value(value: Any) -> Any:  # noqa: ANN401  # whatever a request holds
-    """The first of several values: a plug-in sends the whole list of an option that nobody chose."""
-    return value[0] if isinstance(value, list | tuple) and value else value

@@ -58,9 +58,9 @@ def draw_curves(
     Returns:
         An SVG as a ``data:`` address.
     """
-    inks = {"axes.labelcolor": _INK, "xtick.labelcolor": _INK, "ytick.labelcolor": _INK}
-    rules = {"axes.edgecolor": _RULE, "grid.color": _RULE, "xtick.color": _RULE, "ytick.color": _RULE}
-    paper = {"axes.facecolor": "none", "grid.alpha": 1, "axes.grid.axis": "y", "font.size": 10.5}
+    inks: Any = {"axes.labelcolor": _INK, "xtick.labelcolor": _INK, "ytick.labelcolor": _INK}
+    rules: Any = {"axes.edgecolor": _RULE, "grid.color": _RULE, "xtick.color": _RULE, "ytick.color": _RULE}
+    paper: Any = {"axes.facecolor": "none", "grid.alpha": 1, "axes.grid.axis": "y", "font.size": 10.5}
     with mpl.rc_context({**_STYLE, **inks, **rules, **paper}):
         figure = Figure(figsize=(5.4, 3.1), layout="constrained")
         axes: Axes = figure.subplots()
@@ -69,7 +69,8 @@ def draw_curves(
             colour, dashes = LINE_COLOURS[number % len(LINE_COLOURS)], DASHES[number % len(DASHES)]
             bounds = [(p.x, p.low, p.high) for p in points if p.low is not None and p.high is not None]
             if bounds:
-                axes.fill_between(*zip(*bounds, strict=True), color=colour, alpha=0.1, linewidth=0)
+                x, low, high = zip(*bounds, strict=True)
+                axes.fill_between(x, low, high, color=colour, alpha=0.1, linewidth=0)
             (line,) = axes.plot(
                 [p.x for p in points],
                 [p.y for p in points],

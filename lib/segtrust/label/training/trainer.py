@@ -20,8 +20,9 @@ from segtrust.inference import check_device
 from segtrust.label.environment import server_pid
 from segtrust.label.failures import BusyError, LabelError, status_and_code
 from segtrust.label.names import RESEARCH_ONLY
+from segtrust.label.requests import first_value
 from segtrust.label.served import ServedModel
-from segtrust.label.settings import AppSettings, first_value, read_number
+from segtrust.label.settings import AppSettings, read_number
 from segtrust.label.training.record import RoundRecord
 from segtrust.losses import LOSSES
 from segtrust.release.collect import collect_labelled, labels_of
@@ -201,7 +202,8 @@ def round_settings(
         SettingError: for an option that is not allowed; its range is named.
         DeviceError: if the device is not there.
     """
-    defaults, options = settings.training(), {}
+    defaults = settings.training()
+    options: dict[str, Any] = {}
     for name, default in defaults.items():
         value = first_value(request.get(name))
         value = default if value in (None, "") else value
