@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -9,7 +10,9 @@ from segtrust._checks import check_probs
 from segtrust.errors import ShapeError
 from segtrust.uncertainty import HeadKind, normalise, summarise_channels, vote_disagreement
 
-__all__ = ["RunningTotals", "SampleStatistics", "labels_from_probs", "unit_map"]
+__all__ = ["RunningTotals", "SampleStatistics", "label_type", "labels_from_probs", "unit_map"]
+
+_BYTE = 256  # labels that fit into one
 
 
 @dataclass(frozen=True)
@@ -19,7 +22,7 @@ class SampleStatistics:
     ``mean`` (C channels); ``within``, ``between``, ``total`` in nats (per channel for a sigmoid head);
     ``variance``; ``votes`` in [0, 1]; ``sample_voxels`` ``(S, N)`` int64: voxels of each structure in each
     sample; ``pairwise_dice`` ``(N,)`` float64, NaN where no sample has the structure or S = 1; ``masks``
-    ``(S, *spatial)`` uint8 if they were to be kept. ``features``: what the encoder of the first sample's
+    ``(S, *spatial)`` labels if they were to be kept. ``features``: what the encoder of the first sample's
     network saw of the scan, one number per channel; empty where that is not known.
     """
 
@@ -49,18 +52,39 @@ def labels_from_probs(
         threshold: for sigmoid heads.
 
     Returns:
-        ``(*spatial)`` uint8, 0 = background.
+        ``(*spatial)``, 0 = background; uint8, or int32 for more than 256 classes.
 
     Example:
         >>> labels_from_probs(torch.tensor([[0.9, 0.9], [0.2, 0.8]]), head="sigmoid")
         tensor([1, 2], dtype=torch.uint8)
     """
     if head == "softmax":
-        return probs.max(dim=0).indices.to(torch.uint8)  # argmax gives the same, nine times slower on a CPU
-    labels = torch.zeros(probs.shape[1:], dtype=torch.uint8, device=probs.device)
+        # argmax gives the same, nine times slower on a CPU
+        return probs.max(dim=0).indices.to(_tensor_type(probs.shape[0]))
+    labels = torch.zeros(probs.shape[1:], dtype=_tensor_type(probs.shape[0] + 1), device=probs.device)
     for value in priority or range(1, probs.shape[0] + 1):
         labels[probs[value - 1] > threshold] = value
     return labels
+
+
+def label_type(n_classes: int) -> type[np.uint8 | np.uint16]:
+    """The narrowest type that holds the labels of so many classes, background included.
+
+    Args:
+        n_classes: at most 65,536.
+
+    Returns:
+        uint8 or uint16.
+
+    Example:
+        >>> label_type(256).__name__, label_type(257).__name__
+        ('uint8', 'uint16')
+    """
+    return np.uint8 if n_classes <= _BYTE else np.uint16
+
+
+def _tensor_type(n_classes: int) -> torch.dtype:
+    return torch.uint8 if n_classes <= _BYTE else torch.int32  # uint16 lacks operations in PyTorch
 
 
 class RunningTotals:

@@ -82,4 +82,4 @@ def test_a_volume_without_geometry_is_refused(tmp_path, capsys):
     pred, _ = write_cohort(tmp_path, 1)
     (pred / "scan00.nii.gz").unlink()
     assert cli.main(["flag", "--pred", str(pred), "--out", str(tmp_path / "out")]) == 1
-    assert "a segmentation scan00.nii.gz must lie beside scan00.npz" in capsys.readouterr().err
+    assert "scan00.npz does not say where its voxels lie" in capsys.readouterr().err

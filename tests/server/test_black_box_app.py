@@ -44,6 +44,8 @@ def models(tmp_path_factory, scans):
     )
     (folder / "stored" / "volumes").mkdir()
     np.savez(folder / "stored" / "volumes" / "ball0.npz", probabilities=probs.transpose(0, 3, 2, 1))
+    mask = nib.Nifti1Image(probs.argmax(axis=0).astype(np.uint8), make_blob().affine)
+    nib.save(mask, folder / "stored" / "volumes" / "ball0.nii.gz")
     return folder
 
 

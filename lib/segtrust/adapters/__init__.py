@@ -7,6 +7,7 @@ from segtrust.adapters.folder import (
     find_cases,
     find_pairs,
     find_volumes,
+    named,
     structure_names,
     volume_files,
 )
@@ -21,6 +22,7 @@ __all__ = [
     "find_cases",
     "find_pairs",
     "find_volumes",
+    "named",
     "ras_axes",
     "read_case",
     "read_image",

@@ -1,26 +1,20 @@
 """One scan whose probabilities somebody else's model made, with its label, on one grid."""
 
-import zipfile
-import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from segtrust._checks import check_labels, check_probs
+from segtrust._checks import check_labels
 from segtrust.adapters.folder import CaseFiles
-from segtrust.adapters.images import Image, read_image, voxel_size
-from segtrust.errors import ProbabilityError, ScanError, ShapeError
+from segtrust.errors import ProbabilityError, ScanError
+from segtrust.files import Grid, read_volume
+from segtrust.files.probabilities import ProbabilityVolume, read_probability_volume
 
 __all__ = ["ProbabilityCase", "read_case", "read_probabilities"]
-
-_KEYS = ("probabilities", "softmax")
-_FAR = 0.05  # mm or voxels by which two headers of one grid may differ from rounding
 
 
 @dataclass(frozen=True)
@@ -41,15 +35,16 @@ class ProbabilityCase:
     maps: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
 
-def read_case(files: CaseFiles, *, ignore: int | None = None) -> ProbabilityCase:
+def read_case(files: CaseFiles, *, ignore: int | None = None, trust_order: bool = False) -> ProbabilityCase:
     """Read one scan.
 
     Args:
         files: where it lies, with a label.
         ignore: value of voxels that nobody labelled.
+        trust_order: take an ``.npz`` without a mask to be in the order of the label.
 
     Returns:
-        The scan.
+        The scan; probabilities are turned onto the label's grid if they lie on it in another order.
 
     Raises:
         ScanError: if a file cannot be read, or probabilities and label lie on different grids.
@@ -57,115 +52,51 @@ def read_case(files: CaseFiles, *, ignore: int | None = None) -> ProbabilityCase
     """
     if files.label is None:
         raise ScanError(f"the scan {files.id!r} must have a label, got none.", "scan_missing")
-    reference = read_image(files.label)
-    labels = torch.from_numpy(np.rint(np.asarray(reference.data, np.float64)).astype(np.int64))
-    valid = torch.ones_like(labels, dtype=torch.bool) if ignore is None else labels != ignore
-    probs, affine = read_probabilities(files)
-    where = f"the probabilities of {files.id!r}"
-    if tuple(probs.shape[1:]) != tuple(labels.shape):
-        raise ScanError(
-            f"{where} must lie on the grid of the label {tuple(labels.shape)}, got {tuple(probs.shape[1:])}. "
-            "Resample one of them; TotalSegmentator keeps probabilities on its own resampled, cropped grid.",
-            "scan_dimensions",
-        )
-    if affine is not None and not np.allclose(affine, reference.affine, atol=_FAR):
-        raise ScanError(
-            f"{where} must lie where the label lies, but their headers differ by up to "
-            f"{np.abs(affine - reference.affine).max():.3g}. Was one of them turned or flipped?",
-            "scan_dimensions",
-        )
-    labels = torch.where(valid, labels, 0)
+    reference = read_volume(files.label)
+    labels = _whole_numbers(files.id, reference.scaled())
+    grid = Grid(labels.shape, reference.header.affine, reference.header.spacing)
+    valid = np.ones_like(labels, dtype=bool) if ignore is None else labels != ignore
+    probs = read_probabilities(files, trust_order=trust_order).onto(grid, f"the label {files.label.name}")
+    inside = torch.from_numpy(np.where(valid, labels, 0))
     try:
-        check_labels(labels, probs.shape[0])
+        check_labels(inside, probs.shape[0])
     except ProbabilityError as error:
         raise ProbabilityError(
             f"the label of {files.id!r} does not fit its {probs.shape[0]} classes: {error}"
         ) from error
-    return ProbabilityCase(
-        files.id, files.subject, probs, labels, reference.affine, voxel_size(reference.affine), valid.numpy()
-    )
+    return ProbabilityCase(files.id, files.subject, probs, inside, grid.affine, grid.spacing, valid)
 
 
-def read_probabilities(files: CaseFiles) -> tuple[Tensor, NDArray[np.float64] | None]:
-    """Read the probabilities of one scan.
+def read_probabilities(files: CaseFiles, *, trust_order: bool = False) -> ProbabilityVolume:
+    """Read the probabilities of one scan; see :func:`segtrust.files.probabilities.read_probability_volume`.
 
     Args:
-        files: where they lie; of an ``.npz`` no object is ever unpickled, and the ``.pkl`` beside it is not
-            opened: the geometry is that of the segmentation ``files.mask``.
+        files: where they lie.
+        trust_order: as there.
 
     Returns:
-        ``(C, X, Y, Z)`` float32 summing to one, background first, and the affine to RAS+ millimetres;
-        ``None`` if no file says where the voxels lie.
+        The volume.
 
     Raises:
-        ScanError: if a file cannot be read or files do not fit together.
-        ProbabilityError: if the values are no softmax probabilities.
-
-    Source:
-        nnU-Net 2 stores ``probabilities`` as ``(C, Z, Y, X)``, the axes of SimpleITK; nnU-Net 1 ``softmax``.
+        ScanError: as there.
+        ProbabilityError: as there.
     """
-    first = files.volumes[0]
-    affine: NDArray[np.float64] | None
-    if first.suffix == ".npz":
-        data = _read_npz(first).transpose(0, 3, 2, 1)
-        affine = None
-        if files.mask is not None:
-            mask = read_image(files.mask)
-            _check_same_grid(files.id, mask.data.shape[:3], data.shape[1:])
-            affine = mask.affine
-    else:
-        data, affine = _stacked(files.id, [read_image(path) for path in files.volumes])
-    probs = torch.from_numpy(np.ascontiguousarray(data, dtype=np.float32))
-    try:
-        check_probs(probs, class_axis=0)
-    except (ProbabilityError, ShapeError) as error:
-        raise ProbabilityError(
-            f"the probabilities of {files.id!r} are none of a softmax: {error} Sigmoid outputs (region-based "
-            "training) are not supported."
-        ) from error
-    probs = probs.clamp_(0, 1)
-    return probs / probs.sum(dim=0, keepdim=True), affine
+    return read_probability_volume(files.id, files.volumes, mask=files.mask, trust_order=trust_order)
 
 
-def _stacked(name: str, images: Sequence[Image]) -> tuple[NDArray[Any], NDArray[np.float64]]:
-    first = images[0]
-    if len(images) == 1:
-        if first.data.ndim != 4:
-            raise ScanError(
-                f"the volume of {name!r} must hold one value per class, got shape {first.data.shape}. Is it "
-                "a mask? nnU-Net writes probabilities with --npz or --save_probabilities.",
-                "scan_dimensions",
-            )
-        return np.moveaxis(first.data, -1, 0), first.affine
-    for other in images:
-        _check_same_grid(name, other.data.shape, first.data.shape[:3])
-    return np.stack([image.data for image in images]), first.affine
-
-
-def _check_same_grid(name: str, one: tuple[int, ...], other: tuple[int, ...]) -> None:
-    if one != other:
+def _whole_numbers(name: str, values: NDArray[np.generic]) -> NDArray[np.int64]:
+    if values.ndim != 3:
         raise ScanError(
-            f"all files of {name!r} must have the same shape, got {one} and {other}.", "scan_dimensions"
+            f"the label of {name!r} must hold one value per voxel, got shape {values.shape}.",
+            "scan_dimensions",
         )
-
-
-def _read_npz(path: Path) -> NDArray[Any]:
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            key = next((k for k in _KEYS if k in stored.files), None)
-            if key is None:
-                raise ScanError(
-                    f"{path.name} must hold one of {', '.join(_KEYS)}, got "
-                    f"{', '.join(stored.files) or 'nothing'}.",
-                    "scan_unreadable",
-                )
-            data: NDArray[Any] = stored[key]
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        if isinstance(error, ScanError):
-            raise
-        raise ScanError(f"{path} cannot be read: {str(error)[:200]}.", "scan_unreadable") from error
-    if data.ndim == 3:
-        data = data[:, None]
-    if data.ndim != 4:
-        raise ScanError(f"{path.name} must hold (C, Z, Y, X), got shape {data.shape}.", "scan_dimensions")
-    return data
+    with np.errstate(invalid="ignore"):
+        whole = values.astype(np.int64)
+    if not np.array_equal(whole, values):
+        odd = values[whole != values].flat[0]
+        raise ScanError(
+            f"the label of {name!r} must hold whole numbers, got {odd:g}. Was it resampled with "
+            "interpolation? Resample labels by nearest neighbour.",
+            "scan_unreadable",
+        )
+    return np.ascontiguousarray(whole)

@@ -5,10 +5,11 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from segtrust.adapters.images import SUFFIXES, read_image
+from segtrust.adapters.images import SUFFIXES
 from segtrust.errors import ScanError, SettingError
+from segtrust.files import read_claims
 from segtrust.files.subjects import SubjectTable
 
 __all__ = [
@@ -17,12 +18,25 @@ __all__ = [
     "find_cases",
     "find_pairs",
     "find_volumes",
+    "named",
     "structure_names",
     "volume_files",
 ]
 
-_ONE_VALUE = 3  # axes of a volume with one value per voxel
-_NUMBERED = re.compile(r"(.+?)[_-](\d+)")
+_CHANNEL = "_0000"  # nnU-Net's name of a scan's first image
+_WORD = r"(?:prob(?:s|seg|ability|abilities)?|softmax|class|label|channel|structure)"
+_NUMBERED = (  # names of the file of one class: its number before the scan's id, behind it, or alone
+    re.compile(
+        rf"(?P<word>(?:{_WORD}[._-]?)+)(?P<number>\d+)(?P<end>[._-])(?P<id>.+)",
+        re.IGNORECASE,
+    ),
+    re.compile(
+        rf"(?P<id>.+?)(?P<word>[._-](?:{_WORD}[._-]?)*)(?P<number>\d+)(?P<end>(?:[._-]{_WORD})?)",
+        re.IGNORECASE,
+    ),
+    re.compile(rf"(?P<id>)(?P<word>(?:{_WORD}[._-]?)*)(?P<number>\d+)(?P<end>)", re.IGNORECASE),
+)
+T = TypeVar("T")
 _IMAGE_FOLDERS = {"labelsTr": "imagesTr", "labelsTs": "imagesTs", "labels": "images"}
 
 
@@ -90,22 +104,22 @@ def find_cases(
         found |= volumes
         masks |= _by_id(folder)
     pictures = _images(labels, images)
-    known = [name for name in sorted(reference) if name in found]
-    if not known:
+    volumes = {name: paths for name in sorted(reference) if (paths := named(name, found))}
+    if not volumes:
         raise ScanError(_nothing(pred, labels, reference), "scan_missing")
     owners, remarks = _owners(subjects, reference)
     cases = tuple(
         CaseFiles(
             name,
             owners.get(name, name),
-            found[name],
+            paths,
             reference[name],
             pictures.get(name),
-            masks.get(name) if found[name][0].suffix == ".npz" else None,
+            _mask(paths, masks),
         )
-        for name in known
+        for name, paths in volumes.items()
     )
-    return Cohort(cases, tuple(sorted(reference.keys() - found.keys())), remarks)
+    return Cohort(cases, tuple(sorted(reference.keys() - volumes.keys())), remarks)
 
 
 def find_pairs(images: Path, labels: Path, *, subjects: SubjectTable | None = None) -> Cohort:
@@ -138,25 +152,26 @@ def find_volumes(folder: Path) -> dict[str, tuple[Path, ...]]:
     """Find probability volumes; of a scan that is there in several forms the first of this list counts.
 
     1. ``<id>.npz`` as nnU-Net (``--npz``, ``--save_probabilities``) and TotalSegmentator write it;
-    2. a folder ``<id>`` with one file per class, ``<anything>_<class>``;
-    3. files ``<id>_<class>``, one per class;
-    4. ``<id>.nii.gz``, ``.nii`` or ``.nrrd`` with the classes as its fourth axis.
+    2. a folder ``<id>`` with one file per class, ``<anything>_<class>`` or ``<class>``;
+    3. files ``<id>_<class>``, one per class; words such as ``prob`` or ``class`` may stand beside the
+       number, and before the id;
+    4. ``<id>.nii.gz``, ``.nii``, ``.nrrd`` or ``.mha`` with the classes as its fourth axis.
 
     Args:
         folder: the folder.
 
     Returns:
-        Id -> file, or files in order of their class.
+        Id -> file, or files in order of their class; of a missing class the file that should be there.
 
     Raises:
-        ScanError: if there is no such folder.
+        ScanError: if there is no such folder, or two files of it are of the same class of a scan.
     """
     _check_folder(folder)
     alone = _without_npz(folder)
     found: dict[str, tuple[Path, ...]] = {name: (path,) for name, path in alone.items()}
     found |= _numbered(alone)
     for inner in sorted(path for path in folder.glob("[!.]*") if path.is_dir()):
-        parts = sorted(_numbered(_by_id(inner)).values(), key=len)
+        parts = sorted(_numbered(_by_id(inner), inner=True).values(), key=len)
         if parts:
             found[inner.name] = parts[-1]
     found |= {path.stem: (path,) for path in sorted(folder.glob("[!.]*.npz"))}
@@ -172,12 +187,45 @@ def volume_files(folder: Path) -> tuple[CaseFiles, ...]:
     masks, found, alone = _by_id(folder), find_volumes(folder), _without_npz(folder)
     for name, parts in _numbered(alone).items():
         own = [single for single, path in alone.items() if path in parts]
-        for other in own if read_image(parts[0]).data.ndim == _ONE_VALUE else [name]:
-            del found[other]
+        for other in own if _has_one_value(parts) else [name]:
+            found.pop(other, None)
     return tuple(
-        CaseFiles(name, name, paths, mask=masks.get(name) if paths[0].suffix == ".npz" else None)
-        for name, paths in sorted(found.items())
+        CaseFiles(name, name, paths, mask=_mask(paths, masks)) for name, paths in sorted(found.items())
     )
+
+
+def named(name: str, found: Mapping[str, T]) -> T | None:
+    """What is filed under a scan's id, or under the id with or without nnU-Net's ``_0000``.
+
+    Args:
+        name: id of the scan.
+        found: id -> files.
+
+    Returns:
+        The files; ``None`` if there are none.
+
+    Example:
+        >>> named("case_0000", {"case": 1}), named("case", {"case_0000": 2})
+        (1, 2)
+    """
+    for candidate in (name, name.removesuffix(_CHANNEL), name + _CHANNEL):
+        if candidate in found:
+            return found[candidate]
+    return None
+
+
+def _mask(volumes: Sequence[Path], masks: Mapping[str, Path]) -> Path | None:
+    return named(volumes[0].stem, masks) if volumes[0].suffix == ".npz" else None
+
+
+def _has_one_value(parts: Sequence[Path]) -> bool:
+    """Whether files are of one class each, by the first header that can be read."""
+    for path in parts:
+        try:
+            return read_claims(path, per_voxel="max_classes").components == 1
+        except ScanError:
+            continue
+    return True
 
 
 def _without_npz(folder: Path) -> dict[str, Path]:
@@ -185,16 +233,38 @@ def _without_npz(folder: Path) -> dict[str, Path]:
     return {name: path for name, path in _by_id(folder).items() if not (folder / f"{name}.npz").is_file()}
 
 
-def _numbered(files: Mapping[str, Path]) -> dict[str, tuple[Path, ...]]:
-    groups: dict[str, dict[int, Path]] = {}
+def _numbered(files: Mapping[str, Path], *, inner: bool = False) -> dict[str, tuple[Path, ...]]:
+    """Scan -> one file per class in order; ``inner``: files of a folder that is one scan's."""
+    left, scans = dict(files), dict[str, tuple[Path, ...]]()
+    for pattern in _NUMBERED if inner else _NUMBERED[:-1]:
+        for (name, _, _), parts in _groups(left, pattern).items():
+            if {0, 1} <= parts.keys():
+                scans.setdefault(name, tuple(_part(parts, number) for number in range(max(parts) + 1)))
+                left = {one: path for one, path in left.items() if path not in parts.values()}
+    return scans
+
+
+def _groups(
+    files: Mapping[str, Path], pattern: re.Pattern[str]
+) -> dict[tuple[str, str, str], dict[int, Path]]:
+    """Files whose names are equal but for the number of their class."""
+    groups: dict[tuple[str, str, str], dict[int, Path]] = {}
     for name, path in files.items():
-        if match := _NUMBERED.fullmatch(name):
-            groups.setdefault(match[1], {})[int(match[2])] = path
-    return {
-        name: tuple(parts[k] for k in sorted(parts))
-        for name, parts in groups.items()
-        if {0, 1} <= parts.keys()
-    }
+        if match := pattern.fullmatch(name):
+            group = groups.setdefault((match["id"], match["word"], match["end"]), {})
+            if (other := group.setdefault(int(match["number"]), path)) is not path:
+                raise ScanError(
+                    f"there must be one file per class, got {other.name} and {path.name} for class "
+                    f"{int(match['number'])}. Remove one of them.",
+                    "scan_unreadable",
+                )
+    return groups
+
+
+def _part(parts: Mapping[int, Path], number: int) -> Path:
+    """The file of a class; if it is missing, what it would be called."""
+    first = parts[0]
+    return parts.get(number) or first.with_name(f"{first.name.partition('.')[0]} (class {number})")
 
 
 def structure_names(folders: Sequence[Path]) -> tuple[tuple[str, ...], int | None] | None:

@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segtrust.errors import ScanError
-from segtrust.files import ras_axes, read_volume, toward_ras, voxel_size
+from segtrust.files import ENDINGS, ras_axes, read_volume, toward_ras, voxel_size
 
 __all__ = ["SUFFIXES", "Image", "ras_axes", "read_image", "toward_ras", "voxel_size"]
 
-SUFFIXES = (".nii.gz", ".nii", ".nrrd")
+SUFFIXES = ENDINGS
 """Endings of the files that can be read."""
 
 

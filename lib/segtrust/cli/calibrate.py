@@ -8,11 +8,11 @@ from pathlib import Path
 import torch
 
 from segtrust._files import replace_text
-from segtrust.adapters import CaseFiles, read_probabilities, volume_files, voxel_size, write_probabilities
+from segtrust.adapters import CaseFiles, read_probabilities, volume_files, write_probabilities
 from segtrust.calibrators import CANDIDATES, Calibrator
 from segtrust.cli.evaluation import Data, add_data_arguments, gather_data, leave_results, say
 from segtrust.cli.failures import Failures
-from segtrust.errors import ScanError, SettingError
+from segtrust.errors import SettingError
 from segtrust.evaluate.headline import headline
 from segtrust.evaluate.volumes import RAW, measure_case
 from segtrust.regions import distance_to
@@ -107,12 +107,7 @@ def _apply(folder: Path, calibrator: Calibrator, out: Path, failures: Failures) 
 
 
 def _apply_to(files: CaseFiles, calibrator: Calibrator, out: Path) -> None:
-    probs, affine = read_probabilities(files)
-    if affine is None:
-        raise ScanError(
-            f"a segmentation {files.id}.nii.gz must lie beside {files.volumes[0].name}: distances are in "
-            "millimetres, and an .npz does not know them.",
-            "scan_missing",
-        )
-    distance = distance_to(probs.argmax(dim=0).numpy() > 0, voxel_size(affine))
-    write_probabilities(files, calibrator.apply(probs, torch.from_numpy(distance)), affine, out)
+    volume = read_probabilities(files)
+    grid = volume.known_grid()
+    distance = distance_to(volume.probs.argmax(dim=0).numpy() > 0, grid.spacing)
+    write_probabilities(files, calibrator.apply(volume.probs, torch.from_numpy(distance)), grid.affine, out)

@@ -34,6 +34,10 @@ from segtrust.files.subjects import SubjectTable, read_subject_table
 __all__ = ["Data", "add_data_arguments", "gather_data", "leave_results", "say"]
 
 _PICTURES = 3
+_TRUSTED = (
+    "Of {} scans no file says where the voxels of the probabilities lie. They were taken to be in the "
+    "order of the labels (--trust-order): if that is wrong, every figure is."
+)
 _PAGE_NEEDS = ("contourpy", "matplotlib", "jinja2")
 
 
@@ -85,6 +89,11 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="Python files of yours that register maps and scores; they are run",
     )
+    parser.add_argument(
+        "--trust-order",
+        action="store_true",
+        help="take an .npz without a mask beside it to be in the voxel order of its label",
+    )
     parser.add_argument("--title", default="How far can these probabilities be trusted?", help="of the page")
     parser.add_argument(
         "--out", type=Path, default=Path("segtrust-evaluation"), metavar="DIR", help="folder for the results"
@@ -114,11 +123,17 @@ def gather_data(args: argparse.Namespace, failures: Failures) -> Data:
         raise SettingError("--views needs a network to run: give --model and --images instead of --pred.")
     cohort = find_cases(args.pred, args.labels, images=args.images, subjects=subjects)
     names, ignore = structure_names([*args.pred, args.labels]) or ((), None)
-    read = partial(read_case, ignore=ignore)
+    read = partial(read_case, ignore=ignore, trust_order=args.trust_order)
     names = _structures(cohort, read, tuple(args.names.split(",")) if args.names else names, failures)
     readable = tuple(files for files in cohort.cases if files.id not in failures.reasons)
     model = {"name": ", ".join(path.name for path in args.pred)}
+    if args.trust_order and (bare := sum(_is_bare(files) for files in readable)):
+        cohort = replace(cohort, remarks=(*cohort.remarks, _TRUSTED.format(bare)))
     return Data(replace(cohort, cases=readable), partial(_read, read, names), names, model)
+
+
+def _is_bare(files: CaseFiles) -> bool:
+    return files.mask is None and files.volumes[0].suffix == ".npz"
 
 
 def _structures(

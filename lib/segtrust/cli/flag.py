@@ -18,7 +18,6 @@ from segtrust.adapters import (
     read_probabilities,
     structure_names,
     volume_files,
-    voxel_size,
     write_mask,
 )
 from segtrust.cli.evaluation import say
@@ -146,14 +145,9 @@ def _figures(scans: Sequence[ScanErrors], score: str, rule: FlagRule) -> Mapping
 def _flags(
     files: CaseFiles, score: str, rule: FlagRule, learnt: NDArray[np.int64] | None
 ) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
-    probs, affine = read_probabilities(files)
-    if affine is None:
-        raise ScanError(
-            f"a segmentation {files.id}.nii.gz must lie beside {files.volumes[0].name}: the band is measured "
-            "in millimetres, and an .npz does not know them.",
-            "scan_missing",
-        )
-    values = probability_scores(probs)[score]
-    near = in_band(distance_to(probs.argmax(dim=0).numpy() > 0, voxel_size(affine)))
+    volume = read_probabilities(files)
+    grid = volume.known_grid()
+    values = probability_scores(volume.probs)[score]
+    near = in_band(distance_to(volume.probs.argmax(dim=0).numpy() > 0, grid.spacing))
     threshold = rule.threshold(values[near], wrong=learnt)
-    return (values > threshold).astype(np.uint8), affine
+    return (values > threshold).astype(np.uint8), grid.affine

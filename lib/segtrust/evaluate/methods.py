@@ -47,7 +47,7 @@ class ScanView:
     """What a score sees: probabilities ``(C, X, Y, Z)``, mask, spacing in mm, voxels that count."""
 
     probs: NDArray[np.float32]
-    mask: NDArray[np.uint8]
+    mask: NDArray[np.uint8 | np.uint16]
     spacing: tuple[float, float, float] | None
     valid: NDArray[np.bool_]
 

@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from segtrust.adapters import CaseFiles, ProbabilityCase
 from segtrust.calibrators import CalibrationVoxels, Calibrator, Identity, draw_voxels
+from segtrust.ensemble import label_type
 from segtrust.evaluate.cases import REGIONS, CaseRecord, evaluate_case
 from segtrust.evaluate.methods import ScanView, map_errors, score_methods
 from segtrust.evaluate.protocol import Protocol
@@ -94,7 +94,7 @@ def view_of(case: ProbabilityCase, calibrator: Calibrator | None) -> ScanView:
     Returns:
         Calibrated probabilities and mask.
     """
-    mask = case.probs.argmax(dim=0).numpy().astype(np.uint8)
+    mask = case.probs.argmax(dim=0).numpy().astype(label_type(case.probs.shape[0]))
     distance = torch.from_numpy(distance_to(mask > 0, case.spacing))
     probs = (calibrator or Identity()).apply(case.probs, distance)
     return ScanView(probs.numpy(), mask, case.spacing, case.valid)

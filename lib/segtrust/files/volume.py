@@ -5,7 +5,7 @@ import zlib
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from segtrust.files.stopping import check_stopped
 
 __all__ = ["Volume", "read_claims", "read_volume"]
 
+PerVoxel = Literal["max_channels", "max_classes"]
 _PIECE = 1 << 20
 _LARGEST_TEXT = 10_000_000  # numbers written as text take twenty times their memory while they are read
 _GAIN = {"gzip": 1040, "zlib": 1040, "bzip2": 1 << 20}  # a stream cannot grow by more than this factor
@@ -50,11 +51,12 @@ class Volume:
         return result
 
 
-def read_claims(path: Path) -> Header:
+def read_claims(path: Path, *, per_voxel: PerVoxel = "max_channels") -> Header:
     """Read what a file claims, and compare it with the bounds and the file's size; no voxel is read.
 
     Args:
         path: the file.
+        per_voxel: see :func:`read_volume`.
 
     Returns:
         Its header.
@@ -64,15 +66,16 @@ def read_claims(path: Path) -> Header:
     """
     with opened(path) as file:
         header = read_header(file, path)
-        _check_claims(file, header, path.name)
+        _check_claims(file, header, path.name, per_voxel)
         return header
 
 
-def read_volume(path: Path) -> Volume:
+def read_volume(path: Path, *, per_voxel: PerVoxel = "max_channels") -> Volume:
     """Read a NIfTI, NRRD or MetaImage file to its end.
 
     Args:
         path: the file.
+        per_voxel: bound on the values of one voxel: channels of a scan, or classes.
 
     Returns:
         Header and values.
@@ -87,7 +90,7 @@ def read_volume(path: Path) -> Volume:
     """
     with opened(path) as file:
         header = read_header(file, path)
-        _check_claims(file, header, path.name)
+        _check_claims(file, header, path.name, per_voxel)
         _check_kind(header, path.name)
         values = _decoded(file, header, path.name)
     array = values.reshape(header.axes, order="F")
@@ -104,11 +107,10 @@ def read_volume(path: Path) -> Volume:
     return Volume(header, array)
 
 
-def _check_claims(file: BinaryIO, header: Header, name: str) -> None:
+def _check_claims(file: BinaryIO, header: Header, name: str, per_voxel: PerVoxel) -> None:
     limits = current_limits()
-    voxels = header.values // header.components
-    limits.check("max_voxels", voxels, name)
-    limits.check("max_channels", header.components, name)
+    limits.check("max_voxels", header.values // header.components, name)
+    limits.check(per_voxel, header.components, name)
     limits.check("max_data_mb", header.data_bytes, name)
     size = file.seek(0, 2)
     if header.encoding == "raw":

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from segtrust import uncertainty
+from segtrust.ensemble import label_type
 from segtrust.error_flags import FlagRule
 from segtrust.errors import SettingError
 from segtrust.inference.maps import EXCESS, MAP_NAMES, VIEW_MAPS
@@ -201,11 +202,12 @@ class Prediction:
             edges: as for :meth:`bands`.
 
         Returns:
-            ``(X, Y, Z)`` uint8: 0, then the structures 1..N without their uncertain voxels, then the bands
+            ``(X, Y, Z)``: 0, then the structures 1..N without their uncertain voxels, then the bands
             N + 1..N + len(edges).
         """
         bands = self.bands(edges)
-        return np.where(bands > 0, bands + np.uint8(len(self.spec.labels)), self.mask)
+        last = len(self.spec.labels) + len(edges)
+        return np.where(bands > 0, bands.astype(label_type(last + 1)) + len(self.spec.labels), self.mask)
 
     def contours(
         self, value: int, words: ContourWords = "each"

@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Any, NoReturn
 
-from segtrust.adapters import read_probabilities, volume_files
+from segtrust.adapters import CaseFiles, named, read_probabilities, volume_files
 from segtrust.ensemble import RunningTotals
 from segtrust.errors import ModelError, ScanError, SettingError
+from segtrust.files import ENDINGS, Grid
 from segtrust.inference.prediction import Prediction
 from segtrust.inference.predictor import Predictor, Progress
 from segtrust.inference.scan import prepare, read_scan
@@ -47,29 +48,37 @@ class StoredPredictor:
             The prediction on the scan's own grid.
 
         Raises:
-            ScanError: if there are no probabilities, or they lie on another grid.
-            ProbabilityError: if they are none, or of another number of classes.
+            ScanError: if there are no probabilities, they lie on another grid than the scan, or have another
+                number of classes.
+            ProbabilityError: if they are none.
         """
         spec = self._core.spec
         scan = read_scan(path, channels=len(spec.channels))
-        name = path.name.split(".")[0]
-        files = next((files for files in volume_files(self._folder) if files.id == name), None)
-        if files is None:
+        files = self._files(path)
+        grid = Grid(scan.shape, scan.affine, scan.spacing)
+        probs = read_probabilities(files).onto(grid, f"the scan {path.name}")
+        if probs.shape[0] != spec.n_classes:
             raise ScanError(
-                f"there must be probabilities of {name!r} in `volumes` of {spec.name!r}, got none.",
-                "scan_missing",
-            )
-        probs, _ = read_probabilities(files)
-        if tuple(probs.shape) != (spec.n_classes, *scan.shape):
-            raise ScanError(
-                f"the probabilities of {name!r} must have shape {(spec.n_classes, *scan.shape)}, got "
-                f"{tuple(probs.shape)}. Were they made for another image?",
+                f"the probabilities of {files.id!r} must be of {spec.n_classes} classes as {spec.name!r} "
+                f"has, got {probs.shape[0]}. Are they of another model?",
                 "scan_dimensions",
             )
         statistics = RunningTotals().add(probs).finish()
         if progress:
             progress(1, 1)
         return self._core.conclude(scan, prepare(scan, spec), statistics)
+
+    def _files(self, path: Path) -> CaseFiles:
+        """Files of the volume that bears the scan's name, with or without nnU-Net's ``_0000``."""
+        ending = next((e for e in (*ENDINGS, ".dcm") if path.name.lower().endswith(e)), "")
+        name = path.name[: len(path.name) - len(ending)]
+        files = named(name, {files.id: files for files in volume_files(self._folder)})
+        if files is not None:
+            return files
+        raise ScanError(
+            f"there must be probabilities of {name!r} in `volumes` of {self._core.spec.name!r}, got none.",
+            "scan_missing",
+        )
 
     def views(self, _path: Path) -> NoReturn:
         """There is no network that could see a mirrored scan.

@@ -15,6 +15,7 @@ __all__ = ["AnswerForm"]
 
 _EXTENSIONS = (".nii.gz", ".nrrd", ".nii", ".dcm")
 _TYPES = ("uint8", "int16", "uint16", "float32")
+_BYTE = 255
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,8 +51,17 @@ class AnswerForm:
         with tempfile.NamedTemporaryFile(prefix="segtrust-", suffix=self.extension, delete=False) as file:
             path = Path(file.name)
         try:
-            write_volume(volume.astype(self.dtype, copy=False), affine, path, compress=self.compress)
+            write_volume(self._typed(volume), affine, path, compress=self.compress)
         except (SegtrustError, OSError):
             path.unlink()
             raise
         return path
+
+    def _typed(self, volume: NDArray[Any]) -> NDArray[Any]:
+        """In the type that was asked for; labels beyond 255 in one that holds them."""
+        wide = (
+            np.issubdtype(volume.dtype, np.integer)
+            and self.dtype == "uint8"
+            and volume.max(initial=0) > _BYTE
+        )
+        return volume.astype("uint16" if wide else self.dtype, copy=False)

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from segtrust.adapters import ProbabilityCase, ras_axes, read_image, toward_ras
+from segtrust.adapters import ProbabilityCase, ras_axes, toward_ras
 from segtrust.evaluate.methods import ScanView
+from segtrust.files import Grid, read_volume
 from segtrust.report.overlay import Slice, draw_slices
 
 __all__ = ["scan_slices"]
@@ -20,7 +21,8 @@ def scan_slices(
     Args:
         case: the scan with its label.
         view: its calibrated probabilities and mask.
-        image: file of the image on the same grid; black without one, or if it has another size.
+        image: file of the image, whose voxels may be in another order; black without one, or if it lies on
+            another grid.
         structures: names in order of their values.
 
     Returns:
@@ -31,9 +33,12 @@ def scan_slices(
     """
     grey = np.zeros(view.mask.shape, np.float32)
     if image is not None:
-        values = read_image(image).data.astype(np.float32)
+        volume = read_volume(image)
+        values = volume.scaled(np.float32)
         values = values.reshape(*values.shape[:3], -1)[..., 0]  # of several channels the first is drawn
-        grey = values if values.shape == grey.shape else grey
+        own = Grid(values.shape, volume.header.affine, volume.header.spacing)
+        order = own.reordering_to(Grid(grey.shape, case.affine, case.spacing))
+        grey = grey if order is None else order.apply(values)
     chance = np.where(view.valid, 1 - view.probs.max(axis=0), 0).astype(np.float32)
     size = case.spacing or (1.0, 1.0, 1.0)
     x, y, z = (size[axis] for axis in ras_axes(case.affine))
