@@ -12,6 +12,7 @@ from segtrust.store import StateStore
 __all__ = [
     "ask_for_scans",
     "killed_at_step",
+    "killed_while_replacing",
     "note_images",
     "open_folder",
     "save_and_write_for_ever",
@@ -87,6 +88,26 @@ def killed_at_step(folder: str, state: str, act: str, step: int, done: str, new:
     two = {"number": 2}
     if act == "restore":
         datastore.submit_label("a", new, "final", two, Submission(by="bob"))
+    _kill_before(step, datastore._store)
+    acts = {
+        "replace": lambda: datastore.submit_label("a", new, "final", two, Submission(by="bob")),
+        "remove": lambda: datastore.remove_label("a", "final", by="bob"),
+        "restore": lambda: datastore.restore_label("a", datastore.history.entries("a")[0].entry, by="bob"),
+    }
+    acts[act]()
+    Path(done).touch()
+
+
+def killed_while_replacing(folder: str, state: str, new: str, step: int, done: str) -> None:
+    """Replace the scan `a`, and be killed right before the step of a given number."""
+    datastore = open_folder(folder, state, extensions=["*.nii.gz", "*.nii", "*.nrrd"])
+    _kill_before(step, datastore._store)
+    datastore.add_image("a", new, {}, replace=True, by="eve")
+    Path(done).touch()
+
+
+def _kill_before(step: int, store: StateStore) -> None:
+    """Count what touches files or the state file, and end this process before the step of a given number."""
     steps = count(1)
 
     def watched(function):
@@ -119,11 +140,4 @@ def killed_at_step(folder: str, state: str, act: str, step: int, done: str, new:
             run = watched(self._db.execute) if statement == "COMMIT" else self._db.execute
             return run(statement, *values)
 
-    datastore._store._db = Watched(datastore._store._db)
-    acts = {
-        "replace": lambda: datastore.submit_label("a", new, "final", two, Submission(by="bob")),
-        "remove": lambda: datastore.remove_label("a", "final", by="bob"),
-        "restore": lambda: datastore.restore_label("a", datastore.history.entries("a")[0].entry, by="bob"),
-    }
-    acts[act]()
-    Path(done).touch()
+    store._db = Watched(store._db)

@@ -51,6 +51,7 @@ from segtrust.label.studies.datastore import SafeDatastore
 from segtrust.label.studies.dicomweb import DicomwebDatastore, cache_dir
 from segtrust.label.studies.pacs import Pacs
 from segtrust.label.studies.tags import result_tag
+from segtrust.label.studies.unread import Unread
 from segtrust.label.temporary import PrivateFolder, make_private, sweep_parts
 from segtrust.label.training.trainer import RoundTask, round_settings
 from segtrust.label.training.trainings import Trainings
@@ -177,6 +178,8 @@ class SegtrustApp(_Host):
             auto_reload=platform.MONAI_LABEL_DATASTORE_AUTO_RELOAD,
             read_only=platform.MONAI_LABEL_DATASTORE_READ_ONLY,
         )
+        for reason, count in datastore.unread().counts.items():
+            logger.warning("Not read in the studies folder: %s (%d; /info has names)", reason, count)
         if not datastore.is_writable:
             logger.warning(
                 "READ-ONLY: the studies folder %s cannot be written to. Inference and scoring work; scans "
@@ -232,6 +235,11 @@ class SegtrustApp(_Host):
     def infer_wsi(self, request: dict[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
         """Refuse whole-slide inference: MONAI Label's takes any path of the server, also a folder."""
         raise ModelNotFoundError(NO_SLIDES)
+
+    def info(self) -> dict[str, Any]:
+        datastore = self.datastore()
+        unread = datastore.unread() if isinstance(datastore, SafeDatastore) else Unread()
+        return {**super().info(), "unread": unread.to_json()}
 
     def prediction(self, model: str, image: str) -> Prediction:
         """What a model says about a scan of the datastore; its infer tasks share the same computation.

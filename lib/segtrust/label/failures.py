@@ -37,6 +37,7 @@ from segtrust.files import StoppedError
 __all__ = [
     "HANDLERS",
     "BusyError",
+    "ConflictError",
     "LabelError",
     "PacsError",
     "PathError",
@@ -59,6 +60,12 @@ class PathError(SegtrustError, ValueError):
     """A name that must not become part of a path on the server."""
 
     code = "path"
+
+
+class ConflictError(SegtrustError, ValueError):
+    """Something is there already that must not be lost, or belongs to something else."""
+
+    code = "conflict"
 
 
 class ReadOnlyError(SegtrustError, PermissionError):
@@ -101,6 +108,7 @@ _STATUS: tuple[tuple[type[Exception], int], ...] = (
     (SettingError, 400),
     (DeviceError, 400),
     (PathError, 400),
+    (ConflictError, 409),
     (ReadOnlyError, 403),
     (StudiesError, 503),
     (StoppedError, 499),  # nobody reads it: the client has gone

@@ -3,6 +3,7 @@
 - ``scores``: scores of scans; ``roles``: roles of patients and the site's key
 - ``leases``: who works on which scan; ``queue``: slots, ranked batches, reviewed slices
 - ``information``: what viewers keep with images and labels; ``journal``: changes of it together with files
+- ``records``: all of this for one scan, when another one gets its id
 - ``database``, ``migrations``: the file and its form; ``place``: where it lies
 """
 
@@ -11,6 +12,7 @@ from segtrust.store.journal import Change, JournalTable
 from segtrust.store.leases import Lease, LeaseTable, Served
 from segtrust.store.place import state_dir_for
 from segtrust.store.queue import QueueTable, Review
+from segtrust.store.records import Record, RecordTable
 from segtrust.store.roles import RoleTable
 from segtrust.store.scores import SCORE_SCHEMA, BriefScore, ScoreKey, ScoreTable, StoredScore
 
@@ -21,6 +23,7 @@ __all__ = [
     "Info",
     "InfoKey",
     "Lease",
+    "Record",
     "Review",
     "ScoreKey",
     "Served",
@@ -30,7 +33,7 @@ __all__ = [
 ]
 
 
-class StateStore(ScoreTable, RoleTable, LeaseTable, QueueTable, JournalTable):
+class StateStore(ScoreTable, RoleTable, LeaseTable, QueueTable, RecordTable, JournalTable):
     """The state file of one site.
 
     Every call is one short transaction, so threads, the server, its subprocesses and the command line can

@@ -62,7 +62,7 @@ def install_routes(server: FastAPI) -> None:
     server.middleware_stack = None  # built again, with the handlers, at the next request
 
 
-def run_inference(  # noqa: PLR0913, PLR0917 -- MONAI Label's parameters
+def run_inference(
     background_tasks: BackgroundTasks,
     model: str,
     user: Annotated[User, Depends(RBAC(platform.MONAI_LABEL_AUTH_ROLE_USER))],
@@ -70,7 +70,6 @@ def run_inference(  # noqa: PLR0913, PLR0917 -- MONAI Label's parameters
     session_id: str = "",
     params: Annotated[str, Form()] = "{}",
     file: Annotated[UploadFile | None, File()] = None,
-    label: Annotated[UploadFile | None, File()] = None,
     output: ResultType | None = None,
 ) -> object:
     """Run one infer task on a scan of the datastore, of a session, or of the request itself."""
@@ -79,17 +78,12 @@ def run_inference(  # noqa: PLR0913, PLR0917 -- MONAI Label's parameters
     options = read_object(params, "params")
     if options.get("save_label"):
         _require_annotator(user)
-    with (
-        receive(file.file if file else None, file.filename if file else None) as scan,
-        receive(label.file if label else None, label.filename if label else None) as mask,
-    ):
+    with receive(file.file if file else None, file.filename if file else None) as scan:
         request: dict[str, Any] = {"image": str(scan) if scan else image, **options, "model": model}
         if session_id:
             request |= _session(host, session_id)
         if not request["image"]:
             raise ScanError("give `image`, `session_id` or a `file`: no scan was named.", "scan_missing")
-        if mask:
-            request["label"] = str(mask)  # no task of ours reads it
         if output == ResultType.dicom_seg:
             return _dicom_seg(host, request, background_tasks)
         result = host.infer(request)

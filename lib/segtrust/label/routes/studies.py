@@ -34,8 +34,12 @@ from segtrust.label.routes.fields import (
     split_fields,
 )
 from segtrust.label.studies.changes import Submission
+from segtrust.label.studies.ids import split_name
 
 __all__ = ["DATASTORE_ROUTES"]
+
+_UPLOAD = "upload"
+_ENDINGS = tuple(pattern.lstrip("*") for pattern in platform.MONAI_LABEL_DATASTORE_FILE_EXT)
 
 _Reader = Annotated[User, Depends(RBAC(platform.MONAI_LABEL_AUTH_ROLE_USER))]
 _Annotator = Annotated[User, Depends(RBAC(platform.MONAI_LABEL_AUTH_ROLE_ANNOTATOR))]
@@ -66,13 +70,17 @@ def _add_image(
     file: Annotated[UploadFile, File()],
     image: str | None = None,
     params: Annotated[str, Form()] = "{}",
+    replace: bool = False,
 ) -> dict[str, Any]:
+    """Add a scan; one that has the id already is replaced only if ``replace`` says so."""
     host = serving_app()
     info, ignored = split_fields(params, UPLOAD_FIELDS)
     info |= {"user": user.username} if user.username else {}
+    name = re.split(r"[/\\]", file.filename or "")[-1]
     with _kept(file) as path:
-        name = Path(file.filename or "").name.removesuffix(path.name.removeprefix("upload"))
-        answer = {"image": host.datastore().add_image(image or name, str(path), info)}
+        scan_id = image or name.removesuffix(path.name.removeprefix(_UPLOAD))
+        by = annotator({}, user)
+        answer = {"image": host.datastore().add_image(scan_id, str(path), info, replace=replace, by=by)}
     return {**answer, "ignored": ignored} if ignored else answer
 
 
@@ -95,10 +103,10 @@ def _change_label_info_of_old(
 
 @contextmanager
 def _kept(upload: UploadFile) -> Iterator[Path]:
-    """A file as long as the ``with`` runs; its endings are the client's, as they say what it is."""
-    endings = "".join(Path(upload.filename or ".nii.gz").suffixes)
+    """A file as long as the ``with`` runs; its ending is the client's, as it says what it is."""
+    ending = split_name(upload.filename or ".nii.gz", _ENDINGS)[1]
     with tempfile.TemporaryDirectory(prefix="segtrust-upload-") as folder:
-        path = Path(folder) / f"upload{re.sub(r'[^A-Za-z0-9.]', '_', endings)}"
+        path = Path(folder) / f"{_UPLOAD}{re.sub(r'[^A-Za-z0-9.]', '_', ending[:16])}"
         with path.open("wb") as file:
             shutil.copyfileobj(upload.file, file)
         yield path
@@ -149,7 +157,6 @@ DATASTORE_ROUTES = (
     ("PUT", "datastore/image/info", _change_image_info),
     ("PUT", "datastore/label/info", _change_label_info),
     ("PUT", "datastore/updatelabelinfo", _change_label_info_of_old),
-    ("PUT", "datastore/", _add_image),
     ("DELETE", "datastore/image", _remove_image),
     ("DELETE", "datastore/", _remove_image),
     ("GET", "datastore/image", _download_image),

@@ -18,7 +18,7 @@ from segtrust.errors import StoreError
 from segtrust.label.failures import StudiesError
 from segtrust.label.studies.history import FormerLabel, LabelHistory
 from segtrust.label.temporary import part_of
-from segtrust.store import Change, Info, InfoKey, StateStore
+from segtrust.store import Change, Info, InfoKey, Record, StateStore
 
 __all__ = ["FileChange", "FileChanges", "Submission"]
 
@@ -43,7 +43,8 @@ class FileChange:
 
     ``moves``: finished parts and the files that they become; ``removes``: files that go; ``former``: copies
     to list in the history; ``put`` and ``gone``: information that is true from now on, and that is not.
-    ``withdraw`` forgets who has the scan, ``submission`` says who submitted its final label.
+    ``withdraw`` forgets who has the scan, ``submission`` says who submitted its final label, and ``record``
+    is all that is derived from the scan from now on.
     """
 
     moves: Mapping[Path, Path] = field(default_factory=dict)
@@ -53,6 +54,7 @@ class FileChange:
     gone: tuple[InfoKey, ...] = ()
     withdraw: bool = False
     submission: Submission | None = None
+    record: Record | None = None
 
 
 class FileChanges:
@@ -177,6 +179,7 @@ class FileChanges:
             "former": [vars(former) for former in change.former],
             "withdraw": change.withdraw,
             "submission": None if submission is None else vars(submission),
+            "record": change.record,
         }
 
     def _relative(self, path: Path) -> str:
@@ -203,6 +206,8 @@ class FileChanges:
         self._check()  # if the studies went since, nothing was renamed
         for former in steps["former"]:
             self._history.list_entry(FormerLabel(**former))
+        if (record := steps.get("record")) is not None:
+            self._store.put_record(change.scan_id, record)
         if submission := steps["submission"]:
             self._store.submitted_anew(change.scan_id, submission["by"])
             if submission["reviewed"] is not None:

@@ -1,6 +1,5 @@
 """MONAI Label's local datastore with clean labels, safe paths, and information that cannot be lost."""
 
-import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,20 +8,18 @@ import requests
 from monailabel.interfaces.exception import ImageNotFoundException, MONAILabelException
 
 from segtrust.label.failures import LabelError, PathError
-from segtrust.label.studies.changes import FileChange, Submission
+from segtrust.label.studies.changes import Submission
 from segtrust.label.studies.cleaning import Structures, cleaned_file
-from segtrust.label.studies.labels import LabelledFolder, stamped
+from segtrust.label.studies.ids import LABEL_SUFFIXES
+from segtrust.label.studies.scans import ScansFolder
 from segtrust.label.studies.tags import FINAL, check_tag, result_tag
 from segtrust.release.collect import FinalLabel
 from segtrust.store import InfoKey, StateStore
 
 __all__ = ["SafeDatastore"]
 
-_LABEL_SUFFIXES = (".nii.gz", ".nii", ".nrrd")
-_UNSAFE_ID = re.compile(r"[\x00-\x1f/\\:*?\"<>|]|\.\.|^[.\s]|[.\s]$")
 
-
-class SafeDatastore(LabelledFolder):
+class SafeDatastore(ScansFolder):
     """A folder of scans and labels.
 
     Args:
@@ -61,48 +58,6 @@ class SafeDatastore(LabelledFolder):
         if path is None or not path.is_file():
             self._look_at(image_id)
             raise ImageNotFoundException(f"no scan {image_id!r} in the datastore")
-
-    def add_image(self, image_id: str, image_filename: str, image_info: dict[str, Any]) -> str:
-        if image_id:
-            _check_id(image_id)
-        listed_as, extension = self._to_id(Path(image_filename).name)
-        if extension not in self._suffixes:
-            raise PathError(
-                f"a scan must be one of {', '.join(self._extensions)}, got {Path(image_filename).suffix!r}."
-            )
-        image_id = image_id or listed_as
-        self.check_writable()
-        info = stamped(image_info, f"{image_id}{extension}")
-        folder = Path(self._datastore.image_path())
-        with self._changes.alone(image_id):
-            part = self._changes.part(folder, Path(image_filename))
-            put = {InfoKey("image", image_id): info}
-            self._changes.make(image_id, FileChange(moves={part: folder / info["name"]}, put=put))
-        with self._guard:
-            self._look_at(image_id)
-            self._datastore.objects[image_id].image.ext = extension
-        self._update_datastore_file()
-        return image_id
-
-    def remove_image(self, image_id: str, *, by: str = "") -> None:
-        """Delete a scan and its labels; those that a person made go to the history.
-
-        Args:
-            image_id: the scan.
-            by: who deletes it.
-        """
-        obj = self._datastore.objects.get(image_id)
-        if obj is None:
-            raise ImageNotFoundException(f"no scan {image_id!r} in the datastore")
-        self.check_writable()
-        for tag in list(obj.labels):
-            self.remove_label(image_id, tag, by=by)
-        path = Path(self.get_image_uri(image_id))
-        with self._changes.alone(image_id):
-            change = FileChange(removes=(path,), gone=(InfoKey("image", image_id),))
-            self._changes.make(image_id, change)
-        self._look_at(image_id)  # not left to the watcher, which may come after the next request
-        self._update_datastore_file()
 
     def save_label(
         self, image_id: str, label_filename: str, label_tag: str, label_info: dict[str, Any]
@@ -225,12 +180,7 @@ class SafeDatastore(LabelledFolder):
 
 
 def _check_suffix(file: str) -> None:
-    if not file.endswith(_LABEL_SUFFIXES):
+    if not file.endswith(LABEL_SUFFIXES):
         raise PathError(
-            f"a label must be one of {', '.join(_LABEL_SUFFIXES)}, got {''.join(Path(file).suffixes)!r}."
+            f"a label must be one of {', '.join(LABEL_SUFFIXES)}, got {''.join(Path(file).suffixes)!r}."
         )
-
-
-def _check_id(image_id: str) -> None:
-    if len(image_id) > 200 or _UNSAFE_ID.search(image_id):
-        raise PathError(f"a scan's id must be a plain file name without folders or '..', got {image_id!r}.")

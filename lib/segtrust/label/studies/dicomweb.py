@@ -28,6 +28,7 @@ from segtrust.label.studies.cleaning import cleaned_file
 from segtrust.label.studies.datastore import SafeDatastore
 from segtrust.label.studies.pacs import LabelSeries, Pacs
 from segtrust.label.studies.tags import FINAL, tag_name
+from segtrust.label.studies.unread import Unread
 from segtrust.label.temporary import part_of
 from segtrust.models import Label, ModelSpec
 from segtrust.release.collect import FinalLabel
@@ -136,7 +137,15 @@ class DicomwebDatastore(SafeDatastore):
     def _image_default(self, image_id: str) -> dict[str, Any]:
         return dict(self._pacs.info(image_id))
 
-    def add_image(self, image_id: str, image_filename: str, image_info: dict[str, Any]) -> str:
+    def add_image(
+        self,
+        image_id: str,
+        image_filename: str,
+        image_info: dict[str, Any],
+        *,
+        replace: bool = False,
+        by: str = "",
+    ) -> str:
         raise SettingError(
             "a scan cannot be added over a DICOMweb server. Send the series to the PACS itself."
         )
@@ -172,6 +181,10 @@ class DicomwebDatastore(SafeDatastore):
             return super().submit_label(image_id, str(volume), tag, info, submission)
         finally:
             volume.unlink()
+
+    def unread(self) -> Unread:
+        """Nothing: what an archive lists is read, or said to be no scan."""
+        return Unread()
 
     def _refuse_empty(self, folder: Path) -> None:
         """A cache may be empty."""

@@ -15,6 +15,7 @@ from watchdog.observers import Observer
 from watchdog.observers.polling import PollingObserver
 
 from segtrust._files import can_write
+from segtrust.label.studies.ids import split_name, why_unread
 from segtrust.label.studies.tags import FINAL
 
 __all__ = ["ScanFolder"]
@@ -139,9 +140,7 @@ class ScanFolder(LocalDatastore):
         self._reconcile_datastore()
 
     def _to_id(self, file: str) -> tuple[str, str]:
-        fitting = [suffix for suffix in self._suffixes if file.endswith(suffix)]
-        extension = max(fitting, key=len) if fitting else Path(file).suffix
-        return file.removesuffix(extension), extension
+        return split_name(file, self._suffixes)
 
     def notice(self, event: FileSystemEvent) -> None:
         """Look at what came, went or was moved."""
@@ -208,11 +207,10 @@ class ScanFolder(LocalDatastore):
     def _listing(self, folder: Path) -> _Listing:
         found: _Listing = {}
         with os.scandir(folder) as entries:
-            names = [entry.name for entry in entries]
+            names = [entry.name for entry in entries if not why_unread(entry.name, self._suffixes)]
         for name in names:
-            if name.endswith(self._suffixes) and not name.startswith("."):
-                image, extension = self._to_id(name)
-                found.setdefault(image, []).append(extension)
+            image, extension = self._to_id(name)
+            found.setdefault(image, []).append(extension)
         for several in found.values():
             several.sort(key=self._suffixes.index)
         return found
@@ -220,7 +218,18 @@ class ScanFolder(LocalDatastore):
     def _extensions_of(self, image: str, folder: Path, known: DataModel | None) -> list[str]:
         """Of a scan or label; one may be listed whose extension is not among those of the folder."""
         suffixes = dict.fromkeys((*self._suffixes, *([known.ext] if known else [])))
-        return [suffix for suffix in suffixes if (folder / f"{image}{suffix}").exists()]
+        return [
+            suffix
+            for suffix in suffixes
+            if (folder / f"{image}{suffix}").is_file() and self._names(image, suffix)
+        ]
+
+    def _names(self, image: str, suffix: str) -> bool:
+        """Whether a file of this name is read as the one of this scan; the longest ending counts."""
+        if suffix not in self._suffixes:
+            return True
+        name = f"{image}{suffix}"
+        return self._to_id(name) == (image, suffix) and not why_unread(name, self._suffixes)
 
 
 def _new(image: str, extension: str) -> DataModel:

@@ -22,6 +22,8 @@ logger = logging.getLogger(__name__)
 Reason = Literal["replaced", "removed", "scan replaced", "scan removed"]
 """Why a label is not the label of its scan any more."""
 
+_SCANS = 2  # replaced scans that are kept of one id: they are larger than labels
+
 _ENTRY = re.compile(r"\d{19,20}-[0-9a-f]{8}")
 
 
@@ -29,7 +31,8 @@ _ENTRY = re.compile(r"\d{19,20}-[0-9a-f]{8}")
 class FormerLabel:
     """A label of the past; ``author`` made it, ``by`` replaced or deleted it at ``ended`` (s since 1970).
 
-    ``entry`` names it among the labels of its scan and sorts by time; ``file`` is its volume.
+    ``entry`` names it among the labels of its scan and sorts by time; ``file`` is its volume. ``of`` tells
+    the scans apart that had the id one after the other. With an empty ``tag`` it is such a scan itself.
     """
 
     scan: str
@@ -42,11 +45,13 @@ class FormerLabel:
     reason: Reason
     file: str
     size: int
+    of: str = ""
     info: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """All but what viewers kept with the label."""
-        return {key: value for key, value in vars(self).items() if key not in ("file", "info")}
+        shown = {key: value for key, value in vars(self).items() if key not in ("file", "info", "of")}
+        return {"kind": "label" if self.tag else "scan", **shown}
 
 
 class LabelHistory:
@@ -54,7 +59,7 @@ class LabelHistory:
 
     Args:
         folder: where they lie.
-        keep: how many are kept for each scan and tag, the newest.
+        keep: how many are kept for each scan and tag, the newest; of replaced scans at most two.
     """
 
     def __init__(self, folder: Path, keep: int) -> None:
@@ -62,7 +67,7 @@ class LabelHistory:
         self._keep = keep
 
     def copy(
-        self, file: Path, scan: str, tag: str, info: Mapping[str, Any], by: str, reason: Reason
+        self, file: Path, scan: str, tag: str, info: Mapping[str, Any], *, by: str, reason: Reason, of: str
     ) -> FormerLabel:
         """Copy a label that is about to go; it is not listed before :meth:`list_entry`.
 
@@ -73,6 +78,7 @@ class LabelHistory:
             info: what is known about it.
             by: who replaces or deletes it; empty if unknown.
             reason: why.
+            of: identity of the scan.
 
         Returns:
             The entry to list.
@@ -92,6 +98,7 @@ class LabelHistory:
             file=f"{entry}{_suffix(file)}",
             size=file.stat().st_size,
             info=dict(info),
+            of=of,
         )
         _link(file, folder / former.file)
         return former
@@ -152,7 +159,7 @@ class LabelHistory:
         most, counts, deleted = self._keep if keep is None else keep, dict[str, int](), 0
         for former in self.entries(scan):
             counts[former.tag] = counts.get(former.tag, 0) + 1
-            if counts[former.tag] <= most:
+            if counts[former.tag] <= (most if former.tag else min(most, _SCANS)):
                 continue
             (self._of(scan) / f"{former.entry}.json").unlink(missing_ok=True)
             self.drop(former)

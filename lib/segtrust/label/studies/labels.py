@@ -9,7 +9,7 @@ from monailabel.datastore.local import DataModel
 from monailabel.interfaces.exception import LabelNotFoundException
 
 from segtrust._files import can_write
-from segtrust.label.failures import ReadOnlyError
+from segtrust.label.failures import ConflictError, ReadOnlyError
 from segtrust.label.studies.changes import FileChange, FileChanges, Submission
 from segtrust.label.studies.history import FormerLabel, LabelHistory, Reason
 from segtrust.label.studies.information import InformedFolder
@@ -44,8 +44,9 @@ class LabelledFolder(InformedFolder):
         self.history = LabelHistory(store.path.with_name("history"), keep)
         self._changes = FileChanges(Path(folder), store, self.history, self._check_studies)
         super().__init__(folder, store=store, frozen=frozen, **options)
-        if self.is_writable and not frozen:
+        if self.is_writable:
             self._changes.settle()
+        if self.is_writable and not frozen:
             self.history.sweep(time.time() - _UNLISTED_S)
             self._reconcile_datastore()
 
@@ -132,7 +133,14 @@ class LabelledFolder(InformedFolder):
         if info.get("result") and tag != FINAL:
             return ()
         files = self._label_files(image_id, tag)
-        return tuple(self.history.copy(file, image_id, tag, info, by, reason) for file in files)
+        of = self._identity(image_id)
+        return tuple(
+            self.history.copy(file, image_id, tag, info, by=by, reason=reason, of=of) for file in files
+        )
+
+    def _identity(self, image_id: str) -> str:
+        """Tells scans apart that have the same id one after the other; empty for one put into the folder."""
+        return str((self._store.get_info(InfoKey("image", image_id)) or {}).get("identity") or "")
 
     def remove_label(self, label_id: str, label_tag: str, *, by: str = "") -> None:
         """Delete a label; one that a person made goes to the history.
@@ -170,15 +178,27 @@ class LabelledFolder(InformedFolder):
 
         Raises:
             LabelNotFoundException: if there is no such label.
+            ConflictError: if it belongs to another scan that had the id.
         """
         if (there := self.history.find(image_id, entry)) is None:
             raise LabelNotFoundException(f"no label {entry!r} in the history of {image_id!r}")
         former, file = there
+        if not former.tag:
+            return self.restore_scan(former, file, by=by)
         self._require_scan(image_id)
+        if former.of != self._identity(image_id):
+            raise ConflictError(
+                f"a label must belong to the scan that has the id {image_id!r} now, but this one belongs to "
+                "another scan that had it. Restore that scan first, or download the label."
+            )
         info = {**former.info, "restored": int(time.time()), "restored_by": by}
         final = former.tag == FINAL
         self._keep_label(image_id, file, former.tag, info, Submission(by=former.author) if final else None)
         return former
+
+    def restore_scan(self, former: FormerLabel, file: Path, *, by: str = "") -> FormerLabel:
+        """Bring back a scan of the past."""
+        raise NotImplementedError
 
     def _require_scan(self, image_id: str) -> None:
         """Check that the scan of a label is there now."""
