@@ -106,7 +106,7 @@ def test_a_tag_that_is_no_plain_name_or_another_spelling_of_final_is_refused(dat
         datastore.save_label("a", label_file(tmp_path, [0]), tag, {})
 
 
-@pytest.mark.parametrize("name", ["../x", "a/b", "a\\b", "..", ".x", "x.", "a\nb", "", "x\x7f"])
+@pytest.mark.parametrize("name", ["../x", "a/b", "a\\b", "..", ".x", "x.", "a\nb", "x\x7f"])
 def test_an_id_that_is_no_plain_name_is_refused(datastore, tiny_scan, name):
     with pytest.raises(PathError, match="plain file name"):
         datastore.add_image(name, str(tiny_scan), {})
