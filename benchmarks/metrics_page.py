@@ -1,15 +1,15 @@
 """Writes time and memory of bench_metrics.py into docs/reference/metrics.md; `--check` writes nothing."""
 
 import json
-import re
 import sys
 from pathlib import Path
 from typing import Any
 
+from segtrust.experiments.pages import fill_block, write_or_check
+
 ROOT = Path(__file__).parents[1]
 RESULT = ROOT / "benchmarks" / "results" / "metrics.json"
 PAGE = ROOT / "docs" / "reference" / "metrics.md"
-BLOCK = re.compile(r"(<!-- speed: begin -->\n).*?(<!-- speed: end -->)", re.DOTALL)
 OWN = "segtrust"
 
 
@@ -49,16 +49,8 @@ def row(task: str, name: str, found: dict[str, Any], own: dict[str, Any]) -> str
 
 def main() -> int:
     """Write the block, or compare it."""
-    old = PAGE.read_text(encoding="utf-8")
     result = json.loads(RESULT.read_text(encoding="utf-8"))
-    text = BLOCK.sub(lambda found: f"{found[1]}{block(result)}{found[2]}", old)
-    if "--check" not in sys.argv:
-        PAGE.write_text(text, encoding="utf-8")
-        return 0
-    if old == text:
-        return 0
-    print("docs/reference/metrics.md is out of date: python benchmarks/metrics_page.py", file=sys.stderr)
-    return 1
+    return write_or_check((PAGE, fill_block(PAGE, "speed", block(result))))
 
 
 if __name__ == "__main__":

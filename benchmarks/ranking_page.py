@@ -5,6 +5,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from segtrust.experiments.pages import row, write_or_check
+
 ROOT = Path(__file__).parents[1]
 RELEASE = ROOT / "benchmarks" / "results" / "hippocampus-test-trust.json"
 INSIDE = ROOT / "benchmarks" / "results" / "hippocampus-ranking.json"
@@ -101,18 +103,9 @@ def cell(found: dict[str, Any]) -> str:
     return f"{found['value']:.2f} ({found['low']:.2f} to {found['high']:.2f})"
 
 
-def row(*cells: str) -> str:
-    """One row of a table."""
-    return f"| {' | '.join(cells)} |"
-
-
 def main() -> int:
     """Write the page, or compare it."""
-    text = page()
-    if "--check" in sys.argv:
-        return int(not PAGE.is_file() or PAGE.read_text(encoding="utf-8") != text)
-    PAGE.write_text(text, encoding="utf-8")
-    return 0
+    return write_or_check((PAGE, page()))
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from typing import Any
 
 import requests
 import torch
+from rounds_page import PAGE, page
 
 from segtrust.calibrators import Identity, calibrator_from_json
 from segtrust.cli.demo.label_server import LabelServer
@@ -28,6 +29,7 @@ from segtrust.errors import SegtrustError, TrainingError
 from segtrust.evaluate.card import make_card
 from segtrust.evaluate.cases import CaseRecord, evaluate_case
 from segtrust.evaluate.records import software_versions
+from segtrust.experiments.pages import write_or_check
 from segtrust.inference import Predictor
 from segtrust.inference.members import build_network, save_weights
 from segtrust.models import ModelSpec, ModelVersion, open_version, publish_version, shipped_models_dir
@@ -35,7 +37,6 @@ from segtrust.selection import uniform_order
 from segtrust.training.cases import read_labelled, read_splits, read_subjects
 
 HERE = Path(__file__).parent
-PAGE = HERE.parent / "docs" / "reference" / "rounds.md"
 MODEL = "hippocampus"
 REGIONS = ("band", "outside", "volume")
 POLL_SECONDS = 2.0
@@ -74,9 +75,8 @@ def main() -> int:
     args.out.mkdir(parents=True, exist_ok=True)
     path = args.out / f"{MODEL}-{'speed' if args.speed else 'rounds'}.json"
     path.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    PAGE.write_text(page(args.out), encoding="utf-8")
-    print(f"wrote {path} and {PAGE}")
-    return 0
+    print(f"wrote {path}")
+    return write_or_check((PAGE, page(args.out)))
 
 
 def run_rounds(args: argparse.Namespace) -> list[dict[str, Any]]:
@@ -215,68 +215,6 @@ def measured(
     return evaluate_case(
         scan_id, subject, systems, labels, image.spacing, prepared.valid, main=list(systems)[-1]
     )
-
-
-def page(results: Path) -> str:
-    """The page of docs/reference, from what was measured so far."""
-    text = "# Rounds of training through the server\n\nMade by `python benchmarks/run_rounds.py`.\n"
-    rounds, speed = (results / f"{MODEL}-{name}.json" for name in ("rounds", "speed"))
-    if rounds.is_file():
-        text += _rounds_text(json.loads(rounds.read_text(encoding="utf-8")))
-    if speed.is_file():
-        text += _speed_text(json.loads(speed.read_text(encoding="utf-8")))
-    return text
-
-
-def _rounds_text(result: dict[str, Any]) -> str:
-    head = (
-        "\n## Three rounds from an untrained model\n\n"
-        f"`{result['command']}`\n\n"
-        "Scans of the training split were labelled over HTTP and a training started over HTTP; options are "
-        f"the defaults. Each version was measured on {result['apart']['scans']} scans of "
-        f"{result['apart']['subjects']} other patients of that split; the calibrated mean, in the union of "
-        "the versions' bands, with 95 % bootstrap intervals over subjects. Seconds include waiting for what "
-        "else the machine did.\n\n"
-    )
-    rows = [["round", "labels", "state", "seconds", "Dice", *(f"NLL {r}, nats" for r in REGIONS)]]
-    rows[0] += [f"ECE {r}" for r in REGIONS]
-    for number, found in enumerate(result["rounds"], start=1):
-        name = f"round {number}"
-        figures = result["apart"]["calibration"][name]
-        rows.append(
-            [
-                str(number),
-                str(found["labels"]),
-                found["state"],
-                f"{found['seconds']:.0f}",
-                _shown(result["apart"]["dice"][name]["mean"]),
-                *(_shown(figures[region]["nll"]) for region in REGIONS),
-                *(_shown(figures[region]["ece"]) for region in REGIONS),
-            ]
-        )
-    return head + _table(rows) + f"\nSoftware: {_software(result)}.\n"
-
-
-def _speed_text(result: dict[str, Any]) -> str:
-    (found,) = result["rounds"]
-    return (
-        f"\n## How long a round takes\n\n`{result['command']}`\n\n"
-        f"{found['labels']} labelled scans, defaults, {result['workers']} members at a time, from the model "
-        f"that ships: {found['seconds']:.0f} s from the start of the round to its end ({found['state']}).\n"
-    )
-
-
-def _shown(figure: dict[str, float]) -> str:
-    return f"{figure['value']:.4f} ({figure['low']:.4f} to {figure['high']:.4f})"
-
-
-def _software(result: dict[str, Any]) -> str:
-    return ", ".join(f"{name} {version}" for name, version in result["software"].items())
-
-
-def _table(rows: list[list[str]]) -> str:
-    lines = ["| " + " | ".join(row) + " |" for row in rows]
-    return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]]) + "\n"
 
 
 if __name__ == "__main__":

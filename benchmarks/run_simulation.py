@@ -22,9 +22,10 @@ import numpy as np
 from matplotlib import pyplot as plt
 from papers.lung_nodules import Slices, scan_of
 from papers.lung_nodules import spec_of as nodule_spec
-from simulation_text import findings, page
+from simulation_page import CONTENT, PAGE, findings, page, results
 
 from segtrust.errors import SegtrustError
+from segtrust.experiments.pages import write_or_check
 from segtrust.report import strategy_name, write_simulation_page
 from segtrust.report.palette import LINE_COLOURS
 from segtrust.selection import uniform_order
@@ -44,8 +45,6 @@ from segtrust.training.run import Recipe
 
 HERE = Path(__file__).parent
 DOCS = HERE.parent / "docs"
-PAGE = DOCS / "reference" / "simulation.md"
-CONTENT: dict[str, Any] = json.loads((HERE / "simulation.json").read_text(encoding="utf-8"))
 
 
 def main() -> int:
@@ -71,9 +70,7 @@ def main() -> int:
             return 1
     for name, result in results(args.out).items():
         draw(result, DOCS / "images" / f"simulation-{name}.png")
-    PAGE.write_text(page(CONTENT, results(args.out)), encoding="utf-8")
-    print(f"wrote {PAGE}")
-    return 0
+    return write_or_check((PAGE, page(CONTENT, results(args.out))))
 
 
 def run_arm(name: str, args: argparse.Namespace) -> None:
@@ -160,12 +157,6 @@ def write_slices(source: Path, folder: Path, arm: dict[str, Any]) -> None:
     with table.open("w", encoding="utf-8", newline="") as file:
         rows = [(name, str(slices.patients[names[name]])) for name in chosen]
         csv.writer(file).writerows([("case", "subject"), *rows])
-
-
-def results(out: Path) -> dict[str, dict[str, Any]]:
-    """Arm -> result, of those that were run, in the order of simulation.json."""
-    paths = {name: out / f"simulation-{name}.json" for name in CONTENT["arms"]}
-    return {name: json.loads(p.read_text(encoding="utf-8")) for name, p in paths.items() if p.is_file()}
 
 
 def draw(result: dict[str, Any], path: Path) -> None:

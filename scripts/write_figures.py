@@ -4,13 +4,13 @@
 """
 
 import json
-import re
 import sys
 from pathlib import Path
 from typing import Any
 
 from segtrust.evaluate.cases import REGIONS
 from segtrust.evaluate.table import card_headline, card_tables
+from segtrust.experiments.pages import fill_block, interval, row, write_or_check
 from segtrust.experiments.target_table import target_page
 from segtrust.label.names import band_texts
 from segtrust.label.settings import AppSettings
@@ -27,7 +27,6 @@ TRUST_PAGE = ROOT / "docs" / "reference" / "hippocampus-trust.md"
 CONTOURS = ROOT / "benchmarks" / "results" / "hippocampus-contours.json"
 EXPERIMENTS = ROOT / "benchmarks" / "experiments.json"
 EXPERIMENT_PAGE = ROOT / "docs" / "reference" / "hippocampus-experiments.md"
-BLOCK = re.compile(r"(<!-- measured: begin -->\n).*?(<!-- measured: end -->)", re.DOTALL)
 
 
 def readme(card: dict[str, Any]) -> str:
@@ -40,7 +39,7 @@ def readme(card: dict[str, Any]) -> str:
         "[choices inside the training split](docs/reference/hippocampus-experiments.md).\n"
         "Again with `scripts/train-hippocampus`.\n"
     )
-    return BLOCK.sub(lambda found: found[1] + text + found[2], README.read_text(encoding="utf-8"))
+    return fill_block(README, "measured", text)
 
 
 def page(card: dict[str, Any]) -> str:
@@ -104,7 +103,7 @@ def trust_page(result: dict[str, Any]) -> str:
         for name, found in choice["figures"].items()
     ]
     ranking = [
-        row(name, *(interval(found["logit_dice"][kind]) for kind in ("pearson", "spearman")))
+        row(name, *(interval(found["logit_dice"][kind], 2) for kind in ("pearson", "spearman")))
         for name, found in result["ranking"]["clean"].items()
     ]
     return "\n".join(
@@ -178,7 +177,7 @@ def shift_tables(result: dict[str, Any]) -> list[str]:
         f"| shift | {' | '.join(scores)} |",
         f"|---|{'---|' * len(scores)}",
         *(
-            row(name, *(interval(found[s]["logit_dice"]["pearson"]) for s in scores))
+            row(name, *(interval(found[s]["logit_dice"]["pearson"], 2) for s in scores))
             for name, found in ranking.items()
         ),
         "",
@@ -219,7 +218,7 @@ def contour_tables(result: dict[str, Any]) -> list[str]:
     for system, structures in result["systems"].items():
         for name, found in structures.items():
             ratio = found["probability_over_distance"]
-            for way, shown in (("distance", "1"), ("probability", interval(ratio))):
+            for way, shown in (("distance", "1"), ("probability", interval(ratio, 2))):
                 right = (f"{100 * found[way][f'{side}_right']:.1f} %" for side in ("outer", "inner"))
                 n = f"{found['scans']} scans, {ratio['subjects']} subjects"
                 between = f"{found[way]['volume_between_ml']:.2f}"
@@ -295,45 +294,14 @@ def spread(found: dict[str, Any], digits: int) -> str:
     return f"{found['value']:.{digits}f} ({low:.{digits}f}-{high:.{digits}f})"
 
 
-def row(*cells: str) -> str:
-    """One row of a table."""
-    return f"| {' | '.join(cells)} |"
-
-
-def interval(found: dict[str, Any], digits: int = 2) -> str:
-    """A figure with its interval; a dash where it is not defined."""
-    if found["value"] is None:
-        return "-"
-    return " ".join(
-        (f"{found['value']:.{digits}f}", f"({found['low']:.{digits}f} to {found['high']:.{digits}f})")
-    )
-
-
 def main() -> int:
     """Write all files, or compare them."""
     card = dict(open_version(MODEL).card)
-    stale = []
     result = json.loads(RESULT.read_text(encoding="utf-8"))
-    for path, text in (
-        (README, readme(card)),
-        (PAGE, page(card)),
-        (TRUST_PAGE, trust_page(result)),
-        *(
-            [(TARGET_PAGE, target_page("hippocampus", result, RESULT.name))]
-            if "quality" in result  # a version without that part has no targets
-            else []
-        ),
-        (EXPERIMENT_PAGE, experiment_page()),
-    ):
-        if path.is_file() and path.read_text(encoding="utf-8") == text:
-            continue
-        stale.append(path.relative_to(ROOT).as_posix())
-        if "--check" not in sys.argv:
-            path.write_text(text, encoding="utf-8")
-    if stale and "--check" in sys.argv:
-        print(f"out of date: {', '.join(stale)}: python scripts/write_figures.py", file=sys.stderr)
-        return 1
-    return 0
+    pages = [(README, readme(card)), (PAGE, page(card)), (TRUST_PAGE, trust_page(result))]
+    if "quality" in result:  # a version without that part has no targets
+        pages.append((TARGET_PAGE, target_page("hippocampus", result, RESULT.name)))
+    return write_or_check(*pages, (EXPERIMENT_PAGE, experiment_page()))
 
 
 if __name__ == "__main__":

@@ -12,6 +12,8 @@ from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
+from segtrust.experiments.pages import write_or_check
+
 ROOT = Path(__file__).parents[1]
 PAGES = ROOT / "docs" / "reference"
 LIB = ROOT / "lib" / "segtrust"
@@ -109,14 +111,7 @@ def shown_default(field: "dataclasses.Field[object]") -> str:
 
 def main() -> int:
     """Write the pages, or compare them."""
-    status = 0
-    for name, text in {"index.md": page(), "settings.md": settings_page()}.items():
-        if "--check" not in sys.argv:
-            (PAGES / name).write_text(text, encoding="utf-8")
-        elif (PAGES / name).read_text(encoding="utf-8") != text:
-            print(f"docs/reference/{name} is out of date: python scripts/write_reference.py", file=sys.stderr)
-            status = 1
-    return status
+    return write_or_check((PAGES / "index.md", page()), (PAGES / "settings.md", settings_page()))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from segtrust.experiments.pages import write_or_check
+from segtrust.experiments.pages import row, write_or_check
 
 ROOT = Path(__file__).parents[2]
 RESULT = ROOT / "benchmarks" / "results" / "lung-nodules-cape.json"
@@ -251,11 +251,6 @@ def interval(found: dict[str, Any], factor: float, sign: str = "") -> str:
     value, low, high = (factor * found[k] for k in ("value", "low", "high"))
     mark = "*" if sign and (low > 0 or high < 0) else ""
     return f"{value:{sign}.3f} ({low:{sign}.3f} to {high:{sign}.3f}){mark}"
-
-
-def row(*cells: str) -> str:
-    """One row of a table."""
-    return f"| {' | '.join(cells)} |"
 
 
 def main() -> int:

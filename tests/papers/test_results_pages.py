@@ -21,7 +21,7 @@ def script(monkeypatch):
     return loaded
 
 
-@pytest.mark.parametrize("name", ["fassio_page.py", "write_monteiro.py", "write_papers.py"])
+@pytest.mark.parametrize("name", ["fassio_page.py", "monteiro_page.py", "papers_page.py"])
 def test_what_is_written_from_results_is_up_to_date(script, name):
     with pytest.raises(SystemExit) as ended:
         script(name, "--check", run_name="__main__")
@@ -53,7 +53,7 @@ def test_a_source_of_samples_has_its_figures_and_not_those_of_another(script):
     names = ("stochastic, rank 10; 4 raters", "per voxel; 1 rater", "stochastic, rank 2; 4 raters")
     methods = {name: method(0.3 + i / 10, 0.2 + i / 10) for i, name in enumerate(names)}
     result = {"methods": methods, "data": {"slices": 9}, "patients": {"test": 4}}
-    table = [line for line in script("write_monteiro.py")["summary"](result) if line.startswith("| ")][1:]
+    table = [line for line in script("monteiro_page.py")["summary"](result) if line.startswith("| ")][1:]
     assert table == [
         "| stochastic, rank 10; 4 raters | MoSE .213, GED(16) | 0.300 (0.200-0.400); 0.200 (0.100-0.300) |",
         "| per voxel; 1 rater | - | 0.400 (0.300-0.500); 0.300 (0.200-0.400) |",

@@ -201,13 +201,13 @@ def test_a_page_says_which_cells_reach_the_aim_and_which_promises_hold(page_of):
 def page_of():
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(HERE))
-        import write_some_namboodiri  # noqa: PLC0415
+        import some_namboodiri_page  # noqa: PLC0415
 
-        yield write_some_namboodiri
+        yield some_namboodiri_page
 
 
 def test_the_page_is_that_of_the_result():
     if not RESULT.is_file():
         pytest.skip("benchmarks/results/some-namboodiri.json was not made yet")
-    done = subprocess.run([sys.executable, str(HERE / "write_some_namboodiri.py"), "--check"], check=False)
+    done = subprocess.run([sys.executable, str(HERE / "some_namboodiri_page.py"), "--check"], check=False)
     assert done.returncode == 0

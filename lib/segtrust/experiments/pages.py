@@ -14,14 +14,14 @@ __all__ = ["Found", "fill_block", "interval", "paragraph", "percent", "row", "ta
 Found = dict[str, Any]
 
 
-def row(cells: Iterable[str]) -> str:
+def row(*cells: str) -> str:
     """One row."""
     return f"| {' | '.join(cells)} |"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     """Lines of a table, and an empty one behind it."""
-    return [row(head), f"|{'---|' * len(head)}", *map(row, rows), ""]
+    return [row(*head), f"|{'---|' * len(head)}", *(row(*cells) for cells in rows), ""]
 
 
 def paragraph(*parts: str) -> str:

@@ -1,7 +1,6 @@
 """Writes what papers found, and what was found here, into docs/papers.md; `--check` writes nothing."""
 
 import json
-import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -9,15 +8,14 @@ from typing import Any
 
 import fassio_page
 import mehrtash_page
-import write_monteiro
-import write_some_namboodiri
+import monteiro_page
+import some_namboodiri_page
 
-from segtrust.experiments.pages import write_or_check
+from segtrust.experiments.pages import fill_block, write_or_check
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "papers.md"
 RESULTS = ROOT / "benchmarks" / "results"
-BLOCK = re.compile(r"(<!-- results: begin -->\n).*?(<!-- results: end -->)", re.DOTALL)
 Summary = Callable[[dict[str, Any]], list[str]]
 PAPERS: dict[str, tuple[str, str, Summary]] = {
     "Mehrtash et al. 2020: deep ensembles": (
@@ -33,12 +31,12 @@ PAPERS: dict[str, tuple[str, str, Summary]] = {
     "Monteiro et al. 2020: stochastic segmentation networks": (
         "lung-nodules-stochastic.json",
         "benchmarks/papers/monteiro.py",
-        write_monteiro.summary,
+        monteiro_page.summary,
     ),
     "Some & Namboodiri 2024: which voxels are wrong": (
         "some-namboodiri.json",
         "benchmarks/papers/some_namboodiri.py",
-        write_some_namboodiri.summary,
+        some_namboodiri_page.summary,
     ),
 }
 """Title -> result, command, and what is said of it."""
@@ -46,7 +44,7 @@ PAPERS: dict[str, tuple[str, str, Summary]] = {
 
 def block() -> str:
     """A part for each paper."""
-    lines = ["Made by `python benchmarks/papers/write_papers.py` from `benchmarks/results`.", ""]
+    lines = ["Made by `python benchmarks/papers/papers_page.py` from `benchmarks/results`.", ""]
     for title, (name, program, summary) in PAPERS.items():
         path = RESULTS / name
         lines += [f"### {title}", "", f"`python {program}`", ""]
@@ -60,9 +58,7 @@ def block() -> str:
 
 def main() -> int:
     """Write the block, or compare it."""
-    old = PAGE.read_text(encoding="utf-8")
-    text = BLOCK.sub(lambda found: f"{found[1]}{block()}{found[2]}", old)
-    return write_or_check((PAGE, text))
+    return write_or_check((PAGE, fill_block(PAGE, "results", block())))
 
 
 if __name__ == "__main__":

@@ -93,7 +93,7 @@ def page(result: dict[str, Any]) -> str:
     budget = result["budget"]
     return f"""# Sources of samples on lung nodules
 
-Made by `python benchmarks/papers/write_monteiro.py` from
+Made by `python benchmarks/papers/monteiro_page.py` from
 `benchmarks/results/lung-nodules-stochastic.json`, which `{result["command"]}` wrote.
 
 - Data: LIDC-IDRI nodule crops, middle 64 x 64 pixels, four raters; {result["patients"]["train"]} patients to

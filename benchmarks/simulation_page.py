@@ -1,11 +1,19 @@
-"""The page docs/reference/simulation.md, from the results of run_simulation.py."""
+"""Writes docs/reference/simulation.md of what run_simulation.py replayed; `--check` only compares."""
 
+import json
+import sys
+from pathlib import Path
 from typing import Any
 
+from segtrust.experiments.pages import table, write_or_check
 from segtrust.report import strategy_name
 from segtrust.simulate import BASELINE
 
-__all__ = ["findings", "page"]
+__all__ = ["CONTENT", "PAGE", "findings", "page", "results"]
+
+HERE = Path(__file__).parent
+PAGE = HERE.parent / "docs" / "reference" / "simulation.md"
+CONTENT: dict[str, Any] = json.loads((HERE / "simulation.json").read_text(encoding="utf-8"))
 
 Result = dict[str, Any]
 
@@ -34,6 +42,12 @@ def page(content: dict[str, Any], found: dict[str, Result]) -> str:
         + (f"\nNot run yet: {', '.join(missing)}.\n" if missing else "")
         + "".join(_arm(name, result, primary=name == primary["arm"]) for name, result in found.items())
     )
+
+
+def results(out: Path) -> dict[str, Result]:
+    """Arm -> result, of those that were run, in the order of simulation.json."""
+    paths = {name: out / f"simulation-{name}.json" for name in CONTENT["arms"]}
+    return {name: json.loads(p.read_text(encoding="utf-8")) for name, p in paths.items() if p.is_file()}
 
 
 def findings(result: Result, *, primary: bool = False) -> str:
@@ -154,5 +168,13 @@ def _shown(figure: dict[str, float], sign: str = "") -> str:
 
 
 def _table(rows: list[list[str]]) -> str:
-    lines = ["| " + " | ".join(row) + " |" for row in rows]
-    return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]]) + "\n"
+    return "\n".join(table(rows[0], rows[1:]))
+
+
+def main() -> int:
+    """Write the page, or compare it."""
+    return write_or_check((PAGE, page(CONTENT, results(HERE / "results"))))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

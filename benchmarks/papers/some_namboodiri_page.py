@@ -43,7 +43,7 @@ def page(result: dict[str, Any], settings: dict[str, Any]) -> str:
     )
     return f"""# Which voxels to doubt: three networks, three data sets, clean and shifted
 
-Made by `python benchmarks/papers/write_some_namboodiri.py` from
+Made by `python benchmarks/papers/some_namboodiri_page.py` from
 `benchmarks/results/some-namboodiri.json`, which `{result["command"]}`
 wrote. After Some & Namboodiri, "Trusting Semantic Segmentation Networks" (2024). What the scores and rules
 are, and what differs from the paper: [error flags](../explanation/error-flags.md), [papers](../papers.md).

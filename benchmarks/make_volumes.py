@@ -1,6 +1,6 @@
 """Writes out-of-fold probabilities of an experiment as nnU-Net leaves its cross-validation.
 
-    python benchmarks/write_volumes.py loss --cell dice --scans 30 --out runs/volumes
+    python benchmarks/make_volumes.py loss --cell dice --scans 30 --out runs/volumes
 
 Then: segtrust evaluate --pred runs/volumes/fold_*/validation --labels runs/volumes/labelsTr
 """
@@ -45,7 +45,7 @@ def main() -> int:
     try:
         write(args)
     except SegtrustError as error:
-        print(f"write_volumes: {error}", file=sys.stderr)
+        print(f"make_volumes: {error}", file=sys.stderr)
         return 1
     return 0
 
