@@ -4,13 +4,11 @@ import ast
 import configparser
 import dataclasses
 import re
-import runpy
 import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
 
-import grimp
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -130,56 +128,6 @@ def test_links_between_pages_lead_somewhere(page):
     text = (ROOT / page).read_text("utf-8")
     for target in re.findall(r"\]\((?!https?:)([^)#]+)", text):
         assert ((ROOT / page).parent / target).exists(), target
-
-
-@pytest.mark.parametrize(
-    "script",
-    [
-        "scripts/write_reference.py",
-        "scripts/write_figures.py",
-        "benchmarks/metrics_page.py",
-        "benchmarks/likeness_page.py",
-    ],
-)
-def test_pages_that_scripts_write_are_up_to_date(script, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", [script, "--check"])
-    with pytest.raises(SystemExit) as ended:
-        runpy.run_path(str(ROOT / script), run_name="__main__")
-    assert ended.value.code == 0, capsys.readouterr().err
-
-
-def circles(imports):
-    """Groups of modules that import each other in a ring, by Tarjan's algorithm."""
-    number, lowest, path, groups = {}, {}, [], []
-
-    def visit(module):
-        number[module] = lowest[module] = len(number)
-        path.append(module)
-        for imported in imports[module]:
-            if imported not in number:
-                visit(imported)
-            if imported in path:
-                lowest[module] = min(lowest[module], lowest[imported])
-        if lowest[module] == number[module]:
-            group = path[path.index(module) :]
-            del path[path.index(module) :]
-            groups.append(group)
-
-    for module in imports:
-        if module not in number:
-            visit(module)
-    return [sorted(group) for group in groups if len(group) > 1]
-
-
-def test_a_circle_is_seen():
-    assert circles({"a": ["b"], "b": ["c"], "c": ["a", "d"], "d": []}) == [["a", "b", "c"]]
-
-
-def test_no_modules_import_each_other_in_a_circle_not_even_for_their_types():
-    graph = grimp.build_graph("segtrust", cache_dir=None)
-    assert (
-        circles({m: sorted(graph.find_modules_directly_imported_by(m)) for m in sorted(graph.modules)}) == []
-    )
 
 
 def test_every_module_has_its_place_in_the_rings():

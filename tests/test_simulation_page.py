@@ -21,13 +21,6 @@ def run_simulation():
     return module
 
 
-def test_the_page_is_what_the_results_give(run_simulation):
-    if not run_simulation.PAGE.is_file():
-        pytest.skip(f"no simulation was run yet: no {run_simulation.PAGE.name}")
-    found = run_simulation.results(BENCHMARKS / "results")
-    assert run_simulation.PAGE.read_text("utf-8") == run_simulation.page(run_simulation.CONTENT, found)
-
-
 @pytest.mark.parametrize("arm", json.loads((BENCHMARKS / "simulation.json").read_text("utf-8"))["arms"])
 def test_every_arm_is_a_plan_that_compares_with_uniform(run_simulation, arm):
     plan = run_simulation.plan_of(run_simulation.settings(arm))

@@ -1,19 +1,11 @@
-"""Lung nodules with four raters each, cut to the middle 64 x 64 pixels: training cases and test sets.
+"""Lung nodules with four raters each, cut to the middle 64 x 64 pixels: training cases and test sets."""
 
-    python benchmarks/papers/lung_nodules.py FOLDER
-
-writes test crops as NIfTI files of one slice, for the sample app `stochastic`.
-"""
-
-import argparse
 import hashlib
-import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-import nibabel as nib
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -136,26 +128,3 @@ def digest(slices: Iterable[Slices]) -> str:
 def scan_of(image: NDArray[np.float32]) -> Scan:
     """A crop as a scan of one slice; the voxel size is nominal, since the source does not give it."""
     return Scan(torch.from_numpy(255 * image)[None, :, :, None], np.eye(4), (1.0, 1.0, 1.0))
-
-
-def main() -> int:
-    """Write crops of patients of the role test: one slice each."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("folder", type=Path, help="made if it is missing")
-    parser.add_argument("--data", type=Path, default=FOLDER)
-    parser.add_argument("--count", type=int, default=12)
-    args = parser.parse_args()
-    args.folder.mkdir(parents=True, exist_ok=True)
-    slices = Slices.read("test", args.data)
-    _, first = np.unique(slices.patients, return_index=True)
-    for index in first[: args.count]:
-        scan = scan_of(slices.images[index])
-        path = args.folder / f"{slices.patients[index]}.nii.gz"
-        nib.save(nib.Nifti1Image(scan.data[0].numpy().astype(np.uint8), scan.affine), path)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

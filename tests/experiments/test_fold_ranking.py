@@ -1,8 +1,6 @@
 """Ranking inside folds: by hand, and on made-up subjects with members that never saw them."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -122,8 +120,3 @@ def test_what_was_measured_is_read_again(ranking):
 def test_another_condition_is_measured_by_itself(ranking):
     made, _ = ranking
     assert [s.scores for s in made.scans(CLEAN)] != [s.scores for s in made.scans(NOISE)]
-
-
-def test_the_page_is_as_its_script_writes_it():
-    command = [sys.executable, str(ROOT / "benchmarks" / "ranking_page.py"), "--check"]
-    assert subprocess.run(command, check=False).returncode == 0, "run python benchmarks/ranking_page.py"

@@ -1,8 +1,5 @@
 """Pages of the tables: every figure on them is one of the result, worked by hand."""
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -219,16 +216,6 @@ def test_the_page_holds_cost_and_counts(pages):
     assert "| dice_ce, MC dropout | 100 |" in text
     assert "| MC dropout | 1.25 |" in text
     assert "exploratory, 2 cells" in text
-
-
-@pytest.mark.parametrize("name", ["mehrtash", "methods_table"])
-def test_the_page_is_that_of_the_results(name):
-    result = RESULTS / ("methods-table.json" if name == "methods_table" else "mehrtash.json")
-    if not result.is_file():
-        pytest.skip(f"no {result.name}: python benchmarks/papers/{name}.py")
-    run = subprocess.run([sys.executable, HERE / f"{name}_page.py", "--check"], check=False)
-    assert run.returncode == 0, f"python benchmarks/papers/{name}_page.py"
-    json.loads(result.read_text(encoding="utf-8"), parse_constant=lambda c: pytest.fail(f"{c} in {result}"))
 
 
 @pytest.fixture(scope="module")

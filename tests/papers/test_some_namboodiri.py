@@ -1,8 +1,6 @@
 """The benchmark of error flags: data by hand, figures of a made-up network, a page as its result says."""
 
 import json
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -204,10 +202,3 @@ def page_of():
         import some_namboodiri_page  # noqa: PLC0415
 
         yield some_namboodiri_page
-
-
-def test_the_page_is_that_of_the_result():
-    if not RESULT.is_file():
-        pytest.skip("benchmarks/results/some-namboodiri.json was not made yet")
-    done = subprocess.run([sys.executable, str(HERE / "some_namboodiri_page.py"), "--check"], check=False)
-    assert done.returncode == 0

@@ -48,18 +48,19 @@ def data(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_version_gets_a_quality_part_without_new_weights_and_predictions_use_it(
-    data, tiny_model, tiny_scan
-):
+def test_a_version_gets_a_quality_part_without_new_weights_and_predictions_use_it(data, tiny_model):
     before = open_version(tiny_model)
     after = add_quality(tiny_model, data)
     assert (after.id, after.card["parent"]) == ("0002", before.id)
     assert [p.read_bytes() for p in after.members] == [p.read_bytes() for p in before.members]
     assert after.calibration["calibrator"] == before.calibration["calibrator"]
     assert after.card["quality"]["subjects"] == SUBJECTS
-    said = Predictor(after, fine=FineRule(0.8, 0.1)).predict(tiny_scan)
+    scan = data / "images" / "scan03.nii.gz"
+    said = Predictor(after, fine=FineRule(0.8, 0.1)).predict(scan)
     params = said.params()
     assert params["out_of_distribution"]["subjects"] == SUBJECTS
+    assert params["out_of_distribution"]["likeness"] == "like"
+    assert params["quality"]["intervals"] == "usual"
     assert params["quality"]["fine_risk"] == 0.1
     assert 0 <= said.map("excess").min() <= said.map("excess").max() <= 1
     assert params["contours"]["coverage"] == 0.9
@@ -70,7 +71,7 @@ def test_a_version_gets_a_quality_part_without_new_weights_and_predictions_use_i
         assert structure["verdict"] in ("probably fine", "needs a look")
     assert f"predicted for the {SUBJECTS} calibration subjects" in quality_tables(after.card)
     assert quality_tables(before.card) == ""
-    assert not {"quality", "out_of_distribution"} & set(Predictor(before).predict(tiny_scan).params())
+    assert not {"quality", "out_of_distribution"} & set(Predictor(before).predict(scan).params())
 
 
 def test_the_truth_of_a_structure_is_that_of_its_voxels(tiny_version):
