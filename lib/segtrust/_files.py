@@ -3,6 +3,7 @@
 import errno
 import os
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 
 __all__ = ["can_write", "check_written", "replace_text", "sync"]
@@ -11,22 +12,29 @@ __all__ = ["can_write", "check_written", "replace_text", "sync"]
 _HEADER = 4096
 
 
-def replace_text(path: Path, text: str) -> None:
+def replace_text(path: Path, text: str, check: Callable[[], None] | None = None) -> None:
     r"""Write text beside a file, then rename it into place.
 
     Args:
         path: the file; its folder exists.
         text: its new content, stored as UTF-8 with ``\n``.
+        check: called before the rename; what it raises leaves the old file as it was.
 
     Note:
         Write, fsync, rename is the usual recipe.
     """
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    with part.open("w", encoding="utf-8", newline="\n") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
+    try:
+        with part.open("w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        if check is not None:
+            check()
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
 
 
 def sync(path: Path) -> None:

@@ -55,7 +55,7 @@ def fill_the_disk(work: Path, *, clients: int, times: int) -> dict[str, Any]:
             _wait_for_answers(load, 40)
         with site.served():
             after = lost_labels(site.url, load)
-        parts = [path.name for path in disk.rglob(".segtrust-0*")]
+        parts = [path.name for path in disk.rglob(".segtrust-*-*")]
     return {"times": full, **_counts(load, clients), **after, "parts_left": len(parts)}
 
 

@@ -44,8 +44,8 @@ def kill_again_and_again(
             report(f"{kill + 1} kills, {len(load.labels)} labels acknowledged")
     with site.served():
         after = lost_labels(site.url, load)
-    parts = [path.name for path in site.studies.rglob(".segtrust-0*")]
-    temporary = [path.name for path in (work / "temp").rglob("*") if path.is_file()]
+        parts = [path.name for path in site.studies.rglob(".segtrust-*-*")]
+        temporary = [path.name for path in (work / "temp").rglob("*") if path.is_file()]
     with sqlite3.connect(site.state / "state.sqlite") as db:
         (integrity,) = db.execute("PRAGMA integrity_check").fetchone()
     return {

@@ -21,7 +21,7 @@ __all__ = ["ROOT", "Site", "make_site", "until"]
 
 ROOT = Path(__file__).resolve().parents[2]
 _START_SECONDS = 120
-_SETTINGS = {"auto_score": "false", "models": "tiny", "label_history": "100000"}
+_SETTINGS = {"auto_score": "false", "models": "tiny", "label_history": "100000", "warm_up": "false"}
 
 
 @dataclass

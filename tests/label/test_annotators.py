@@ -4,6 +4,7 @@ import pytest
 from monailabel.config import settings as platform
 from monailabel.endpoints.user.auth import User
 
+from segtrust.errors import SettingError
 from segtrust.label.queue.annotators import annotator
 
 LOGGED_IN = User(username="ann@site", email="", name="", roles=[])
@@ -22,3 +23,10 @@ def test_without_logins_the_client_says_its_name(monkeypatch, params, name):
 def test_a_login_is_believed_and_not_the_client(monkeypatch):
     monkeypatch.setattr(platform, "MONAI_LABEL_AUTH_ENABLE", True)
     assert annotator({"client_id": "somebody else"}, LOGGED_IN) == "ann@site"
+
+
+@pytest.mark.parametrize("name", [["ann"], {"a": 1}, 7, True, "n" * 201, "a\nb", "\u202e"], ids=repr)
+def test_what_is_no_name_is_refused(monkeypatch, name):
+    monkeypatch.setattr(platform, "MONAI_LABEL_AUTH_ENABLE", False)
+    with pytest.raises(SettingError, match="`client_id` must be a name of at most 200"):
+        annotator({"client_id": name}, LOGGED_IN)

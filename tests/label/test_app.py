@@ -118,6 +118,15 @@ def test_an_image_is_an_id_and_never_a_path(make_app, tiny_model, tiny_scan):
     app = make_app(tiny_model)
     with pytest.raises(ScanError, match="no scan"):
         app.infer({"model": "tiny", "image": str(tiny_scan)})
+    session = Path(app.sessions().store_path) / "somebody" / "scan.nii.gz"
+    session.parent.mkdir(parents=True)
+    shutil.copyfile(tiny_scan, session)
+    for path in (session, session.parent, session.parents[1]):  # of somebody else, whose session has a name
+        with pytest.raises(ScanError, match="no scan"):
+            app.infer({"model": "tiny", "image": str(path)})
+        with pytest.raises(ScanError, match="no scan"):
+            app.prediction("tiny", str(path))
+    Path(app.infer({"model": "tiny", "image": session})["file"]).unlink()  # what the route of inference says
     Path(app.infer({"model": "tiny", "image": "ball"})["file"]).unlink()
 
 

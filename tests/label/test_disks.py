@@ -126,6 +126,25 @@ def test_studies_that_go_while_something_is_written_acknowledge_nothing(
     writes(datastore, label, tiny_scan)[write]()  # mounted again
 
 
+def test_studies_that_go_while_the_snapshot_is_written_get_none(studies, tmp_path, label, monkeypatch):
+    datastore = opened(studies, tmp_path / "state")
+    datastore.submit_label("a", label, "final", {}, ANN)
+    away = studies.with_name("mounted elsewhere")
+
+    def go(*_arguments):
+        if not away.exists():
+            studies.rename(away)
+            studies.mkdir()
+
+    monkeypatch.setattr(datastore, "_tell_infos", go)
+    with pytest.raises(StudiesError):
+        datastore.write_snapshot()
+    assert not list(studies.glob("*.json"))
+    assert not list(studies.glob(".datastore*"))
+    shutil.rmtree(studies)
+    away.rename(studies)
+
+
 def test_another_disk_in_the_place_of_the_studies_is_no_place_for_labels(studies, tmp_path, label):
     datastore = opened(studies, tmp_path / "state")
     with unmounted(studies):

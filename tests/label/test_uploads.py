@@ -5,15 +5,13 @@ import stat
 
 import pytest
 
-from segtrust.label.routes.uploads import holds_upload, receive
+from segtrust.label.routes.uploads import receive
 
 
 def test_a_file_lives_as_long_as_its_request_and_nobody_else_can_read_it():
     with receive(io.BytesIO(b"abc"), "scan.nii") as path:
         assert path.read_bytes() == b"abc"
-        assert holds_upload(path)
         assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
-    assert not holds_upload(path)
     assert not path.parent.exists()
 
 

@@ -40,7 +40,6 @@ from segtrust.label.requests import ResultRequest
 from segtrust.label.routes.inference import NO_SLIDES
 from segtrust.label.routes.install import install_routes
 from segtrust.label.routes.origins import OriginPolicy, guard
-from segtrust.label.routes.uploads import holds_upload
 from segtrust.label.samples import SamplesTask
 from segtrust.label.scoring.method import EntropyScoring
 from segtrust.label.scoring.worker import ScoringWorker
@@ -262,10 +261,12 @@ class SegtrustApp(_Host):
 
     def _scan_path(self, image: object, store: Datastore) -> tuple[Path, bool]:
         """Where a scan lies, and whether the datastore has it."""
+        if isinstance(
+            image, Path
+        ):  # from a route, for a file that came along or a session; no JSON makes one
+            return image, False
         if not isinstance(image, str) or not image:
             raise ScanError("`image` must name a scan of the datastore.", "scan_missing")
-        if holds_upload(Path(image)) or self._in_sessions(Path(image)):
-            return Path(image), False
         try:
             uri = store.get_image_uri(image)
         except (requests.RequestException, LookupError) as error:
@@ -273,10 +274,6 @@ class SegtrustApp(_Host):
         if not uri or not Path(uri).exists():
             raise ScanError(f"no scan {image!r} in the datastore. Is the id right?", "scan_missing")
         return Path(uri), True
-
-    def _in_sessions(self, path: Path) -> bool:
-        sessions = self.sessions()
-        return sessions is not None and path.resolve().is_relative_to(Path(sessions.store_path).resolve())
 
     def async_scoring(self, method: str | None, params: dict[str, Any] | None = None) -> dict[str, Any]:
         if not self._server_mode:  # a process beside the server asks the server

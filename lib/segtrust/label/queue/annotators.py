@@ -6,12 +6,16 @@ from typing import Any
 from monailabel.config import settings as platform
 from monailabel.endpoints.user.auth import User
 
+from segtrust.errors import SettingError
+
 __all__ = ["annotator"]
 
 _NOBODY = (
     "",
     "user-xyz",
 )  # OHIF sends no name; the other is in 3D Slicer's settings until somebody changes it
+
+_LONGEST = 200
 
 
 def annotator(params: Mapping[str, Any], user: User) -> str:
@@ -24,10 +28,17 @@ def annotator(params: Mapping[str, Any], user: User) -> str:
     Returns:
         The name; empty for somebody who gives none.
 
+    Raises:
+        SettingError: if ``client_id`` is no name.
+
     Note:
         Two people who left 3D Slicer's name as it came would end each other's leases.
     """
     if platform.MONAI_LABEL_AUTH_ENABLE:
         return user.username
-    name = str(params.get("client_id") or "").strip()
-    return "" if name in _NOBODY else name
+    name = params.get("client_id") or ""
+    if not isinstance(name, str) or len(name) > _LONGEST or not name.isprintable():
+        raise SettingError(
+            f"`client_id` must be a name of at most {_LONGEST} printable characters, got {str(name)[:40]!r}."
+        )
+    return "" if name.strip() in _NOBODY else name.strip()

@@ -1,6 +1,7 @@
 """HTTP routes and handlers that replace MONAI Label's; installed once the server is up."""
 
 import itertools
+from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import BackgroundTasks, Depends, FastAPI, File, Form, HTTPException, UploadFile
@@ -79,7 +80,9 @@ def run_inference(
     if options.get("save_label"):
         _require_annotator(user)
     with receive(file.file if file else None, file.filename if file else None) as scan:
-        request: dict[str, Any] = {"image": str(scan) if scan else image, **options, "model": model}
+        request: dict[str, Any] = {"image": image, **options, "model": model}
+        if scan:
+            request["image"] = scan
         if session_id:
             request |= _session(host, session_id)
         if not request["image"]:
@@ -103,7 +106,7 @@ def _session(host: Host, session_id: str) -> dict[str, Any]:
     session = sessions.get_session(session_id) if is_session_id(session_id) else None
     if session is None:
         raise ScanError(f"no session {session_id!r}; has it expired? Upload the scan again.", "scan_missing")
-    return {"image": session.image, "session": session.to_json()}
+    return {"image": Path(session.image), "session": session.to_json()}
 
 
 def _dicom_seg(host: Host, request: dict[str, Any], tasks: BackgroundTasks) -> object:

@@ -8,15 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-__all__ = ["holds_upload", "receive"]
+__all__ = ["receive"]
 
 _SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".bin", ".dcm")
-_live: set[Path] = set()
-
-
-def holds_upload(path: Path) -> bool:
-    """Whether a path is that of a file whose request is running."""
-    return path in _live
 
 
 @contextmanager
@@ -39,10 +33,8 @@ def receive(source: BinaryIO | None, name: str | None) -> Iterator[Path | None]:
     try:
         with path.open("wb") as file:
             shutil.copyfileobj(source, file)
-        _live.add(path)
         yield path
     finally:
-        _live.discard(path)
         shutil.rmtree(folder, ignore_errors=True)
 
 

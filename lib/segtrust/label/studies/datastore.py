@@ -57,6 +57,7 @@ class SafeDatastore(ScansFolder):
         path = self.image_path(image_id)
         if path is None or not path.is_file():
             self._look_at(image_id)
+            self._check_studies()  # they may have gone since the first look
             raise ImageNotFoundException(f"no scan {image_id!r} in the datastore")
 
     def save_label(

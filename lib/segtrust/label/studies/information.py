@@ -194,7 +194,7 @@ class InformedFolder(ScanFolder):
                 self._tell_infos()
                 infos = _infos(self._datastore)
                 text = self._datastore.model_dump_json(exclude={"base_path"}, indent=2)
-            replace_text(path, text)
+            replace_text(path, text, self.mark.check)
             self._config_ts = path.stat().st_mtime
             self._store.mark_written(infos)
 

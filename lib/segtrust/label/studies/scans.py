@@ -199,7 +199,8 @@ class ScansFolder(LabelledFolder):
     def _after_change(self, image_id: str, extension: str) -> None:
         with self._guard:
             self._look_at(image_id)
-            self._datastore.objects[image_id].image.ext = extension
+            if (scan := self._datastore.objects.get(image_id)) is not None:  # the studies may be gone by now
+                scan.image.ext = extension
         self._update_datastore_file()
 
     def _image_files(self, image_id: str) -> list[Path]:
