@@ -5,11 +5,12 @@ A region chosen with the reference makes even a perfect model look miscalibrated
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+from torch import Tensor
 
 __all__ = [
     "BAND_MM",
@@ -28,7 +29,6 @@ BBOX_MM = 10.0
 
 Mask = NDArray[np.bool_]
 Spacing = Sequence[float] | None
-Distance = TypeVar("Distance", bound=Any)
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,11 @@ def distance_to(mask: Mask, spacing: Spacing) -> NDArray[np.float32]:
     return distance.astype(np.float32)
 
 
-def in_band(distance: Distance) -> Distance:
+@overload
+def in_band(distance: Tensor) -> Tensor: ...
+@overload
+def in_band(distance: NDArray[np.floating[Any]]) -> NDArray[np.bool_]: ...
+def in_band(distance: Any) -> Any:  # noqa: ANN401  # array or tensor, as above
     """Which voxels are near the prediction: the one place that says how far the band reaches.
 
     Args:
@@ -88,8 +92,7 @@ def in_band(distance: Distance) -> Distance:
         >>> in_band(np.array([0.0, 5.0, 5.5]))
         array([ True,  True, False])
     """
-    near: Distance = distance <= BAND_MM
-    return near
+    return distance <= BAND_MM
 
 
 def distance_to_boundary(mask: Mask, spacing: Spacing) -> NDArray[np.float32]:

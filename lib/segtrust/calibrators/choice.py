@@ -119,9 +119,9 @@ def choose_calibrator(
 
 
 def _winner(nll: Mapping[str, float | None]) -> str:
-    known = {name: value for name, value in nll.items() if value is not None}
-    best = min(known, key=lambda name: known[name])
-    enough = known[best] <= (1 - LEAST_GAIN) * known["identity"]
+    measured = {name: value for name, value in nll.items() if value is not None}
+    best = min(measured, key=lambda name: measured[name])
+    enough = measured[best] <= (1 - LEAST_GAIN) * measured["identity"]
     return best if enough else "identity"
 
 

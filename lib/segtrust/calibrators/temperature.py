@@ -135,10 +135,10 @@ def fit_pooled_temperature(
         return Identity()
     data = stack_voxels(scans)
     low, high = (math.log(t) for t in TEMPERATURE_RANGE)
-    found = optimize.minimize_scalar(
+    best = optimize.minimize_scalar(
         lambda ln_t: data.nll(np.full(data.n, math.exp(-ln_t)))[0], bounds=(low, high), method="bounded"
     )
-    return PooledTemperature(float(math.exp(found.x)))
+    return PooledTemperature(float(math.exp(best.x)))
 
 
 def fit_distance_temperature(
@@ -175,12 +175,12 @@ def fit_distance_temperature(
         )
 
     top = math.log(TEMPERATURE_RANGE[1])
-    found = optimize.minimize(
+    best = optimize.minimize(
         objective,
         x0=np.array([0.02, 0.6, 4.0, 1.0]),
         jac=True,
         method="L-BFGS-B",
         bounds=[(0.0, top), (0.0, top), (0.0, 15.0), (0.2, 5.0)],
     )
-    b, delta, d0, s = (float(v) for v in found.x)
+    b, delta, d0, s = (float(v) for v in best.x)
     return DistanceTemperature(b + delta, b, d0, s)

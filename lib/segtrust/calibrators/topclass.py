@@ -110,9 +110,9 @@ def fit_top_class_temperature(
 def _fit_one(data: StackedVoxels, rows: np.ndarray[Any, np.dtype[np.bool_]]) -> float:
     part = StackedVoxels(data.logits[rows], data.labels[rows], data.distance[rows], data.weight[rows])
     low, high = np.log(TEMPERATURE_RANGE)
-    found = optimize.minimize_scalar(
+    best = optimize.minimize_scalar(
         lambda ln_t: part.nll(np.full(part.n, np.exp(-ln_t)))[0] / part.weight.sum(),
         bounds=(low, high),
         method="bounded",
     )
-    return float(np.exp(found.x))
+    return float(np.exp(best.x))

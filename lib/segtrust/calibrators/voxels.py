@@ -120,12 +120,12 @@ def thinned(scans: Sequence[CalibrationVoxels], most: int = 200_000) -> list[Cal
     if total <= most:
         return list(scans)
     share = most / total
-    kept = [np.random.default_rng(i).random(len(scan.weight)) < share for i, scan in enumerate(scans)]
+    chosen = [np.random.default_rng(i).random(len(scan.weight)) < share for i, scan in enumerate(scans)]
     return [
         CalibrationVoxels(
             scan.logits[k], scan.labels[k], scan.distance[k], scan.weight[k] / share, scan.subject
         )
-        for scan, k in zip(scans, kept, strict=True)
+        for scan, k in zip(scans, chosen, strict=True)
     ]
 
 

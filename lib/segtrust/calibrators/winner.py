@@ -28,6 +28,6 @@ def keep_winner(calibrated: Tensor, probs: Tensor) -> Tensor:
     if bool(lost.any()):
         highest = calibrated.amax(dim=0)
         lifted = torch.nextafter(highest, torch.full_like(highest, 2.0))
-        kept = calibrated.gather(0, winner[None])
-        calibrated.scatter_(0, winner[None], torch.where(lost[None], lifted[None], kept))
+        own = calibrated.gather(0, winner[None])
+        calibrated.scatter_(0, winner[None], torch.where(lost[None], lifted[None], own))
     return calibrated

@@ -51,23 +51,25 @@ def run(args: argparse.Namespace) -> int:
     started = time.perf_counter()
     failures = Failures()
     data = gather_data(args, failures)
-    found = _calibrated(args, data, failures)
-    main, records = (found.choice.name if found.fits else RAW), []
-    readable = [files for files in data.cohort.cases if files.id in found.of]
+    calibration = _calibrated(args, data, failures)
+    main, records = (calibration.choice.name if calibration.fits else RAW), []
+    readable = [files for files in data.cohort.cases if files.id in calibration.of]
     for index, files in enumerate(readable, start=1):
         systems: dict[str, Calibrator | None] = {RAW: None}
-        if found.fits:
-            systems[main] = found.of[files.id]
+        if calibration.fits:
+            systems[main] = calibration.of[files.id]
         with failures.survive(files.id):
             records.append(measure_case(data.read(files), systems, main=main)[0])
             say(f"{index}/{len(readable)} {files.id} measured")
     document = leave_results(
-        args, data, records, failures, main=main, calibrators=found.of, notes=_notes(found)
+        args, data, records, failures, main=main, calibrators=calibration.of, notes=_notes(calibration)
     )
-    replace_text(args.out / "calibration.json", json.dumps(found.to_json(), indent=1, allow_nan=False) + "\n")
+    replace_text(
+        args.out / "calibration.json", json.dumps(calibration.to_json(), indent=1, allow_nan=False) + "\n"
+    )
     print(headline(document))
     if args.apply:
-        written = _apply(args.apply, found.choice.calibrator, args.out / "calibrated", failures)
+        written = _apply(args.apply, calibration.choice.calibrator, args.out / "calibrated", failures)
         print(f"\n{written} calibrated volumes: {(args.out / 'calibrated').resolve()}")
     failures.tell()
     print(f"\nresults: {args.out.resolve()}  ({time.perf_counter() - started:.0f} s)")
@@ -84,13 +86,13 @@ def _calibrated(args: argparse.Namespace, data: Data, failures: Failures) -> Fol
         raise
 
 
-def _notes(found: FolderCalibration) -> list[str]:
-    if not found.fits:
+def _notes(calibration: FolderCalibration) -> list[str]:
+    if not calibration.fits:
         return ["No kind of calibrator gains 0.5 % of the NLL: probabilities stay as they are."]
     note = (
-        f"{found.choice.name} was chosen and fitted over {found.choice.subjects} subjects; its figures are "
-        "of calibrators fitted without the fold that they are measured on. calibration.json holds the one "
-        "fitted to all: measure it on other subjects (segtrust evaluate --calibration)."
+        f"{calibration.choice.name} was chosen and fitted over {calibration.choice.subjects} subjects; its "
+        "figures are of calibrators fitted without the fold that they are measured on. calibration.json "
+        "holds the one fitted to all: measure it on other subjects (segtrust evaluate --calibration)."
     )
     return [note]
 

@@ -221,7 +221,7 @@ def leave_results(
         notes.append(f"{len(missing)} labels have no probabilities, the first being {missing[0]}.")
     ids = {record.id for record in records}
     measured = [files for files in data.cohort.cases if files.id in ids]
-    found = RecordSet(
+    record_set = RecordSet(
         records=tuple(records),
         structures=data.structures,
         main=main,
@@ -232,9 +232,9 @@ def leave_results(
         software=software_versions(),
         command=shlex.join(["segtrust", *sys.argv[1:]]),
     )
-    document = summarise(found, title=args.title, notes=notes)
+    document = summarise(record_set, title=args.title, notes=notes)
     args.out.mkdir(parents=True, exist_ok=True)
-    write_records(args.out / "records.json", found)
+    write_records(args.out / "records.json", record_set)
     lacking = next((name for name in _PAGE_NEEDS if find_spec(name) is None), None)
     document["pictures"] = [] if lacking else _pictures(data, records, main, calibrators, failures)
     document["failed"] = dict(failures.reasons)

@@ -33,8 +33,8 @@ class Failures:
         try:
             yield
         except Exception as error:  # noqa: BLE001  # whatever one file makes a reader trip over
-            known = isinstance(error, SegtrustError)
-            self.add(name, str(error) if known else f"{type(error).__name__}: {error}")
+            foreseen = isinstance(error, SegtrustError)
+            self.add(name, str(error) if foreseen else f"{type(error).__name__}: {error}")
 
     def add(self, name: str, reason: str) -> None:
         """Note why a scan failed; the first reason stays.

@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
         The exit status: 1 if a scan failed, or must be tried again because the device failed or the file was
         gone.
     """
-    found = score_folder(
+    result = score_folder(
         args.model,
         args.studies,
         AppSettings.from_conf(dict(args.conf)),
@@ -49,10 +49,13 @@ def run(args: argparse.Namespace) -> int:
         say=_say,
     )
     _say(
-        f"{found.model} {found.version}: scored {len(found.scores)}, {found.skipped} had a score, "
-        f"{len(found.failed)} failed, {len(found.again)} to try again"
+        f"{result.model} {result.version}: scored {len(result.scores)}, {result.skipped} had a score, "
+        f"{len(result.failed)} failed, {len(result.again)} to try again"
     )
-    reasons = {**found.failed, **{scan: f"try again: {reason}" for scan, reason in found.again.items()}}
+    reasons = {
+        **result.failed,
+        **{scan: f"try again: {reason}" for scan, reason in result.again.items()},
+    }
     if reasons:
         _say(f"\n{failure_table(reasons)}")
     return 1 if reasons else 0

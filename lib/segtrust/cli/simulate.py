@@ -42,11 +42,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out", type=Path, required=True, metavar="DIR", help="keeps everything; a run goes on there"
     )
     parser.add_argument("--split", help="only scans of this list of splits.json (default: all scans)")
-    known = ", ".join((*STRATEGIES, MONAI_LABEL))
+    strategies = ", ".join((*STRATEGIES, MONAI_LABEL))
     parser.add_argument(
         "--strategies",
         default=_STRATEGIES,
-        help=f"of {known}; {BASELINE} is always run (default: {_STRATEGIES})",
+        help=f"of {strategies}; {BASELINE} is always run (default: {_STRATEGIES})",
     )
     parser.add_argument("--seeds", type=int, default=3, metavar="N", help="repeats (default: 3)")
     parser.add_argument(

@@ -77,8 +77,8 @@ def _show(model: Path, version_id: str | None, *, tables: bool) -> None:
     if not tables:
         files = len(version.card["files"])
         print(f"{model.name} {version.id}: all {files} files check; digest {version.digest}")
-        if kept := why_unpublished(model, version.id):
-            print(f"not served: {kept}")
+        if reason := why_unpublished(model, version.id):
+            print(f"not served: {reason}")
         print(json.dumps(version.card, indent=2, sort_keys=True))
     elif "test" in version.card:
         print(card_tables(version.card))
@@ -100,6 +100,6 @@ def _list_one(name: str, folder: Path) -> int:
     print(f"{name}  versions {' '.join(ids)}  members {len(served.members)}  structures {structures}")
     print(f"  {folder}")
     for version_id in list_versions(folder):
-        if kept := why_unpublished(folder, version_id):
-            print(f"  {version_id} is not served: {kept}")
+        if reason := why_unpublished(folder, version_id):
+            print(f"  {version_id} is not served: {reason}")
     return 0

@@ -217,9 +217,9 @@ def _geometry(
             steps[:, place] = [*row, 0.0][:3]
     else:
         sizes = fields.get("spacings", "").split()
-        known = _spacings(sizes, spatial, count, name)
-        is_known = known is not None
-        steps = np.diag([*(known or [1.0] * len(spatial)), 1.0, 1.0][:3])
+        sizes_mm = _spacings(sizes, spatial, count, name)
+        is_known = sizes_mm is not None
+        steps = np.diag([*(sizes_mm or [1.0] * len(spatial)), 1.0, 1.0][:3])
     if len(spatial) < 3:
         steps[:, 2] = np.cross(steps[:, 0], steps[:, 1]) / max(
             np.linalg.norm(np.cross(steps[:, 0], steps[:, 1])), 1e-12

@@ -159,7 +159,7 @@ def _row(
             f"row {number} of {path.name} must have {len(header)} cells as its header has, got {len(cells)}. "
             'Put a cell that holds the separator in quotes ("Doe, Jane").'
         )
-    found = {}
+    values = {}
     for name, column in where.items():
         value = _normal(cells[column]) if column < len(cells) else ""
         if value.lower() in _EMPTY:
@@ -167,8 +167,8 @@ def _row(
                 f"row {number} of {path.name} must have a {name}, got {value!r} in {_shown(cells)}. A scan "
                 "whose patient is not known has no row."
             )
-        found[name] = value
-    return SubjectRow(number, found["case"], found["subject"])
+        values[name] = value
+    return SubjectRow(number, values["case"], values["subject"])
 
 
 def _refuse_doubles(path: Path, rows: Iterable[SubjectRow]) -> None:

@@ -34,12 +34,12 @@ def border_mm(
     Note:
         Thickness of a shell as volume over area.
     """
-    found = ndimage.find_objects(mask.astype(np.uint8))
-    if not found:
+    boxes = ndimage.find_objects(mask.astype(np.uint8))
+    if not boxes:
         return None
     grown = tuple(
         slice(max(0, part.start - pad), part.stop + pad)
-        for part, pad in zip(found[0], (int(np.ceil(BAND_MM / mm)) for mm in spacing), strict=True)
+        for part, pad in zip(boxes[0], (int(np.ceil(BAND_MM / mm)) for mm in spacing), strict=True)
     )
     area = surface_mm2(mask[grown], spacing)
     if area == 0:

@@ -249,15 +249,15 @@ class Prediction:
         return contour_map(self.mask, self._margins(words, only), self.spacing or ())
 
     def _margins(self, words: ContourWords, wanted: Sequence[int]) -> Mapping[int, Margins]:
-        known = self._known_contours()
-        found = {} if known is None else known.of(words)
-        if not found or not set(wanted) <= found.keys():
+        margins = self._known_contours()
+        of_structures = {} if margins is None else margins.of(words)
+        if not of_structures or not set(wanted) <= of_structures.keys():
             raise SettingError(
                 "contours need a version with margins from enough subjects, a scan like its "
                 f"calibration scans, and voxels of known size; version {self.version_id} of "
                 f"{self.spec.name!r} cannot give them for this scan. Ask for bands."
             )
-        return {value: found[value] for value in wanted} if wanted else found
+        return {value: of_structures[value] for value in wanted} if wanted else of_structures
 
     def _known_contours(self) -> ContourMargins | None:
         return self.assessment.contours if self.assessment and self.spacing is not None else None
@@ -318,9 +318,9 @@ class Prediction:
             ``foreground`` (label value -> predicted voxels) and ``features`` (to five digits; empty where the
             network has no encoder).
         """
-        known = {value: scores.class_score for value, scores in self.scores.details.items()}
+        scores_of = {value: scores.class_score for value, scores in self.scores.details.items()}
         return {
-            "class_scores": {str(value): score for value, score in known.items() if score is not None},
+            "class_scores": {str(value): score for value, score in scores_of.items() if score is not None},
             "foreground": {str(structure.value): structure.voxels for structure in self.structures},
             "features": [float(f"{value:.5g}") for value in self.features],
         }

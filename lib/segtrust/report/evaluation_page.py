@@ -71,7 +71,7 @@ def render_evaluation(document: Mapping[str, Any]) -> str:
             ]
         },
         risk=draw_risk_coverage(curves, band_of=first or "") if curves else None,
-        coverage={name: draw_coverage(found["points"]) for name, found in document["coverage"].items()},
+        coverage={name: draw_coverage(figures["points"]) for name, figures in document["coverage"].items()},
         score=first,
         scatter=None
         if first is None

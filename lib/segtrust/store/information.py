@@ -44,8 +44,8 @@ class InformationTable(Database):
             StoreError: if the file cannot be written.
         """
         with self._transaction() as db:
-            known = read_info(db, key)
-            write_info(db, key, {**(default if known is None else known), **changes}, time.time())
+            stored = read_info(db, key)
+            write_info(db, key, {**(default if stored is None else stored), **changes}, time.time())
 
     def get_info(self, key: InfoKey) -> Info | None:
         """What was kept for an image or label, or ``None``."""
@@ -77,14 +77,14 @@ class InformationTable(Database):
                 [(_text(written[key]), *key) for key in keys],
             )
 
-    def merge(self, found: Mapping[InfoKey, Mapping[str, Any]], when: float) -> int:
+    def merge(self, entries: Mapping[InfoKey, Mapping[str, Any]], when: float) -> int:
         """Take over what another program changed in MONAI Label's own file.
 
         An entry is changed if it differs from what the file said when it was last written or merged. If it
         was changed here as well, the later change stays.
 
         Args:
-            found: what the file says now.
+            entries: what the file says now.
             when: when the file was written, seconds since 1970.
 
         Returns:
@@ -104,7 +104,7 @@ class InformationTable(Database):
                 )
             }
             changed = 0
-            for key, theirs in found.items():
+            for key, theirs in entries.items():
                 if key not in rows and set(theirs) <= _ALWAYS:
                     continue
                 ours, base, updated = rows.get(key, ({}, {}, 0.0))
@@ -138,8 +138,8 @@ def _merged(
 
 def read_info(db: sqlite3.Connection, key: InfoKey) -> Info | None:
     """What is kept for an image or label, inside a transaction."""
-    found = db.execute("SELECT info FROM information WHERE kind = ? AND id = ? AND tag = ?", key).fetchone()
-    return json.loads(found[0]) if found else None
+    row = db.execute("SELECT info FROM information WHERE kind = ? AND id = ? AND tag = ?", key).fetchone()
+    return json.loads(row[0]) if row else None
 
 
 def write_info(db: sqlite3.Connection, key: InfoKey, info: Mapping[str, Any], updated: float) -> None:

@@ -34,8 +34,8 @@ class QueueTable(Database):
     def queue_count(self, name: str) -> int:
         """How many slots of a queue were used so far."""
         with self._transaction("DEFERRED") as db:
-            found = db.execute("SELECT used FROM slots WHERE name = ?", (name,)).fetchone()
-        return int(found[0]) if found else 0
+            row = db.execute("SELECT used FROM slots WHERE name = ?", (name,)).fetchone()
+        return int(row[0]) if row else 0
 
     def advance(self, name: str) -> int:
         """Use one more slot of a queue.
@@ -109,12 +109,12 @@ class QueueTable(Database):
             The picks; ``None`` if there is none, or scores came since: then rank anew.
         """
         with self._transaction("DEFERRED") as db:
-            found = db.execute(
+            row = db.execute(
                 "SELECT picks FROM batches WHERE model = ? AND version_digest = ? AND strategy = ?"
                 " AND seed = ? AND stamp = ?",
                 (model, version_digest, strategy, seed, stamp),
             ).fetchone()
-        return list(json.loads(found[0])) if found else None
+        return list(json.loads(row[0])) if row else None
 
     def keep_review(self, scan_id: str, reviewed: Sequence[int] | Literal["all"], slices: int) -> None:
         """Note which slices of a label somebody looked at.
@@ -142,7 +142,5 @@ class QueueTable(Database):
     def review(self, scan_id: str) -> Review | None:
         """What of a scan's label was looked at; ``None`` if nobody said."""
         with self._transaction("DEFERRED") as db:
-            found = db.execute(
-                "SELECT reviewed, slices FROM reviews WHERE scan_id = ?", (scan_id,)
-            ).fetchone()
-        return found and Review(scan_id=scan_id, reviewed=tuple(json.loads(found[0])), slices=found[1])
+            row = db.execute("SELECT reviewed, slices FROM reviews WHERE scan_id = ?", (scan_id,)).fetchone()
+        return row and Review(scan_id=scan_id, reviewed=tuple(json.loads(row[0])), slices=row[1])

@@ -37,17 +37,17 @@ class RoleTable(Database):
         """
         with self._transaction() as db:
             key, now = _site_key(db), time.time()
-            known: dict[str, Role] = dict(db.execute("SELECT scan_id, role FROM roles").fetchall())
+            roles: dict[str, Role] = dict(db.execute("SELECT scan_id, role FROM roles").fetchall())
             for scan_id, subject in sorted(subjects.items()):
-                if scan_id in known:
+                if scan_id in roles:
                     continue
                 patient = patient_hash(subject, key)
                 (role,) = db.execute(
                     "SELECT role FROM roles WHERE patient = ? ORDER BY fixed, scan_id LIMIT 1", (patient,)
                 ).fetchone() or (role_of(subject, key),)
                 db.execute("INSERT INTO roles VALUES (?, ?, ?, ?)", (scan_id, patient, role, now))
-                known[scan_id] = role
-            return {scan_id: known[scan_id] for scan_id in sorted(subjects)}
+                roles[scan_id] = role
+            return {scan_id: roles[scan_id] for scan_id in sorted(subjects)}
 
     def roles(self) -> dict[str, tuple[str, Role]]:
         """Keyed hash of the patient, and role, of every scan that has one."""
@@ -59,8 +59,8 @@ class RoleTable(Database):
         """A note that :meth:`keep_note` kept, or ``None``."""
         _check_note(name)
         with self._transaction("DEFERRED") as db:
-            found = db.execute("SELECT value FROM site WHERE name = ?", (name,)).fetchone()
-        return None if found is None else bytes(found[0]).decode()
+            row = db.execute("SELECT value FROM site WHERE name = ?", (name,)).fetchone()
+        return None if row is None else bytes(row[0]).decode()
 
     def keep_note(self, name: str, text: str | None) -> None:
         """Keep a short text under a name, such as a request to score that a restart must not lose.

@@ -102,11 +102,11 @@ class ScoreTable(Database):
 
     def get_score(self, key: ScoreKey) -> StoredScore | None:
         """The score of exactly this key, or ``None``."""
-        found = self._select(
+        scores = self._select(
             "version_digest = ? AND settings_digest = ? AND schema = ? AND scan_id = ? AND fingerprint = ?",
             (key.version_digest, key.settings_digest, key.schema, key.scan_id, key.fingerprint),
         )
-        return found[0] if found else None
+        return scores[0] if scores else None
 
     def scores(self, version_digest: str, settings_digest: str) -> dict[str, StoredScore]:
         """All scores of one model version.

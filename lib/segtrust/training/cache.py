@@ -147,8 +147,8 @@ def _train(job: _Job, say: Say | None = None, report: Report | None = None) -> l
 @lru_cache(maxsize=2)
 def _cases(files: tuple[CaseFiles, ...], _stamps: tuple[str, ...], spec: str) -> tuple[Case, ...]:
     """Read cases once per process; a file that changed meanwhile has another stamp."""
-    known = ModelSpec.from_json(json.loads(spec))
-    return tuple(load_case(f, known) for f in files)
+    specification = ModelSpec.from_json(json.loads(spec))
+    return tuple(load_case(f, specification) for f in files)
 
 
 def _train_and_write(job: _Job, reports: Path) -> list[Path]:

@@ -220,14 +220,14 @@ def native_labels(path: Path, scan: Scan, spec: ModelSpec) -> Tensor:
         )
     rounded = data.round().long()
     labels = torch.zeros_like(rounded)
-    known: Mapping[int, int] = {label.source_value: label.value for label in spec.labels}
-    unknown = sorted(set(np.unique(rounded.numpy()).tolist()) - {0, *known})
+    values: Mapping[int, int] = {label.source_value: label.value for label in spec.labels}
+    unknown = sorted(set(np.unique(rounded.numpy()).tolist()) - {0, *values})
     if unknown:
         raise TrainingError(
-            f"the label {path.name!r} must hold 0 and {sorted(known)}, got {unknown} as well. "
+            f"the label {path.name!r} must hold 0 and {sorted(values)}, got {unknown} as well. "
             "Set `source_value` of the model's labels."
         )
-    for source, value in known.items():
+    for source, value in values.items():
         labels[rounded == source] = value
     return labels
 

@@ -48,8 +48,8 @@ class Recipe:
         if path.suffix != ".json":
             path = shipped / f"{name_or_path}.json"
         if not path.is_file():
-            known = ", ".join(sorted(p.stem for p in shipped.glob("*.json")))
-            raise TrainingError(f"no recipe {name_or_path!r}. Known: {known}; or give a JSON file.")
+            recipes = ", ".join(sorted(p.stem for p in shipped.glob("*.json")))
+            raise TrainingError(f"no recipe {name_or_path!r}. Known: {recipes}; or give a JSON file.")
         document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         try:
             budget = {**document["budget"], "flip_axes": tuple(document["budget"].get("flip_axes", ()))}

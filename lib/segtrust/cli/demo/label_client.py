@@ -19,8 +19,8 @@ class RefusedError(ServerError):
 
     def __init__(self, route: str, answer: requests.Response) -> None:
         try:
-            said = answer.json()
-            self.word, self.reason = str(said["code"]), str(said["detail"])
+            document = answer.json()
+            self.word, self.reason = str(document["code"]), str(document["detail"])
         except (ValueError, KeyError, TypeError):
             self.word, self.reason = "refused", answer.text[:500]
         super().__init__(f"the server answered {route} with {answer.status_code}: {self.reason}")
