@@ -79,7 +79,7 @@ def distance_to(mask: Mask, spacing: Spacing) -> NDArray[np.float32]:
 def in_band(distance: Tensor) -> Tensor: ...
 @overload
 def in_band(distance: NDArray[np.floating[Any]]) -> NDArray[np.bool_]: ...
-def in_band(distance: Any) -> Any:  # noqa: ANN401  # array or tensor, as above
+def in_band(distance: Any) -> Any:  # array or tensor, as above
     """Which voxels are near the prediction: the one place that says how far the band reaches.
 
     Args:
