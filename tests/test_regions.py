@@ -5,7 +5,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segtrust.regions import bounding_box, distance_to, in_band, make_regions, missed_voxels
+from segtrust.regions import (
+    bounding_box,
+    distance_to,
+    distance_to_boundary,
+    in_band,
+    make_regions,
+    missed_voxels,
+)
 from strategies import binary_masks, label_maps, spacings
 
 
@@ -159,3 +166,14 @@ def test_the_band_is_what_in_band_says_of_the_distance_exactly_on_its_edge_too()
         band = make_regions(predicted, spacing).band
         assert np.array_equal(band, in_band(distance_to(predicted > 0, spacing)))
         assert (band[last].all(), band[last + 1].any()) == (True, False)
+
+
+def test_distance_to_the_boundary_is_that_to_the_nearest_voxel_of_the_other_side():
+    rng = np.random.default_rng(0)
+    mask, spacing = rng.random((4, 5, 3)) < 0.5, (1.0, 0.5, 3.0)
+    places = np.argwhere(np.ones(mask.shape)) * spacing
+    for place, side, got in zip(
+        places, mask.ravel(), distance_to_boundary(mask, spacing).ravel(), strict=True
+    ):
+        others = places[mask.ravel() != side]
+        assert got == pytest.approx(np.linalg.norm(others - place, axis=1).min(), rel=1e-6)

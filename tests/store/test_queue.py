@@ -13,7 +13,7 @@ def store(tmp_path):
 
 def test_slots_are_counted_for_each_queue_and_outlive_the_process(store):
     assert [store.advance("a"), store.advance("a"), store.advance("b")] == [1, 2, 1]
-    assert [StateStore(store.path).queue_count(name) for name in "abc"] == [2, 1, 0]
+    assert [StateStore(store.path).advance(name) for name in "abc"] == [3, 2, 1]
 
 
 PICKS = [{"scan_id": "x", "rank": 1, "score": 0.5}, {"scan_id": "y", "rank": 2, "score": None}]

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy import optimize
+from scipy.special import expit
 from torch import Tensor
 
 from segtrust.calibrators.identity import Identity
@@ -164,7 +165,7 @@ def fit_distance_temperature(
     def objective(theta: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         b, delta, d0, s = theta
         u = (data.distance - d0) / s
-        gate = 1 / (1 + np.exp(-u))
+        gate = expit(u)
         ln_t = b + delta * (1 - gate)
         beta = np.exp(-ln_t)
         loss, slope = data.nll(beta)

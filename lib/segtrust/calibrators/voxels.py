@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import expit
 from torch import Tensor
 
 from segtrust.calibrators.identity import Calibrator
@@ -178,7 +179,7 @@ class StackedVoxels:
         """Weighted NLL of ``logits * beta`` and its derivative by each voxel's beta (weight included)."""
         z = self.logits * beta[:, None]
         if self.labels.ndim == 2:
-            q = 1 / (1 + np.exp(-z))
+            q = expit(z)
             loss = np.logaddexp(0, z).sum(axis=1) - (z * self.labels).sum(axis=1)
             slope = (self.logits * (q - self.labels)).sum(axis=1)
         else:

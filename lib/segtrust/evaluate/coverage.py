@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from scipy import stats
+from scipy.special import expit
 
 from segtrust.evaluate.cases import CaseRecord
 from segtrust.evaluate.protocol import subject_folds
@@ -109,4 +110,4 @@ def _at(line: Line, details: StructureScores) -> float:
 
 
 def _share(log_odds: float) -> float:
-    return 1 / (1 + math.exp(-log_odds))
+    return float(expit(log_odds))

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
+from scipy.special import expit
 
 from segtrust.metrics.bootstrap import finite_or_none
 from segtrust.models import ModelSpec
@@ -66,7 +67,7 @@ def quality_figures(quality: Quality, cases: Sequence[QualityCase], spec: ModelS
 def _figures(line: Regression, target: str) -> dict[str, Any]:
     pairs = np.array([pairs[0] for pairs in line.held_out])
     predicted, true = pairs.T
-    shown = _share if target == "dice" else np.asarray
+    shown = expit if target == "dice" else np.asarray
     constant = np.array([np.median(np.delete(true, i)) for i in range(len(true))])
     figures = {
         "subjects": len(pairs),
@@ -76,10 +77,10 @@ def _figures(line: Regression, target: str) -> dict[str, Any]:
     }
     if target == "dice":
         width = conformal_bound(line.residuals, 1 - COVERAGE)
-        low, high = np.quantile(_share(true), [(1 - COVERAGE) / 2, (1 + COVERAGE) / 2])
+        low, high = np.quantile(expit(true), [(1 - COVERAGE) / 2, (1 + COVERAGE) / 2])
         figures |= {
             "median_width": finite_or_none(
-                float(np.median(_share(predicted + width) - _share(predicted - width)))
+                float(np.median(expit(predicted + width) - expit(predicted - width)))
             ),
             "marginal_width": float(high - low),
             "pearson": _correlation(predicted, true),
@@ -98,7 +99,7 @@ def _worsened(line: Regression, cases: Sequence[QualityCase], value: int) -> dic
     return {
         "copies": len(known),
         "pearson": _correlation(*known.T),
-        "error": float(np.abs(_share(known[:, 0]) - _share(known[:, 1])).mean()),
+        "error": float(np.abs(expit(known[:, 0]) - expit(known[:, 1])).mean()),
     }
 
 
@@ -255,11 +256,6 @@ def _count(held: Sequence[bool], subjects: int, coverage: float) -> dict[str, An
     chance = stats.betabinom(len(held), rank, subjects + 1 - rank) if held and rank <= subjects else None
     expected = None if chance is None else [int(chance.ppf(p)) for p in (0.025, 0.975)]
     return {"n": len(held), "inside": sum(held), "expected": expected}
-
-
-def _share(log_odds: NDArray[np.float64]) -> NDArray[np.float64]:
-    share: NDArray[np.float64] = 1 / (1 + np.exp(-log_odds))
-    return share
 
 
 def _correlation(one: NDArray[np.float64], two: NDArray[np.float64]) -> float | None:

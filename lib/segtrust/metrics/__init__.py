@@ -1,7 +1,6 @@
 """Measures of a prediction against a reference: pure functions first, totals that can be added second."""
 
 from segtrust.metrics.bootstrap import Interval, cluster_bootstrap, finite_or_none
-from segtrust.metrics.boundary import BOUNDARY_BANDS_MM, BoundaryBins
 from segtrust.metrics.calibration import (
     average_calibration_error,
     bin_classes,
@@ -25,16 +24,14 @@ from segtrust.metrics.observed import ObservedErrors
 from segtrust.metrics.overlap import Confusion, dice_per_structure
 from segtrust.metrics.proper import LEAST_PROBABILITY, brier_map, nll_map
 from segtrust.metrics.reliability import BrierParts, ReliabilityCurve, brier_parts, reliability_curve
-from segtrust.metrics.risk import augrc, aurc, best_aurc
+from segtrust.metrics.risk import augrc, aurc
 from segtrust.metrics.samples import SampleDistances, iou_distances, largest_part
 from segtrust.metrics.table import calibration_table
 from segtrust.metrics.voxels import FINE_CELLS, VoxelTotals, voxel_totals
 
 __all__ = [
-    "BOUNDARY_BANDS_MM",
     "FINE_CELLS",
     "LEAST_PROBABILITY",
-    "BoundaryBins",
     "BrierParts",
     "Confusion",
     "DetectionLimits",
@@ -48,7 +45,6 @@ __all__ = [
     "augrc",
     "aurc",
     "average_calibration_error",
-    "best_aurc",
     "bin_classes",
     "brier_map",
     "brier_parts",

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from segtrust.errors import ShapeError
 
-__all__ = ["augrc", "aurc", "best_aurc"]
+__all__ = ["augrc", "aurc"]
 
 
 def aurc(uncertainty: Sequence[float], risk: Sequence[float]) -> float:
@@ -35,28 +35,6 @@ def aurc(uncertainty: Sequence[float], risk: Sequence[float]) -> float:
     """
     trusted = _in_order(uncertainty, risk).cumsum()
     return float(np.mean(trusted / np.arange(1, len(trusted) + 1))) if len(trusted) else float("nan")
-
-
-def best_aurc(risk: Sequence[float]) -> float:
-    """Smallest :func:`aurc` that any score could reach; the difference to it is the excess AURC.
-
-    Args:
-        risk: per scan.
-
-    Returns:
-        In the range of the risks; NaN without scans.
-
-    Raises:
-        ShapeError: if a value is not finite.
-
-    Source:
-        Geifman, Uziel & El-Yaniv 2019, E-AURC.
-
-    Example:
-        >>> best_aurc([1.0, 0.0])
-        0.25
-    """
-    return aurc(risk, risk)
 
 
 def augrc(uncertainty: Sequence[float], risk: Sequence[float]) -> float:

@@ -17,6 +17,7 @@ from segtrust.quality.contour_rule import CONTOUR_SHARES, CONTOUR_WORDS, Contour
 from segtrust.quality.contours import ContourMargins, Contours, fit_contours
 from segtrust.quality.excess import RimTotals, UsualError, border_distance, fit_usual_error
 from segtrust.quality.fit import QualityCase, StructureTruth, fit_quality
+from segtrust.quality.log_odds import logit_dice
 from segtrust.quality.margins import (
     Margins,
     NeededMargins,
@@ -24,7 +25,6 @@ from segtrust.quality.margins import (
     contour_masks,
     needed_margins,
 )
-from segtrust.quality.mehrtash import SegmentEntropyLine, fit_segment_entropy, logit_dice
 from segtrust.quality.regression import Line, Regression, Rows, fit_regression
 from segtrust.quality.typical import TypicalScans, Unlikeness, fit_typical_scans, scan_features
 
@@ -46,7 +46,6 @@ __all__ = [
     "Regression",
     "RimTotals",
     "Rows",
-    "SegmentEntropyLine",
     "StructureAssessment",
     "StructureTruth",
     "TypicalScans",
@@ -64,7 +63,6 @@ __all__ = [
     "fit_contours",
     "fit_quality",
     "fit_regression",
-    "fit_segment_entropy",
     "fit_typical_scans",
     "fit_usual_error",
     "logit_dice",

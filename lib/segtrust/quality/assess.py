@@ -5,12 +5,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
+from scipy.special import expit
+
 from segtrust.errors import ModelError
 from segtrust.quality.conformal import Width, bound_risk
 from segtrust.quality.contour_rule import ContourRule
 from segtrust.quality.contours import ContourMargins, Contours
 from segtrust.quality.excess import UsualError
-from segtrust.quality.mehrtash import logit_dice
+from segtrust.quality.log_odds import logit_dice
 from segtrust.quality.regression import Regression
 from segtrust.quality.typical import Features, Likeness, TypicalScans, Unlikeness
 from segtrust.scores import ScanScores, StructureScores
@@ -296,7 +298,7 @@ def width_of(unlikeness: Unlikeness | None) -> Width | None:
 
 
 def _share(log_odds: float) -> float:
-    return 1 / (1 + math.exp(-log_odds))
+    return float(expit(log_odds))
 
 
 def _mapped(ends: tuple[float, float] | None, back: Callable[[float], float]) -> tuple[float, float] | None:

@@ -10,8 +10,8 @@ import numpy as np
 from segtrust.quality.assess import LINE_SCORES, TARGETS, Quality, line_scores
 from segtrust.quality.contours import fit_contours
 from segtrust.quality.excess import RimTotals, fit_usual_error
+from segtrust.quality.log_odds import logit_dice
 from segtrust.quality.margins import NeededMargins
-from segtrust.quality.mehrtash import logit_dice
 from segtrust.quality.regression import Regression, Rows, fit_regression
 from segtrust.quality.typical import Features, fit_typical_scans
 from segtrust.scores import ScanScores

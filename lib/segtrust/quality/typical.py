@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from segtrust.errors import ModelError
 from segtrust.quality.conformal import conformal_p_value
-from segtrust.quality.mehrtash import logit_dice
+from segtrust.quality.log_odds import logit_dice
 from segtrust.quality.regression import LEAST_SUBJECTS
 from segtrust.scores import ScanScores
 

@@ -31,12 +31,6 @@ class Review:
 class QueueTable(Database):
     """State of the queue that a restart must not lose."""
 
-    def queue_count(self, name: str) -> int:
-        """How many slots of a queue were used so far."""
-        with self._transaction("DEFERRED") as db:
-            row = db.execute("SELECT used FROM slots WHERE name = ?", (name,)).fetchone()
-        return int(row[0]) if row else 0
-
     def advance(self, name: str) -> int:
         """Use one more slot of a queue.
 
