@@ -47,7 +47,7 @@ def test_counts_by_hand():
     )
     assert one.missed == (1, 2)
     counts = one.flags("doubt", FlagRule("fixed", 0.5))
-    assert (counts.voxels, counts.flagged, counts.wrong, counts.found) == (8, 2, 1, 1)
+    assert (counts.voxels, counts.flagged, counts.wrong, counts.hits) == (8, 2, 1, 1)
     assert counts.figures() == {"recall": 1.0, "precision": 0.5, "flagged": 0.25}
     assert counts.kinds["boundary_1"] == (1, 1)
 

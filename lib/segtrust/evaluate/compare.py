@@ -102,8 +102,8 @@ def compare_records(
         figure: str, where: str, of: tuple[Callable[[Sequence[int]], float], Callable[[Sequence[int]], float]]
     ) -> Difference:
         one, two = of
-        found = cluster_bootstrap(subjects, lambda rows: two(rows) - one(rows), draws=draws)
-        return Difference(figure, where, one(everyone), two(everyone), found)
+        interval = cluster_bootstrap(subjects, lambda rows: two(rows) - one(rows), draws=draws)
+        return Difference(figure, where, one(everyone), two(everyone), interval)
 
     differences = [
         difference(

@@ -43,7 +43,7 @@ def dice_coverage(records: Sequence[CaseRecord], structures: Sequence[str], *, m
     Source:
         Lei et al. 2018, split conformal prediction; Vovk 2012 for the distribution of the coverage.
     """
-    found = {}
+    intervals = {}
     for index, name in enumerate(structures):
         rows = {
             i: (details, float(r.dice[main][index]))
@@ -55,8 +55,8 @@ def dice_coverage(records: Sequence[CaseRecord], structures: Sequence[str], *, m
         }
         subjects = {i: records[i].subject for i in rows}
         if len(set(subjects.values())) >= LEAST_SUBJECTS:
-            found[name] = _one(rows, subjects)
-    return found
+            intervals[name] = _one(rows, subjects)
+    return intervals
 
 
 def _one(rows: Mapping[int, tuple[StructureScores, float]], subjects: Mapping[int, str]) -> dict[str, Any]:
@@ -95,12 +95,12 @@ def _one(rows: Mapping[int, tuple[StructureScores, float]], subjects: Mapping[in
 
 def _line(rows: Mapping[int, tuple[StructureScores, float]], subjects: Mapping[int, str]) -> Line:
     scores = [line_scores(details) for details, _ in rows.values()]
-    known = {
+    inputs = {
         name: np.array([np.nan if s[name] is None else s[name] for s in scores], np.float64)
         for name in LINE_SCORES
     }
     target = np.array([logit_dice(dice) for _, dice in rows.values()])
-    whole = Rows([subjects[i] for i in rows], known, target, np.ones(len(rows), bool))
+    whole = Rows([subjects[i] for i in rows], inputs, target, np.ones(len(rows), bool))
     return fit_line(whole, LINE_SCORES)
 
 

@@ -66,9 +66,9 @@ def reliability_points(totals: Sequence[VoxelTotals], draws: Floats) -> list[dic
     points = []
     for low, high, voxels, confidence, frequency in zip(*curve, strict=True):
         k = round(low * BINS)
-        known = drawn[np.isfinite(drawn[:, k]), k]
-        enough = len(known) > len(draws) / 2
-        ends = np.quantile(known, [_TAIL, 1 - _TAIL]).tolist() if enough else [None, None]
+        defined = drawn[np.isfinite(drawn[:, k]), k]
+        enough = len(defined) > len(draws) / 2
+        ends = np.quantile(defined, [_TAIL, 1 - _TAIL]).tolist() if enough else [None, None]
         points.append({
             "low": float(low),
             "high": float(high),
@@ -106,11 +106,11 @@ def risk_coverage(
         [0.2, 0.05, 0.08]
     """
     risk = np.asarray(risks, np.float64)
-    known = np.isfinite(risk)
-    if known.sum() < 3:
+    defined = np.isfinite(risk)
+    if defined.sum() < 3:
         return None
-    unsure = np.array([np.inf if s is None else s for s in scores], np.float64)[known]
-    risk, weights = risk[known], draws[:, known]
+    unsure = np.array([np.inf if s is None else s for s in scores], np.float64)[defined]
+    risk, weights = risk[defined], draws[:, defined]
     order = np.argsort(unsure, kind="stable")
     curves = _kept(risk[order], weights[:, order])
     low, high = np.nanquantile(curves, [_TAIL, 1 - _TAIL], axis=0)

@@ -47,7 +47,7 @@ class FlagCounts:
         return sum(total for total, _ in self.kinds.values())
 
     @property
-    def found(self) -> int:
+    def hits(self) -> int:
         """Wrong voxels that were flagged."""
         return sum(flagged for _, flagged in self.kinds.values())
 
@@ -58,8 +58,8 @@ class FlagCounts:
     def figures(self) -> dict[str, float]:
         """``recall``, ``precision``, ``flagged`` (share of the voxels); NaN where there is no such voxel."""
         return {
-            "recall": _share(self.found, self.wrong),
-            "precision": _share(self.found, self.flagged),
+            "recall": _share(self.hits, self.wrong),
+            "precision": _share(self.hits, self.flagged),
             "flagged": _share(self.flagged, self.voxels),
         }
 
@@ -213,15 +213,15 @@ def _detection(
     )
     pools = [ErrorHistogram(*map(_whole, pair)) for pair in zip(wrong, right, strict=True)]
     errors = int(pools[-1].wrong.sum())
-    found: dict[str, Any] = {"wrong": finite_or_none(_share(errors, errors + int(pools[-1].right.sum())))}
+    table: dict[str, Any] = {"wrong": finite_or_none(_share(errors, errors + int(pools[-1].right.sum())))}
     figures: dict[str, Callable[[ErrorHistogram], float]] = {"auroc": error_auroc, "aupr": error_aupr}
     for figure, measure in figures.items():
         *drawn, value = map(measure, pools)
-        found[figure] = {
+        table[figure] = {
             "pooled": interval_of(value, drawn, subjects).to_json(),
             **_over_scans([measure(h) for h in histograms]),
         }
-    return found
+    return table
 
 
 def _whole(counts: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -258,7 +258,7 @@ def flag_figures(  # what is measured, by what, learnt where
         }
     counts = [scan.flags(score, rule, wrong[scan.fold], region=region) for scan in scans]
     subjects = [scan.subject for scan in scans]
-    table = _times_drawn(subjects) @ np.array([(c.voxels, c.flagged, c.wrong, c.found) for c in counts])
+    table = _times_drawn(subjects) @ np.array([(c.voxels, c.flagged, c.wrong, c.hits) for c in counts])
 
     def pooled(figure: str) -> dict[str, Any]:
         over, under = {"recall": (3, 2), "precision": (3, 1), "flagged": (1, 0)}[figure]
@@ -275,18 +275,18 @@ def flag_figures(  # what is measured, by what, learnt where
             for figure in total.figures()
         },
         "kinds": {
-            kind: {"voxels": voxels, "recall": _share(found, voxels) if voxels else None}
-            for kind, (voxels, found) in total.kinds.items()
+            kind: {"voxels": voxels, "recall": _share(hits, voxels) if voxels else None}
+            for kind, (voxels, hits) in total.kinds.items()
         },
     }
 
 
 def _over_scans(values: Sequence[float], *, high_is_good: bool = True) -> dict[str, float | None]:
-    known = np.sort([value for value in values if np.isfinite(value)])
-    if not known.size:
+    defined = np.sort([value for value in values if np.isfinite(value)])
+    if not defined.size:
         return {"scans": None, "worst": None}
-    worst = (known if high_is_good else known[::-1])[: max(1, round(WORST * known.size))]
-    return {"scans": float(known.mean()), "worst": float(worst.mean())}
+    worst = (defined if high_is_good else defined[::-1])[: max(1, round(WORST * defined.size))]
+    return {"scans": float(defined.mean()), "worst": float(worst.mean())}
 
 
 def _share(part: int, whole: int) -> float:

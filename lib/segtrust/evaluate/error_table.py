@@ -25,13 +25,13 @@ def error_tables(system: Mapping[str, Any], *, score: str = "entropy") -> str:
         *(
             _row(
                 name,
-                _interval(found["band"]["auroc"]["pooled"]),
-                _number(found["band"]["auroc"]["worst"]),
-                *(_number(found[region]["auroc"]["pooled"]["value"]) for region in ("outside", "volume")),
-                _interval(found["band"]["aupr"]["pooled"]),
-                _number(found["volume"]["aupr"]["pooled"]["value"]),
+                _interval(figures["band"]["auroc"]["pooled"]),
+                _number(figures["band"]["auroc"]["worst"]),
+                *(_number(figures[region]["auroc"]["pooled"]["value"]) for region in ("outside", "volume")),
+                _interval(figures["band"]["aupr"]["pooled"]),
+                _number(figures["volume"]["aupr"]["pooled"]["value"]),
             )
-            for name, found in system["detection"].items()
+            for name, figures in system["detection"].items()
         ),
         "",
         _row("rule", "recall", "worst tenth", "precision", "worst tenth", "flagged", "most flagged tenth"),
@@ -39,21 +39,21 @@ def error_tables(system: Mapping[str, Any], *, score: str = "entropy") -> str:
         *(
             _row(
                 rule,
-                _interval(found["recall"]["pooled"]),
-                _number(found["recall"]["worst"]),
-                _interval(found["precision"]["pooled"]),
-                _number(found["precision"]["worst"]),
-                _number(found["flagged"]["pooled"]["value"]),
-                _number(found["flagged"]["worst"]),
+                _interval(figures["recall"]["pooled"]),
+                _number(figures["recall"]["worst"]),
+                _interval(figures["precision"]["pooled"]),
+                _number(figures["precision"]["worst"]),
+                _number(figures["flagged"]["pooled"]["value"]),
+                _number(figures["flagged"]["worst"]),
             )
-            for rule, found in rules.items()
+            for rule, figures in rules.items()
         ),
         "",
-        _row("rule", *(f"{name} ({found['voxels']})" for name, found in kinds.items())),
+        _row("rule", *(f"{name} ({figures['voxels']})" for name, figures in kinds.items())),
         _line(1 + len(kinds)),
         *(
-            _row(rule, *(_number(kind["recall"]) for kind in found["kinds"].values()))
-            for rule, found in rules.items()
+            _row(rule, *(_number(kind["recall"]) for kind in figures["kinds"].values()))
+            for rule, figures in rules.items()
         ),
     ])  # fmt: skip
 
@@ -70,9 +70,9 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
 
 
-def _interval(found: Mapping[str, float | None]) -> str:
-    if found["value"] is None:
+def _interval(interval: Mapping[str, float | None]) -> str:
+    if interval["value"] is None:
         return "not defined"
-    if found["low"] is None or found["high"] is None:
-        return f"{found['value']:.3f}"
-    return f"{found['value']:.3f} ({found['low']:.3f} to {found['high']:.3f})"
+    if interval["low"] is None or interval["high"] is None:
+        return f"{interval['value']:.3f}"
+    return f"{interval['value']:.3f} ({interval['low']:.3f} to {interval['high']:.3f})"

@@ -25,9 +25,9 @@ def headline(document: Mapping[str, Any]) -> str:
     structures = ", ".join(f"{name} {shown(dice[name])}" for name in document["structures"])
     rows = [
         f"| {name} | "
-        + " | ".join(shown(found[region][f], 4) for f in ("nll", "ece") for region in REGIONS)
+        + " | ".join(shown(regions[region][f], 4) for f in ("nll", "ece") for region in REGIONS)
         + " |"
-        for name, found in card["systems"]["calibration"].items()
+        for name, regions in card["systems"]["calibration"].items()
     ]
     missed = card["missed"]
     sentence = (
@@ -48,19 +48,19 @@ def headline(document: Mapping[str, Any]) -> str:
     )
 
 
-def shown(found: Mapping[str, Any], digits: int = 3) -> str:
+def shown(figure: Mapping[str, Any], digits: int = 3) -> str:
     """A figure with its interval, or that it is not defined.
 
     Args:
-        found: ``value``, ``low`` and ``high``.
+        figure: ``value``, ``low`` and ``high``.
         digits: after the point.
 
     Returns:
         Like ``0.812 (0.800 to 0.824)``.
     """
-    if found["value"] is None:
+    if figure["value"] is None:
         return "not defined"
-    if found["low"] is None or found["high"] is None:
-        return number(found["value"], digits)
-    low, high = number(found["low"], digits), number(found["high"], digits)
-    return f"{number(found['value'], digits)} ({low} to {high})"
+    if figure["low"] is None or figure["high"] is None:
+        return number(figure["value"], digits)
+    low, high = number(figure["low"], digits), number(figure["high"], digits)
+    return f"{number(figure['value'], digits)} ({low} to {high})"

@@ -119,8 +119,8 @@ def _entropy(scan: ScanView) -> float | None:
 @scan_score("segment entropy")
 def _segment_entropy(scan: ScanView) -> float | None:
     """Mehrtash et al. 2020, mean over the structures that were predicted."""
-    known = [s.segment_entropy for s in scan.scores.details.values() if s.segment_entropy is not None]
-    return sum(known) / len(known) if known else None
+    entropies = [s.segment_entropy for s in scan.scores.details.values() if s.segment_entropy is not None]
+    return sum(entropies) / len(entropies) if entropies else None
 
 
 @scan_score("soft Dice risk")
@@ -172,15 +172,15 @@ def map_errors(probs: Tensor, wrong: Tensor, inside: Tensor) -> dict[str, ErrorH
     Raises:
         ShapeError: if a map has another shape than the scan.
     """
-    found = {}
+    histograms = {}
     for name, method in VOXEL_MAPS.items():
         values = method(probs[None])[0]
         if values.shape != wrong.shape:
             raise ShapeError(
                 f"the map {name!r} must have shape {tuple(wrong.shape)}, got {tuple(values.shape)}."
             )
-        found[name] = ErrorHistogram.of(values[inside].clamp(0, 1), wrong[inside])
-    return found
+        histograms[name] = ErrorHistogram.of(values[inside].clamp(0, 1), wrong[inside])
+    return histograms
 
 
 def score_methods(scan: ScanView) -> dict[str, float | None]:

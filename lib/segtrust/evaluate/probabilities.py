@@ -54,8 +54,8 @@ class KeptSource:
                 part = path.with_suffix(f".{os.getpid()}.part.npy")
                 np.save(part, probs.clamp_min(CLAMP).log().half().numpy())
                 part.replace(path)
-            kept = torch.from_numpy(np.load(path)).to(image.device).float().exp()
-            yield kept / kept.sum(dim=0) if self.spec.head.kind == "softmax" else kept
+            stored = torch.from_numpy(np.load(path)).to(image.device).float().exp()
+            yield stored / stored.sum(dim=0) if self.spec.head.kind == "softmax" else stored
 
     @cached_property
     def _keys(self) -> tuple[str, ...]:

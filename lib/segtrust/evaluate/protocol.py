@@ -95,10 +95,10 @@ def check_data(protocol: Protocol, data: Path) -> None:
     """
     for name, expected in protocol.content["data"]["sha256"].items():
         path = data / name
-        found = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "no file"
-        if found != expected:
+        digest = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "no file"
+        if digest != expected:
             raise SettingError(
-                f"{path} must have the SHA-256 {expected} that the protocol names, got {found}. "
+                f"{path} must have the SHA-256 {expected} that the protocol names, got {digest}. "
                 "Use the data of the protocol, or write a protocol for yours."
             )
 

@@ -51,10 +51,10 @@ def quality_figures(quality: Quality, cases: Sequence[QualityCase], spec: ModelS
     structures = {}
     for label in spec.labels:
         lines = quality.lines[label.value]
-        found: dict[str, Any] = {target: _figures(line, target) for target, line in lines.items()}
+        targets: dict[str, Any] = {target: _figures(line, target) for target, line in lines.items()}
         if "dice" in lines:
-            found["dice"]["worsened"] = _worsened(lines["dice"], cases, label.value)
-        structures[label.name] = found
+            targets["dice"]["worsened"] = _worsened(lines["dice"], cases, label.value)
+        structures[label.name] = targets
     figures["structures"] = structures
     if quality.typical is not None:
         figures["unlike"] = _unlike(quality.typical, cases)
@@ -95,11 +95,11 @@ def _worsened(line: Regression, cases: Sequence[QualityCase], value: int) -> dic
         for case in cases
         if not case.ordinary and case.subject in without
     ]
-    known = np.array([(p, logit_dice(t)) for p, t in pairs if p is not None and not math.isnan(t)])
+    rated = np.array([(p, logit_dice(t)) for p, t in pairs if p is not None and not math.isnan(t)])
     return {
-        "copies": len(known),
-        "pearson": _correlation(*known.T),
-        "error": float(np.abs(expit(known[:, 0]) - expit(known[:, 1])).mean()),
+        "copies": len(rated),
+        "pearson": _correlation(*rated.T),
+        "error": float(np.abs(expit(rated[:, 0]) - expit(rated[:, 1])).mean()),
     }
 
 
@@ -122,9 +122,9 @@ def _unlike(typical: TypicalScans, cases: Sequence[QualityCase]) -> dict[str, An
     for case in cases:
         row = order.index(case.subject)
         rest = TypicalScans({n: rows[:row] + rows[row + 1 :] for n, rows in typical.features.items()})
-        found = rest.compare(case.features)
-        if found is not None:
-            seen["scans" if case.ordinary else "copies"].append(found.likeness)
+        likeness = rest.compare(case.features)
+        if likeness is not None:
+            seen["scans" if case.ordinary else "copies"].append(likeness.likeness)
     return {
         kind: {
             "n": len(grades),
@@ -159,9 +159,9 @@ def judge_predictions(
     Source:
         Vovk 2012 for the distribution of coverage.
     """
-    found: dict[str, Any] = {"scans": len(judged), "unlike": sum(a.is_unlike for a, _ in judged)}
+    figures: dict[str, Any] = {"scans": len(judged), "unlike": sum(a.is_unlike for a, _ in judged)}
     wide = [(a, truths) for a, truths in judged if a.width == "widest"]
-    found["somewhat_unlike"] = {
+    figures["somewhat_unlike"] = {
         "scans": len(wide),
         "structures": {
             label.name: _held([(a.structures[label.value], t[label.value]) for a, t in wide])
@@ -169,7 +169,7 @@ def judge_predictions(
         },
     }
     judged = [(_with_usual_intervals(a), truths) for a, truths in judged]
-    found["structures"] = {
+    figures["structures"] = {
         label.name: {
             **_judged([(a.structures[label.value], t[label.value], a.rule.dice) for a, t in judged],
                       calibration_subjects),
@@ -185,22 +185,22 @@ def judge_predictions(
     if joint:
         margins, _ = joint[0]
         subjects = next(iter(margins.joint.values())).subjects
-        found["joint"] = _count([held for _, held in joint], subjects, margins.rule.coverage)
-    return found
+        figures["joint"] = _count([held for _, held in joint], subjects, margins.rule.coverage)
+    return figures
 
 
 def _judged(
-    said: Sequence[tuple[StructureAssessment, StructureTruth, float]], subjects: int
+    assessed: Sequence[tuple[StructureAssessment, StructureTruth, float]], subjects: int
 ) -> dict[str, Any]:
-    known = [(s, truth, edge) for s, truth, edge in said if not math.isnan(truth.dice)]
-    inside = [s.dice_interval[0] <= t.dice <= s.dice_interval[1] for s, t, _ in known if s.dice_interval]
+    rated = [(s, truth, edge) for s, truth, edge in assessed if not math.isnan(truth.dice)]
+    inside = [s.dice_interval[0] <= t.dice <= s.dice_interval[1] for s, t, _ in rated if s.dice_interval]
     volumes = [
         s.volume_factors[0] <= t.volume_ratio <= s.volume_factors[1]
-        for s, t, _ in known
+        for s, t, _ in rated
         if s.volume_factors and t.volume_ratio is not None
     ]
-    errors = [abs(s.predicted_dice - t.dice) for s, t, _ in known if s.predicted_dice is not None]
-    fine = [t.dice < edge for s, t, edge in known if s.verdict == "probably fine"]
+    errors = [abs(s.predicted_dice - t.dice) for s, t, _ in rated if s.predicted_dice is not None]
+    fine = [t.dice < edge for s, t, edge in rated if s.verdict == "probably fine"]
     counts = _count(inside, subjects, COVERAGE)
     return {
         "intervals": counts["n"],

@@ -28,8 +28,8 @@ def quality_tables(card: Mapping[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
-def _calibration(found: Mapping[str, Any]) -> str:
-    who = f"the {found['subjects']} calibration subjects, each judged by what was fitted without it"
+def _calibration(figures: Mapping[str, Any]) -> str:
+    who = f"the {figures['subjects']} calibration subjects, each judged by what was fitted without it"
     lines = [
         f"Quality predicted for {who}; error = mean absolute:",
         "",
@@ -37,7 +37,7 @@ def _calibration(found: Mapping[str, Any]) -> str:
         "|---|---|---|---|---|---|",
     ]
     dice = []
-    for name, targets in found["structures"].items():
+    for name, targets in figures["structures"].items():
         lines += [
             f"| {name} | {_WHAT[target]} | {f['score']} | {f['subjects']} | {f['error']:.3f} | "
             f"{f['error_of_constant']:.3f} |"
@@ -57,30 +57,32 @@ def _calibration(found: Mapping[str, Any]) -> str:
             "|---|---|---|---|---|---|",
             *dice,
         ]
-    if contours := found.get("contours"):
+    if contours := figures.get("contours"):
         lines += [
             "",
             _CONTOURS.format(100 * contours["share"], 100 * contours["coverage"]),
             "",
             "| structure | n | outer, each | inner, each | outer, joint | inner, joint |",
             "|---|---|---|---|---|---|",
-            *(_margins(name, contours) for name in found["structures"]),
+            *(_margins(name, contours) for name in figures["structures"]),
         ]
-    if unlike := found.get("unlike"):
+    if unlike := figures.get("unlike"):
         shares = (f"{100 * f['share']:.0f} % of {f['n']} {kind}" for kind, f in unlike.items())
         lines += ["", f"Called unlike the calibration scans (p < 0.05): {', '.join(shares)}."]
     return "\n".join(lines)
 
 
 def _margins(name: str, contours: Mapping[str, Any]) -> str:
-    known = [contours[words].get(name, {}) for words in CONTOUR_WORDS]
-    cells = [_number(m.get(side), 2) for m in known for side in ("outer_mm", "inner_mm")]
-    return f"| {name} | {known[0].get('subjects', '-')} | {' | '.join(cells)} |"
+    margins = [contours[words].get(name, {}) for words in CONTOUR_WORDS]
+    cells = [_number(m.get(side), 2) for m in margins for side in ("outer_mm", "inner_mm")]
+    return f"| {name} | {margins[0].get('subjects', '-')} | {' | '.join(cells)} |"
 
 
-def _test(found: Mapping[str, Any]) -> str:
-    wide = found.get("somewhat_unlike", {"scans": 0})
-    unlike = f"{found['unlike'] - wide['scans']} of them unlike the calibration scans and so without interval"
+def _test(figures: Mapping[str, Any]) -> str:
+    wide = figures.get("somewhat_unlike", {"scans": 0})
+    unlike = (
+        f"{figures['unlike'] - wide['scans']} of them unlike the calibration scans and so without interval"
+    )
     if wide["scans"]:
         held = [
             f"{counts['inside']} of {counts['n']} ({name}, {what})"
@@ -89,18 +91,18 @@ def _test(found: Mapping[str, Any]) -> str:
         ]
         unlike += f", {wide['scans']} somewhat unlike, whose widest intervals held in " + ", ".join(held)
     lines = [
-        f"The same on the {found['scans']} test scans, {unlike}:",
+        f"The same on the {figures['scans']} test scans, {unlike}:",
         "",
         "| structure | intervals | inside | 95 % range by chance | error | called fine | of these bad |",
         "|---|---|---|---|---|---|---|",
     ]
-    for name, f in found["structures"].items():
+    for name, f in figures["structures"].items():
         chance = "-" if f["expected_inside"] is None else " to ".join(map(str, f["expected_inside"]))
         lines.append(
             f"| {name} | {f['intervals']} | {f['inside']} | {chance} | {_number(f['error'])} | {f['fine']} | "
             f"{f['fine_and_bad']} |"
         )
-    if "joint" in found:
+    if "joint" in figures:
         lines += [
             "",
             "Contours that were right, each by itself and all of a scan at once (joint):",
@@ -109,17 +111,17 @@ def _test(found: Mapping[str, Any]) -> str:
             "|---|---|---|---|",
             *(
                 _right(f"{name}, {side}", f[side])
-                for name, f in found["structures"].items()
+                for name, f in figures["structures"].items()
                 for side in ("outer", "inner")
                 if side in f
             ),
-            _right("joint", found["joint"]),
+            _right("joint", figures["joint"]),
         ]
     return "\n".join(lines)
 
 
-def _right(name: str, found: Mapping[str, Any]) -> str:
-    return f"| {name} | {found['n']} | {found['inside']} | {' to '.join(map(str, found['expected']))} |"
+def _right(name: str, counts: Mapping[str, Any]) -> str:
+    return f"| {name} | {counts['n']} | {counts['inside']} | {' to '.join(map(str, counts['expected']))} |"
 
 
 def _number(value: float | None, digits: int = 3) -> str:

@@ -83,8 +83,8 @@ def paired(
 
 
 def _correlation(values: NDArray[np.float64], target: NDArray[np.float64], kind: str) -> float:
-    known = np.isfinite(values) & np.isfinite(target)
-    a, b = values[known], target[known]
+    defined = np.isfinite(values) & np.isfinite(target)
+    a, b = values[defined], target[defined]
     if len(a) < 3 or np.ptp(a) == 0 or np.ptp(b) == 0:
         return float("nan")
     if kind == "spearman":

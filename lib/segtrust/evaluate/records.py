@@ -57,11 +57,11 @@ class RecordSet:
 
 def software_versions() -> dict[str, str]:
     """Versions of Python, of segtrust and of those packages at hand that figures depend on."""
-    found = {}
+    versions = {}
     for name in _PACKAGES:
         with suppress(PackageNotFoundError):
-            found[name] = package_version(name)
-    return {**found, "python": platform.python_version(), "segtrust": segtrust.__version__}
+            versions[name] = package_version(name)
+    return {**versions, "python": platform.python_version(), "segtrust": segtrust.__version__}
 
 
 def write_records(path: Path, records: RecordSet) -> None:
@@ -159,7 +159,7 @@ def record_from_json(document: Mapping[str, Any]) -> CaseRecord:
         The record.
     """
     scores = document["scores"]
-    found, reference = document["missed"]
+    missed, reference = document["missed"]
     return CaseRecord(
         id=document["id"],
         subject=document["subject"],
@@ -169,7 +169,7 @@ def record_from_json(document: Mapping[str, Any]) -> CaseRecord:
             for name, regions in document["totals"].items()
         },
         errors={name: ErrorHistogram.from_json(e) for name, e in document["errors"].items()},
-        missed=(found, reference),
+        missed=(missed, reference),
         changed=document["changed"],
         scores=None
         if scores is None

@@ -56,8 +56,8 @@ def card_tables(card: Mapping[str, Any]) -> str:
         f"| AUROC of entropy for wrong voxels, band | {_figure(test['error_auroc_band'], 3)} |",
         f"| reference voxels outside the band (missed) | {_missed(test['missed'])} |",
         *(
-            f"| {score} against logit Dice, Pearson | {_figure(found['pearson'], 2)} |"
-            for score, found in test["score_vs_logit_dice"].items()
+            f"| {score} against logit Dice, Pearson | {_figure(correlations['pearson'], 2)} |"
+            for score, correlations in test["score_vs_logit_dice"].items()
         ),
     ]
     if quality := quality_tables(card):
@@ -100,9 +100,9 @@ def card_headline(card: Mapping[str, Any]) -> str:
     structures = ", ".join(f"{name} {dice[name]['value']:.3f}" for name in dice if name != "mean")
     rows = [
         f"| {_SYSTEMS[name]} | "
-        + " | ".join(number(found[region][f]["value"], 4) for f in ("nll", "ece") for region in _REGIONS)
+        + " | ".join(number(regions[region][f]["value"], 4) for f in ("nll", "ece") for region in _REGIONS)
         + " |"
-        for name, found in _known(test["systems"]["calibration"]).items()
+        for name, regions in _known(test["systems"]["calibration"]).items()
     ]
     sentence = (
         f"Mean Dice {_figure(dice['mean'], 3)} ({structures}); n = {test['scans']} test scans of "
@@ -124,22 +124,22 @@ def card_headline(card: Mapping[str, Any]) -> str:
 def _ranking(scores: Mapping[str, Any]) -> str:
     if "entropy" not in scores:
         return ""
-    found = _figure(scores["entropy"]["pearson"], 2)
-    return f"Score `entropy` against logit Dice on these clean scans: Pearson {found}."
+    pearson = _figure(scores["entropy"]["pearson"], 2)
+    return f"Score `entropy` against logit Dice on these clean scans: Pearson {pearson}."
 
 
 def _known(systems: Mapping[str, Any]) -> dict[str, Any]:
     return {name: systems[name] for name in _SYSTEMS if name in systems}
 
 
-def _missed(found: Mapping[str, Any]) -> str:
-    return f"{found['voxels']} ({100 * found['share']:.2f} %)"
+def _missed(missed: Mapping[str, Any]) -> str:
+    return f"{missed['voxels']} ({100 * missed['share']:.2f} %)"
 
 
-def _figure(found: Mapping[str, Any], digits: int) -> str:
-    if found["value"] is None:
+def _figure(figure: Mapping[str, Any], digits: int) -> str:
+    if figure["value"] is None:
         return "not defined"
-    value, low, high = (number(found[k], digits) for k in ("value", "low", "high"))
+    value, low, high = (number(figure[k], digits) for k in ("value", "low", "high"))
     return f"{value} ({low} to {high})"
 
 

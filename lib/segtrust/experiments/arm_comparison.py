@@ -85,8 +85,8 @@ class ArmComparison:
             }
             replace_text(path, json.dumps(fitted))
             self.say(f"calibrated {arm.name}")
-        found = json.loads(path.read_text(encoding="utf-8"))
-        return {tuple(json.loads(name)): calibrator_from_json(c) for name, c in found.items()}
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        return {tuple(json.loads(name)): calibrator_from_json(c) for name, c in stored.items()}
 
     def systems(self) -> list[str]:
         """Names of everything that is compared."""
@@ -110,7 +110,7 @@ class ArmComparison:
         ).hexdigest()
         folder = self.cache / "arms" / "records" / digest[:24]
         folder.mkdir(parents=True, exist_ok=True)
-        found = []
+        records = []
         for scan in self.scans:
             if scan.group not in self.fitted_on:
                 continue
@@ -119,8 +119,8 @@ class ArmComparison:
                 record = self._judge(scan, calibrators)
                 replace_text(path, json.dumps(record_to_json(record), allow_nan=False))
                 self.say(f"judged {scan.group} {scan.files.id}")
-            found.append(record_from_json(json.loads(path.read_text(encoding="utf-8"))))
-        return found
+            records.append(record_from_json(json.loads(path.read_text(encoding="utf-8"))))
+        return records
 
     def _judge(
         self, scan: GroupedScan, calibrators: Mapping[str, Mapping[tuple[str, int, str], Calibrator]]
@@ -134,8 +134,8 @@ class ArmComparison:
                 systems[raw] = (mean, None)
                 mask = mean.max(dim=0).indices.numpy()
                 for value in range(1, len(mean)):
-                    found = binary_segment_entropy(mean[value].numpy(), mask == value)
-                    entropies[segment_entropy_name(raw, value)] = found
+                    entropy = binary_segment_entropy(mean[value].numpy(), mask == value)
+                    entropies[segment_entropy_name(raw, value)] = entropy
                 for kind in self.kinds:
                     calibrator = calibrators[arm.name][scan.group, size, kind]
                     systems[system_name(arm.name, size, kind)] = (mean, calibrator)
@@ -155,12 +155,12 @@ class ArmComparison:
         return [drawn[size] for drawn in self._all_drawn(arm, group)]
 
     def _all_drawn(self, arm: Arm, group: str) -> Sequence[Mapping[int, CalibrationVoxels]]:
-        known = self._kept_draws
-        if (arm.name, group) not in known:
-            for other in [name for name in known if name[0] != arm.name]:
-                del known[other]  # one arm at a time
-            known[arm.name, group] = list(self._draw(arm, group))
-        return known[arm.name, group]
+        draws = self._kept_draws
+        if (arm.name, group) not in draws:
+            for other in [name for name in draws if name[0] != arm.name]:
+                del draws[other]  # one arm at a time
+            draws[arm.name, group] = list(self._draw(arm, group))
+        return draws[arm.name, group]
 
     @cached_property
     def _kept_draws(self) -> dict[tuple[str, str], Sequence[Mapping[int, CalibrationVoxels]]]:
@@ -170,7 +170,7 @@ class ArmComparison:
         for index, scan in enumerate(s for s in self.scans if s.group == group):
             labels, spacing, prepared = self.opened(scan)
             valid = torch.from_numpy(prepared.valid)
-            kept = np.random.default_rng(index).random(valid.numel()) < self.share
+            chosen = np.random.default_rng(index).random(valid.numel()) < self.share
             drawn = {}
             for size, mean in arm.means(prepared, group, self.cache).items():
                 distance = torch.from_numpy(distance_to(mean.max(dim=0).indices.numpy() > 0, spacing))
@@ -180,7 +180,7 @@ class ArmComparison:
                     distance,
                     subject=scan.files.subject,
                     seed=index,
-                    valid=valid & torch.from_numpy(kept.reshape(valid.shape)),
+                    valid=valid & torch.from_numpy(chosen.reshape(valid.shape)),
                 )
             yield drawn
 

@@ -89,29 +89,31 @@ def entropy_correlations(
     values = list(range(1, structures + 1))
     rows = [[r.methods[segment_entropy_name(system, k)] for k in values] for r in records]
     dice = [r.dice[system] for r in records]
-    known = [[e for e in row if e is not None] for row in rows]
-    found = {"mean": paired([sum(k) / len(k) if k else None for k in known], dice, "logit_dice")}
+    defined = [[e for e in row if e is not None] for row in rows]
+    correlations = {"mean": paired([sum(k) / len(k) if k else None for k in defined], dice, "logit_dice")}
     for k in values:
-        found[str(k)] = paired([row[k - 1] for row in rows], [d[k - 1 : k] for d in dice], "logit_dice")
+        correlations[str(k)] = paired(
+            [row[k - 1] for row in rows], [d[k - 1 : k] for d in dice], "logit_dice"
+        )
     subjects, group_of = [r.subject for r in records], np.array(groups)
     return {
         name: {
             **cluster_bootstrap(subjects, partial(_within, x, y, group_of)).to_json(),
             "scans": int((np.isfinite(x) & np.isfinite(y)).sum()),
         }
-        for name, (x, y) in found.items()
+        for name, (x, y) in correlations.items()
     }
 
 
 def _within(x: Floats, y: Floats, groups: NDArray[np.str_], drawn: Sequence[int]) -> float:
     rows = np.asarray(drawn)
     rows = rows[np.isfinite(x[rows]) & np.isfinite(y[rows])]
-    found = []
+    figures = []
     for group in np.unique(groups):
         a, b = (values[rows[groups[rows] == group]] for values in (x, y))
         if len(a) >= 3 and np.ptp(a) > 0 and np.ptp(b) > 0:
-            found.append(float(np.corrcoef(a, b)[0, 1]))
-    return float(np.mean(found)) if found else float("nan")
+            figures.append(float(np.corrcoef(a, b)[0, 1]))
+    return float(np.mean(figures)) if figures else float("nan")
 
 
 def corrected_differences(

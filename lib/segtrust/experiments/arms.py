@@ -90,10 +90,10 @@ class Arm:
             part = path.with_suffix(f".{os.getpid()}.part.npy")
             np.save(part, stacked.clamp_min(CLAMP).log().half().numpy())
             part.replace(path)
-        kept = torch.from_numpy(np.load(path)).float().exp()
+        stored = torch.from_numpy(np.load(path)).float().exp()
         return {
             size: prepared.to_native(mean / mean.sum(dim=0), background=0)
-            for size, mean in zip(self.sizes, kept, strict=True)
+            for size, mean in zip(self.sizes, stored, strict=True)
         }
 
     def key(self, group: str) -> str:
@@ -107,11 +107,11 @@ class Arm:
     def source(self, group: str, cache: Path) -> SampleSource:
         """Where samples of a group come from; what members answer is kept as experiments keep it."""
         used, most = self._used(group), self.sizes[-1]
-        kept = KeptSource(self.spec, used, cache / "probabilities")
+        stored = KeptSource(self.spec, used, cache / "probabilities")
         if self.kind == "members":
-            return kept
+            return stored
         if self.kind == "views":
-            return _Views(kept, self.axes)
+            return _Views(stored, self.axes)
         if self.kind == "dropout":
             return DropoutSource(load_member(self.spec, used[0]), passes=most)
         if self.spec.head.rank is None:
@@ -136,7 +136,7 @@ class Arm:
 class _Views:
     """Mirrored views by the one member of a source that keeps what it answered."""
 
-    kept: KeptSource
+    stored: KeptSource
     axes: tuple[int, ...]
 
     def __len__(self) -> int:
@@ -144,9 +144,9 @@ class _Views:
 
     def samples(self, image: Tensor, slide: Slide) -> Iterator[Tensor]:
         """Yield one sample per view."""
-        # Identity stands in for the member, which `kept` loads if it must
+        # Identity stands in for the member, which `stored` loads if it must
         mirrored = FlipSource(nn.Identity(), self.axes)
-        yield from mirrored.samples(image, lambda _, view: next(self.kept.samples(view, slide)))
+        yield from mirrored.samples(image, lambda _, view: next(self.stored.samples(view, slide)))
 
 
 def _digest(*parts: bytes) -> str:

@@ -157,11 +157,13 @@ class CrossFit:
         """Totals over the mirrored views of a held-out scan by the first member of the one cell."""
         (cell,) = self.experiment.cells
         case = self._open(scan.id)
-        kept = KeptSource(cell.spec, self.members[cell.name, scan.fold][:1], self.cache)
+        stored = KeptSource(cell.spec, self.members[cell.name, scan.fold][:1], self.cache)
         totals = RunningTotals()
-        mirrored = FlipSource(nn.Identity(), axes)  # stands in for the member, which `kept` loads if it must
+        mirrored = FlipSource(
+            nn.Identity(), axes
+        )  # stands in for the member, which `stored` loads if it must
         for view in mirrored.samples(
-            case.prepared.image, lambda _, image: next(kept.samples(image, partial(slide, spec=cell.spec)))
+            case.prepared.image, lambda _, image: next(stored.samples(image, partial(slide, spec=cell.spec)))
         ):
             totals.add(case.prepared.to_native(view, background=0))
         return totals.finish()
@@ -241,8 +243,8 @@ def _draw(case: _Case, mean: Tensor, *, seed: int) -> CalibrationVoxels:
     drawn = draw_voxels(
         mean, case.labels, _distance(case, mean), subject=case.subject, seed=seed, valid=valid
     )
-    kept = np.random.default_rng(seed).random(len(drawn.weight)) < _SHARE
-    arrays = {name: value[kept] for name, value in vars(drawn).items() if name != "subject"}
+    chosen = np.random.default_rng(seed).random(len(drawn.weight)) < _SHARE
+    arrays = {name: value[chosen] for name, value in vars(drawn).items() if name != "subject"}
     return CalibrationVoxels(**{**arrays, "weight": arrays["weight"] / _SHARE}, subject=drawn.subject)
 
 

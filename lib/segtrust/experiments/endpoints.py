@@ -31,16 +31,18 @@ class Measured:
 
     def above_raw(self, region: str, figure: str) -> float | None:
         """A figure of what is served less that of the uncalibrated ensemble; ``None`` without voxels."""
-        known = self.card["systems"]["calibration"]
-        served, raw = (known[system][region][figure]["value"] for system in (self.system, "ensemble"))
+        calibration = self.card["systems"]["calibration"]
+        served, raw = (calibration[system][region][figure]["value"] for system in (self.system, "ensemble"))
         return None if served is None else float(served - raw)
 
     def against_single(self) -> float | None:
         """Band NLL of what is served over that of one member with its own temperature, same voxels."""
-        known = self.version.card.get("test", {}).get("systems", {}).get("calibration", {})
-        if not {"calibrated", "single_temperature"} <= known.keys():
+        calibration = self.version.card.get("test", {}).get("systems", {}).get("calibration", {})
+        if not {"calibrated", "single_temperature"} <= calibration.keys():
             return None
-        served, single = (known[s]["band"]["nll"]["value"] for s in ("calibrated", "single_temperature"))
+        served, single = (
+            calibration[s]["band"]["nll"]["value"] for s in ("calibrated", "single_temperature")
+        )
         return float(served / single)
 
     def training_hours(self) -> float | None:
@@ -75,7 +77,7 @@ def check_endpoints(protocol: Protocol, measured: Measured) -> list[dict[str, An
         One entry per endpoint: its words and limits, ``value`` (``None`` for what this run does not measure),
         and ``met`` and ``aim_met`` where there is such a limit.
     """
-    found = []
+    endpoints = []
     for endpoint in protocol.content["endpoints"]:
         measure = _VALUES.get(endpoint["id"])
         value = measure(measured) if measure else None
@@ -85,5 +87,5 @@ def check_endpoints(protocol: Protocol, measured: Measured) -> list[dict[str, An
             entry["met"] = (least is None or value >= least) and (most is None or value <= most)
         if value is not None and aim is not None:
             entry["aim_met"] = value >= aim if least is not None else value <= aim
-        found.append(entry)
-    return found
+        endpoints.append(entry)
+    return endpoints

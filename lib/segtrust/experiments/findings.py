@@ -92,7 +92,7 @@ def system_figures(
 
 def _scores(judged: Sequence[Judged], folds: Any, system: str) -> dict[str, Any]:  # noqa: ANN401
     def within(values: Sequence[float | None]) -> dict[str, Any]:
-        found = [
+        per_fold = [
             correlation(
                 [values[i] for i in rows],
                 [judged[i].record.dice[system] for i in rows],
@@ -101,7 +101,10 @@ def _scores(judged: Sequence[Judged], folds: Any, system: str) -> dict[str, Any]
             )
             for rows in folds
         ]
-        return {"mean": finite_or_none(float(np.mean(found))), "folds": [finite_or_none(f) for f in found]}
+        return {
+            "mean": finite_or_none(float(np.mean(per_fold))),
+            "folds": [finite_or_none(f) for f in per_fold],
+        }
 
     table = {
         score: within([None if j.record.scores is None else getattr(j.record.scores, score) for j in judged])

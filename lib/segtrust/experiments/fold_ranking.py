@@ -82,7 +82,7 @@ class FoldRanking:
         Returns:
             Scans in order of fold and id; of a subject the first by id.
         """
-        found = []
+        scored = []
         for fold in self._predictors:
             for scan_id in self._one_per_subject(fold):
                 path = self._path(fold, scan_id, str(condition))
@@ -90,8 +90,8 @@ class FoldRanking:
                     scan = self._measure(fold, scan_id, condition)
                     replace_text(path, json.dumps(_to_json(scan), allow_nan=False))
                     self.say(f"{condition} fold {fold} {scan_id} Dice {np.nanmean(scan.dice):.3f}")
-                found.append(_from_json(json.loads(path.read_text(encoding="utf-8"))))
-        return found
+                scored.append(_from_json(json.loads(path.read_text(encoding="utf-8"))))
+        return scored
 
     @cached_property
     def calibrators(self) -> dict[int, Calibrator]:
@@ -163,8 +163,8 @@ def within_folds(conditions: Mapping[str, Sequence[ScoredScan]]) -> dict[str, An
     }
 
     def interval(figure: Floats) -> dict[str, float | int | None]:
-        known = figure[1:][np.isfinite(figure[1:])]
-        low, high = np.quantile(known, [0.025, 0.975]) if len(known) else (np.nan, np.nan)
+        defined = figure[1:][np.isfinite(figure[1:])]
+        low, high = np.quantile(defined, [0.025, 0.975]) if len(defined) else (np.nan, np.nan)
         return Interval(float(figure[0]), float(low), float(high), len(first)).to_json()
 
     return {
@@ -193,19 +193,22 @@ def _draws(folds: NDArray[np.int64]) -> list[NDArray[np.int64]]:
 def _spearman(scans: Sequence[ScoredScan], score: str, drawn: Sequence[NDArray[np.int64]]) -> Floats:
     """Mean over folds, one number per draw; folds where the correlation is not defined are left out."""
     values, dice = paired([getattr(s.scores, score) for s in scans], [s.dice for s in scans], "dice")
-    known = np.isfinite(values) & np.isfinite(dice)
-    values, dice = np.where(known, values, np.inf), np.where(known, dice, np.inf)  # ranked behind all others
-    return _mean(np.array([_row_correlation(values[rows], dice[rows], known[rows]) for rows in drawn]))
+    defined = np.isfinite(values) & np.isfinite(dice)
+    values, dice = (
+        np.where(defined, values, np.inf),
+        np.where(defined, dice, np.inf),
+    )  # ranked behind all others
+    return _mean(np.array([_row_correlation(values[rows], dice[rows], defined[rows]) for rows in drawn]))
 
 
-def _row_correlation(a: Floats, b: Floats, known: NDArray[np.bool_]) -> Floats:
+def _row_correlation(a: Floats, b: Floats, usable: NDArray[np.bool_]) -> Floats:
     """Spearman correlation of each row over its known entries; NaN with fewer than three or no spread."""
-    count = known.sum(axis=1)
+    count = usable.sum(axis=1)
 
     def centred(values: Floats) -> Floats:
-        ranks = np.where(known, rankdata(values, axis=1), 0)
+        ranks = np.where(usable, rankdata(values, axis=1), 0)
         mean = ranks.sum(axis=1) / np.maximum(count, 1)
-        return np.where(known, ranks - mean[:, None], 0)
+        return np.where(usable, ranks - mean[:, None], 0)
 
     one, two = centred(a), centred(b)
     spread = np.sqrt((one**2).sum(axis=1) * (two**2).sum(axis=1))
@@ -215,8 +218,8 @@ def _row_correlation(a: Floats, b: Floats, known: NDArray[np.bool_]) -> Floats:
 
 def _mean(figures: Floats) -> Floats:
     """Mean over the first axis of what is defined."""
-    known = np.isfinite(figures)
-    total, count = np.where(known, figures, 0).sum(axis=0), known.sum(axis=0)
+    defined = np.isfinite(figures)
+    total, count = np.where(defined, figures, 0).sum(axis=0), defined.sum(axis=0)
     return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
 
 

@@ -64,12 +64,12 @@ class SliceCounts:
 
     def dice(self, corrected: Sequence[int] = ()) -> float:
         """Mean Dice of the structures once some slices are as the reference has them; NaN without any."""
-        kept = np.ones(len(self.wrong), bool)
-        kept[list(corrected)] = False
-        both = np.where(kept, self.both, self.reference).sum(axis=1)
-        size = np.where(kept, self.predicted, self.reference).sum(axis=1) + self.reference.sum(axis=1)
-        known = size > 0
-        return float((2 * both[known] / size[known]).mean()) if known.any() else float("nan")
+        uncorrected = np.ones(len(self.wrong), bool)
+        uncorrected[list(corrected)] = False
+        both = np.where(uncorrected, self.both, self.reference).sum(axis=1)
+        size = np.where(uncorrected, self.predicted, self.reference).sum(axis=1) + self.reference.sum(axis=1)
+        defined = size > 0
+        return float((2 * both[defined] / size[defined]).mean()) if defined.any() else float("nan")
 
     def errors_left(self, corrected: Sequence[int]) -> float:
         """Share of the scan's wrong voxels that lie in slices that were not corrected; 0 without any."""
@@ -185,52 +185,52 @@ def summarise(scans: Iterable[Corrected]) -> dict[str, Any]:
         Plain numbers: per number of slices and choice ``dice``, ``left`` (share of wrong voxels in slices
         that were not corrected), ``less`` (Dice of ``expected error`` less that of the choice).
     """
-    known = list(scans)
-    subjects = [scan.subject for scan in known]
+    named = list(scans)
+    subjects = [scan.subject for scan in named]
 
     def mean(values: Sequence[float]) -> dict[str, Any]:
         array = np.asarray(values)
         return cluster_bootstrap(subjects, lambda rows: float(array[list(rows)].mean())).to_json()
 
     return {
-        "scans": len(known),
+        "scans": len(named),
         "subjects": len(set(subjects)),
         "slices": {
-            "through prediction": float(np.mean([s.slices[0] for s in known])),
-            "all": float(np.mean([s.slices[1] for s in known])),
+            "through prediction": float(np.mean([s.slices[0] for s in named])),
+            "all": float(np.mean([s.slices[1] for s in named])),
         },
-        "wrong_voxels": mean([s.wrong for s in known]),
-        "dice_before": mean([s.before for s in known]),
+        "wrong_voxels": mean([s.wrong for s in named]),
+        "dice_before": mean([s.before for s in named]),
         "budgets": {
             str(budget): {
-                "stated_share": mean([s.stated[budget] for s in known]),
+                "stated_share": mean([s.stated[budget] for s in named]),
                 "choices": {
                     name: {
-                        "dice": mean([s.dice[budget][name] for s in known]),
-                        "left": mean([s.left[budget][name] for s in known]),
+                        "dice": mean([s.dice[budget][name] for s in named]),
+                        "left": mean([s.left[budget][name] for s in named]),
                         "less": mean(
-                            [s.dice[budget]["expected error"] - s.dice[budget][name] for s in known]
+                            [s.dice[budget]["expected error"] - s.dice[budget][name] for s in named]
                         ),
                     }
                     for name in CHOICES
                 },
             }
-            for budget in known[0].dice
+            for budget in named[0].dice
         },
     }
 
 
-def slice_tables(found: Mapping[str, Any]) -> str:
+def slice_tables(result: Mapping[str, Any]) -> str:
     """Write what :func:`summarise` found as two Markdown tables.
 
     Args:
-        found: its answer, or the same read from JSON.
+        result: its answer, or the same read from JSON.
 
     Returns:
         Dice and share of wrong voxels left per choice and number of slices; then the paired differences of
         Dice, with 95 % intervals.
     """
-    budgets = found["budgets"]
+    budgets = result["budgets"]
     head = "|".join(["", " choice ", *(f" {budget} " for budget in budgets), "\n"]) + "|---" * (
         len(budgets) + 1
     )

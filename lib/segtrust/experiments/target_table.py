@@ -56,9 +56,9 @@ def target_page(name: str, result: Mapping[str, Any], source: str) -> str:
     Returns:
         A page with n in every row.
     """
-    found, model = result["quality"], result["model"]
-    judged = found["judged"]["subjects"]
-    missed = dict.fromkeys(t["group"] for t in found["targets"] if not t["met"] and _has_limit(t))
+    quality, model = result["quality"], result["model"]
+    judged = quality["judged"]["subjects"]
+    missed = dict.fromkeys(t["group"] for t in quality["targets"] if not t["met"] and _has_limit(t))
     head = _HEAD.format(
         name=name,
         source=source,
@@ -70,15 +70,15 @@ def target_page(name: str, result: Mapping[str, Any], source: str) -> str:
         subjects=judged["scans"],
         unlike=judged["unlike"],
     )
-    lines = [head, *map(_row, found["targets"]), _WORDS]
+    lines = [head, *map(_row, quality["targets"]), _WORDS]
     if missed:
         lines += [
             "## Missed, and what was tried\n",
             *(f"- *{group}*: {_TRIED[group]}" for group in missed),
             "",
         ]
-    if found["shifts"]:
-        lines += [*_shifts(found["shifts"]), ""]
+    if quality["shifts"]:
+        lines += [*_shifts(quality["shifts"]), ""]
     return "\n".join(lines)
 
 

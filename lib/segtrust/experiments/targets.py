@@ -53,24 +53,27 @@ def check_targets(
     """
     contours = ContourRule(targets["contours"]["coverage"], targets["contours"]["share"])
     conditions: Conditions = {_CLEAN: clean, **shifted}
-    said = {
+    assessments = {
         name: [quality.assess(r.scores, r.features, FineRule(), contours) for r in records if r.scores]
         for name, records in conditions.items()
     }
     once = [i for i, r in enumerate(clean) if r.subject not in {q.subject for q in clean[:i]}]
     judged = {
-        kind: judge_predictions(spec, [(said[_CLEAN][i], clean[i].truth) for i in rows], quality.subjects)
+        kind: judge_predictions(
+            spec, [(assessments[_CLEAN][i], clean[i].truth) for i in rows], quality.subjects
+        )
         for kind, rows in (("scans", range(len(clean))), ("subjects", once))
     }
     shifts = {
-        name: _under_shift(spec, conditions[name], said[name], said[_CLEAN], system) for name in shifted
+        name: _under_shift(spec, conditions[name], assessments[name], assessments[_CLEAN], system)
+        for name in shifted
     }
     return {
         "targets": [
             *_coverage(spec, judged["subjects"]),
-            *_widths(targets, spec, [(said[_CLEAN][i], clean[i]) for i in once]),
+            *_widths(targets, spec, [(assessments[_CLEAN][i], clean[i]) for i in once]),
             _error_auroc(targets, clean, system),
-            *_correlations(targets, spec, conditions, said, system),
+            *_correlations(targets, spec, conditions, assessments, system),
             *_detection(targets, conditions, shifts, system),
             *_contours(spec, judged["subjects"]),
         ],
@@ -90,7 +93,7 @@ def _entry(
     interval: tuple[float, float] | None = None,
 ) -> Entry:
     by = max(0.0, (low - value) if low is not None else 0.0, (value - high) if high is not None else 0.0)
-    known = bool(np.isfinite(value))
+    defined = bool(np.isfinite(value))
     return {
         "group": group,
         "words": words,
@@ -99,13 +102,13 @@ def _entry(
         "low": low,
         "high": high,
         "interval": None if interval is None else [finite_or_none(end) for end in interval],
-        "met": known and by == 0,
-        "by": finite_or_none(by) if known else None,
+        "met": defined and by == 0,
+        "by": finite_or_none(by) if defined else None,
     }
 
 
 def _coverage(spec: ModelSpec, judged: Mapping[str, Any]) -> list[Entry]:
-    found = []
+    entries = []
     for label in spec.labels:
         own = judged["structures"][label.name]
         dice = {"n": own["intervals"], "inside": own["inside"], "expected": own["expected_inside"]}
@@ -114,14 +117,14 @@ def _coverage(spec: ModelSpec, judged: Mapping[str, Any]) -> list[Entry]:
                 low, high = counts["expected"]
                 n = f"{counts['n']} of {judged['scans']} subjects"
                 words = f"90 % intervals of the {what} of {label.name} that hold it"
-                found.append(_entry("coverage", words, n, counts["inside"], low=low, high=high))
-    return found
+                entries.append(_entry("coverage", words, n, counts["inside"], low=low, high=high))
+    return entries
 
 
 def _widths(
     targets: Mapping[str, Any], spec: ModelSpec, judged: Sequence[tuple[Assessment, CaseRecord]]
 ) -> list[Entry]:
-    found = []
+    entries = []
     for label in spec.labels:
         own = [(a.structures[label.value], r.truth[label.value]) for a, r in judged]
         dice = [(s.dice_interval[1] - s.dice_interval[0], t.dice) for s, t in own if s.dice_interval]
@@ -139,23 +142,23 @@ def _widths(
                 )
                 ratio = float(np.median(widths) / (high - low))
                 most = targets["intervals"]["width_of_marginal"]
-                found.append(_entry("width", words, f"{len(pairs)} subjects", ratio, high=most))
-    return found
+                entries.append(_entry("width", words, f"{len(pairs)} subjects", ratio, high=most))
+    return entries
 
 
 def _error_auroc(targets: Mapping[str, Any], clean: Sequence[CaseRecord], system: str) -> Entry:
     subjects = [r.subject for r in clean]
-    found = cluster_bootstrap(subjects, ErrorPool([r.errors[system] for r in clean]).auroc)
+    auroc = cluster_bootstrap(subjects, ErrorPool([r.errors[system] for r in clean]).auroc)
     words = "AUROC of the entropy for wrong voxels, clean, band"
-    n = f"{len(clean)} scans of {found.subjects} subjects"
-    return _entry("errors", words, n, found.value,
-                  low=targets["error_auroc_band"]["least"], interval=(found.low, found.high))  # fmt: skip
+    n = f"{len(clean)} scans of {auroc.subjects} subjects"
+    return _entry("errors", words, n, auroc.value,
+                  low=targets["error_auroc_band"]["least"], interval=(auroc.low, auroc.high))  # fmt: skip
 
 
 def _correlations(
-    targets: Mapping[str, Any], spec: ModelSpec, conditions: Conditions, said: Said, system: str
+    targets: Mapping[str, Any], spec: ModelSpec, conditions: Conditions, assessments: Said, system: str
 ) -> list[Entry]:
-    wanted, found = targets["quality_correlation"], []
+    wanted, entries = targets["quality_correlation"], []
     shifts = [name for name in conditions if name != _CLEAN]
     for group, names in (("quality under shift", shifts), ("quality, clean", [_CLEAN])):
         for label in spec.labels if names else ():
@@ -164,7 +167,7 @@ def _correlations(
                 for name in names
                 for r, pair in zip(
                     conditions[name],
-                    _logits(conditions[name], said[name], label.value),
+                    _logits(conditions[name], assessments[name], label.value),
                     strict=True,
                 )
             ]
@@ -174,16 +177,16 @@ def _correlations(
             n = f"{int(np.isfinite(values).all(axis=1).sum())} predictions, {r.subjects} subjects"
             words = f"correlation of predicted and true logit Dice, {label.name}"
             low = wanted["least"] if group == "quality under shift" else None
-            found.append(_entry(group, words, n, r.value, low=low, interval=(r.low, r.high)))
+            entries.append(_entry(group, words, n, r.value, low=low, interval=(r.low, r.high)))
     clean = conditions[_CLEAN]
     aim = cluster_bootstrap(
         [r.subject for r in clean], lambda rows: score_correlation(clean, rows, "entropy", "pearson", system)
     )
     words, n = "correlation of the entropy with logit Dice (aim)", f"{len(clean)} scans"
-    found.append(
+    entries.append(
         _entry("quality, clean", words, n, aim.value, high=wanted["clean_aim"], interval=(aim.low, aim.high))
     )
-    return found
+    return entries
 
 
 def _detection(
@@ -195,13 +198,13 @@ def _detection(
     return [
         _entry(
             "out of distribution",
-            f"AUROC of the p-value, {name}: mean Dice falls by {dice - found['dice']:.2f}",
+            f"AUROC of the p-value, {name}: mean Dice falls by {dice - shift['dice']:.2f}",
             f"{len(conditions[name])} scans and as many clean ones",
-            found["auroc"],
+            shift["auroc"],
             low=wanted["auroc"],
         )
-        for name, found in shifts.items()
-        if dice - found["dice"] >= wanted["dice_fall"]
+        for name, shift in shifts.items()
+        if dice - shift["dice"] >= wanted["dice_fall"]
     ]
 
 
@@ -224,39 +227,39 @@ def _contours(spec: ModelSpec, judged: Mapping[str, Any]) -> list[Entry]:
 def _under_shift(
     spec: ModelSpec,
     records: Sequence[CaseRecord],
-    said: Sequence[Assessment],
+    assessments: Sequence[Assessment],
     clean: Sequence[Assessment],
     system: str,
 ) -> Entry:
     strange, usual = (
         np.array([1.0 if a.unlikeness is None else -a.unlikeness.p_value for a in group])
-        for group in (said, clean)
+        for group in (assessments, clean)
     )
     return {
         "dice": mean_dice(records, range(len(records)), system, None),
         "correlation": {
-            label.name: finite_or_none(_pearson(np.array(_logits(records, said, label.value))))
+            label.name: finite_or_none(_pearson(np.array(_logits(records, assessments, label.value))))
             for label in spec.labels
         },
         "auroc": float(stats.mannwhitneyu(strange, usual).statistic / (len(strange) * len(usual))),
-        "unlike": sum(a.is_unlike for a in said),
+        "unlike": sum(a.is_unlike for a in assessments),
     }
 
 
 def _logits(
-    records: Sequence[CaseRecord], said: Sequence[Assessment], value: int
+    records: Sequence[CaseRecord], assessments: Sequence[Assessment], value: int
 ) -> list[tuple[float, float]]:
     """Predicted and true log odds of Dice of one structure, NaN where one is not defined."""
-    found = []
-    for record, assessment in zip(records, said, strict=True):
+    pairs = []
+    for record, assessment in zip(records, assessments, strict=True):
         predicted, true = assessment.structures[value].predicted_dice, record.truth[value].dice
-        found.append((np.nan if predicted is None else logit_dice(predicted),
+        pairs.append((np.nan if predicted is None else logit_dice(predicted),
                       np.nan if np.isnan(true) else logit_dice(true)))  # fmt: skip
-    return found
+    return pairs
 
 
 def _pearson(pairs: NDArray[np.float64]) -> float:
-    known = pairs[np.isfinite(pairs).all(axis=1)]
-    if len(known) < 3 or (np.ptp(known, axis=0) == 0).any():
+    defined = pairs[np.isfinite(pairs).all(axis=1)]
+    if len(defined) < 3 or (np.ptp(defined, axis=0) == 0).any():
         return float("nan")
-    return float(np.corrcoef(known.T)[0, 1])
+    return float(np.corrcoef(defined.T)[0, 1])

@@ -126,19 +126,21 @@ class TrustBenchmark:
             One record per scan; systems are ``ensemble``, ``served`` and, on clean scans, every kind of
             calibrator.
         """
-        found = []
+        records = []
         for index, scan_id in enumerate(ids, start=1):
             path = self._path("record", scan_id, str(condition), self._calibration_digest)
-            known = path.is_file()
-            if known:
+            is_stored = path.is_file()
+            if is_stored:
                 record = record_from_json(json.loads(path.read_text(encoding="utf-8")))
             else:
                 record = self._measure(scan_id, condition)
                 replace_text(path, json.dumps(record_to_json(record), allow_nan=False))
             dice = float(np.nanmean(record.dice[_SERVED]))
-            self.say(f"{condition} {index}/{len(ids)} {scan_id} Dice {dice:.3f}{' (known)' if known else ''}")
-            found.append(record)
-        return tuple(found)
+            self.say(
+                f"{condition} {index}/{len(ids)} {scan_id} Dice {dice:.3f}{' (known)' if is_stored else ''}"
+            )
+            records.append(record)
+        return tuple(records)
 
     def record_set(self, records: Sequence[CaseRecord], *, role: str, command: str) -> RecordSet:
         """Clean records with their origin, as `segtrust compare` reads them."""
@@ -231,8 +233,8 @@ class TrustBenchmark:
         """Name of all that a record depends on: another quality part leaves records as they are."""
         version = self.version
         members = [hashlib.sha256(path.read_bytes()).hexdigest() for path in version.members]
-        known = [version.spec.to_json(), members, self.predictor.calibrator.to_json()]
-        return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
+        parts = [version.spec.to_json(), members, self.predictor.calibrator.to_json()]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     @cached_property
     def _calibration_digest(self) -> str:

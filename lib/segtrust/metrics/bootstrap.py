@@ -120,6 +120,6 @@ def interval_of(
         0.0
     """
     tail = (1 - level) / 2
-    known = [figure for figure in drawn if math.isfinite(figure)] or [math.nan]
-    low, high = np.quantile(known, [tail, 1 - tail])
+    defined = [figure for figure in drawn if math.isfinite(figure)] or [math.nan]
+    low, high = np.quantile(defined, [tail, 1 - tail])
     return Interval(value, float(low), float(high), len(set(subjects)))

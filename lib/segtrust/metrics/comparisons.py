@@ -32,14 +32,14 @@ def sign_flip_p(differences: Sequence[float], *, draws: int = 20_000, seed: int 
         >>> sign_flip_p([0.0, 0.0])
         1.0
     """
-    found = np.asarray(differences, dtype=np.float64)
-    if not found.size or not np.isfinite(found).all():
+    sample = np.asarray(differences, dtype=np.float64)
+    if not sample.size or not np.isfinite(sample).all():
         raise ShapeError(
             f"`differences` must be at least one finite number per subject, got {list(differences)}. "
             "Leave subjects out that have none."
         )
-    signs = np.random.default_rng(seed).choice((-1.0, 1.0), size=(draws, found.size))
-    reached = np.abs(signs @ found) >= abs(found.sum()) * (1 - 1e-12)
+    signs = np.random.default_rng(seed).choice((-1.0, 1.0), size=(draws, sample.size))
+    reached = np.abs(signs @ sample) >= abs(sample.sum()) * (1 - 1e-12)
     return float((1 + np.count_nonzero(reached)) / (1 + draws))
 
 

@@ -116,9 +116,9 @@ def error_aupr(histogram: ErrorHistogram) -> float:
         0.8333333333333333
     """
     wrong, right = histogram.wrong[::-1], histogram.right[::-1]
-    found = np.cumsum(wrong)
-    flagged = found + np.cumsum(right)
-    return float((wrong * found / np.maximum(flagged, 1)).sum() / found[-1]) if found[-1] else float("nan")
+    hits = np.cumsum(wrong)
+    flagged = hits + np.cumsum(right)
+    return float((wrong * hits / np.maximum(flagged, 1)).sum() / hits[-1]) if hits[-1] else float("nan")
 
 
 def error_fpr(histogram: ErrorHistogram, *, recall: float = 0.95) -> float:

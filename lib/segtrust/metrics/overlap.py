@@ -57,8 +57,8 @@ class Confusion:
             part = slice(begin, begin + _CHUNK)
             p, r = one[part], two[part]
             if ignore is not None:
-                kept = r != ignore
-                p, r = p[kept], r[kept]
+                rated = r != ignore
+                p, r = p[rated], r[rated]
             if p.size:
                 _check_range(p, r, n_structures)
                 counts += np.bincount(p.astype(np.intp) * size + r, minlength=size * size)

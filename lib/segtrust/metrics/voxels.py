@@ -137,12 +137,12 @@ def voxel_totals(
     for begin in range(0, flat.shape[1], _CHUNK):
         part = slice(begin, begin + _CHUNK)
         p, y = flat[:, part], truth[:, part]
-        kept = None if inside is None else inside[part]
+        counted = None if inside is None else inside[part]
         if ignore is not None:
-            known = (y != ignore).all(dim=0)
-            kept = known if kept is None else known & kept
-        if kept is not None and not kept.all():
-            p, y = p[:, kept], y[:, kept]
+            rated = (y != ignore).all(dim=0)
+            counted = rated if counted is None else rated & counted
+        if counted is not None and not counted.all():
+            p, y = p[:, counted], y[:, counted]
         if y.shape[1]:
             tally.take(p, y)
     return tally.totals()

@@ -151,13 +151,13 @@ class Quality:
             value: self._structure(value, details, rule, width, alike=alike)
             for value, details in scores.details.items()
         }
-        said = any(s.verdict for s in structures.values())
+        has_verdict = any(s.verdict for s in structures.values())
         return Assessment(
             structures,
             unlikeness,
             self.subjects,
             rule,
-            self._statement(rule) if said else None,
+            self._statement(rule) if has_verdict else None,
             self.contours.margins(contour_rule) if alike and self.contours is not None else None,
         )
 
@@ -273,12 +273,12 @@ def line_scores(details: StructureScores) -> dict[str, float | None]:
     Returns:
         Name -> value, one for each of :data:`LINE_SCORES`; ``None`` where not defined.
     """
-    found: dict[str, float | None] = {}
+    values: dict[str, float | None] = {}
     for name in LINE_SCORES:
         value: float | None = getattr(details, name)
         is_share = name in ("soft_dice_confidence", "pairwise_dice")
-        found[name] = logit_dice(value) if is_share and value is not None else value
-    return found
+        values[name] = logit_dice(value) if is_share and value is not None else value
+    return values
 
 
 def _has_interval(structure: StructureAssessment) -> bool:

@@ -85,10 +85,10 @@ class Contours:
         at, alpha = CONTOUR_SHARES.index(rule.share), 1 - rule.coverage
         each = {}
         for value, rows in self.needed.items():
-            known = [row for row in rows if row is not None]
-            outer, inner = (conformal_bound([getattr(row, s)[at] for row in known], alpha) for s in SIDES)
+            measured = [row for row in rows if row is not None]
+            outer, inner = (conformal_bound([getattr(row, s)[at] for row in measured], alpha) for s in SIDES)
             if math.isfinite(outer) and math.isfinite(inner):
-                each[value] = Margins(outer, inner, len(known))
+                each[value] = Margins(outer, inner, len(measured))
         return ContourMargins(rule, each, self._joint(at, alpha))
 
     def _joint(self, at: int, alpha: float) -> dict[int, Margins]:
@@ -102,15 +102,15 @@ class Contours:
                 for i, (needed, scale) in enumerate(zip(mm, scales[value, side], strict=True)):
                     if not math.isnan(needed):
                         worst[i], seen[i] = max(worst[i], needed / scale), True
-        known = [ratio for ratio, has in zip(worst, seen, strict=True) if has]
-        factor = conformal_bound(known, alpha)
+        ratios = [ratio for ratio, has in zip(worst, seen, strict=True) if has]
+        factor = conformal_bound(ratios, alpha)
         if not math.isfinite(factor):
             return {}
         return {
             value: Margins(
                 rounded_up(factor * max(scales[value, "outer"])),
                 rounded_up(factor * max(scales[value, "inner"])),
-                len(known),
+                len(ratios),
             )
             for value, rows in self.needed.items()
             if any(row is not None for row in rows)

@@ -186,17 +186,17 @@ def fit_usual_error(subjects: Sequence[RimTotals]) -> UsualError | None:
     )
     having = (voxels > 0).sum(axis=0)
     mean = rates.sum(axis=0) / np.maximum(having, 1)
-    known = having >= _LEAST_SUBJECTS
-    table = tuple(_filled(row, seen) for row, seen in zip(mean, known, strict=True))
+    enough = having >= _LEAST_SUBJECTS
+    table = tuple(_filled(row, seen) for row, seen in zip(mean, enough, strict=True))
     return UsualError(table, len(subjects))
 
 
-def _filled(row: Floats, known: NDArray[np.bool_]) -> tuple[float, ...]:
-    if not known.any():
+def _filled(row: Floats, enough: NDArray[np.bool_]) -> tuple[float, ...]:
+    if not enough.any():
         return (0.0,) * len(row)
     cells = np.arange(len(row))
-    last = np.maximum.accumulate(np.where(known, cells, -1))
-    nearest = np.where(last >= 0, last, np.argmax(known))
+    last = np.maximum.accumulate(np.where(enough, cells, -1))
+    nearest = np.where(last >= 0, last, np.argmax(enough))
     return tuple(round(float(v), 6) for v in row[nearest])
 
 

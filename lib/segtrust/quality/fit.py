@@ -114,19 +114,19 @@ def _fit_lines(cases: Sequence[QualityCase], value: int) -> dict[str, Regression
     """
     fitted = {}
     for target in TARGETS:
-        kept = []
+        usable = []
         for case in cases:
             x, y = line_scores(case.scores.details[value]), case.truth[value].targets()[target]
             if y is not None and x["entropy"] is not None and (case.ordinary or target == "dice"):
-                kept.append((case, x, y))
+                usable.append((case, x, y))
         rows = Rows(
-            [case.subject for case, _, _ in kept],
+            [case.subject for case, _, _ in usable],
             {
-                name: np.array([np.nan if x[name] is None else x[name] for _, x, _ in kept], float)
+                name: np.array([np.nan if x[name] is None else x[name] for _, x, _ in usable], float)
                 for name in LINE_SCORES
             },
-            np.array([y for _, _, y in kept], float),
-            np.array([case.ordinary for case, _, _ in kept], bool),
+            np.array([y for _, _, y in usable], float),
+            np.array([case.ordinary for case, _, _ in usable], bool),
         )
         if (line := fit_regression(rows, LINE_SCORES)) is not None:
             fitted[target] = line

@@ -58,14 +58,14 @@ class NeededMargins:
         return cls(*(tuple(math.inf if mm is None else float(mm) for mm in document[s]) for s in SIDES))
 
 
-def needed_margins(found: Mask, reference: Mask, spacing: Sequence[float]) -> NeededMargins | None:
+def needed_margins(predicted: Mask, reference: Mask, spacing: Sequence[float]) -> NeededMargins | None:
     """Measure how far the contours must lie from the mask to be right on a labelled scan.
 
     Outer: the smallest dilation that holds a share of the reference's voxels. Inner: the smallest erosion
     from which on a share of the voxels that are left belongs to the reference.
 
     Args:
-        found: predicted voxels of one structure, ``(X, Y, Z)``.
+        predicted: predicted voxels of one structure, ``(X, Y, Z)``.
         reference: its true voxels.
         spacing: millimetres per voxel.
 
@@ -82,10 +82,10 @@ def needed_margins(found: Mask, reference: Mask, spacing: Sequence[float]) -> Ne
         >>> needed_margins((row > 1) & (row < 5), row > 2, (2.0,)).outer
         (2.0, 2.0, 2.0)
     """
-    if not found.any():
+    if not predicted.any():
         return None
-    far, deep = distance_to(found, spacing)[reference], distance_to(~found, spacing)[found]
-    true = reference[found]
+    far, deep = distance_to(predicted, spacing)[reference], distance_to(~predicted, spacing)[predicted]
+    true = reference[predicted]
     return NeededMargins(
         tuple(rounded_up(least_outer(far, share)) for share in CONTOUR_SHARES),
         tuple(rounded_up(least_inner(deep, true, share)) for share in CONTOUR_SHARES),
@@ -150,11 +150,11 @@ class Margins:
         return needed.outer[at] <= self.outer_mm, needed.inner[at] <= self.inner_mm
 
 
-def contour_masks(found: Mask, margins: Margins, spacing: Sequence[float]) -> tuple[Mask, Mask]:
+def contour_masks(predicted: Mask, margins: Margins, spacing: Sequence[float]) -> tuple[Mask, Mask]:
     """Voxels inside the inner and inside the outer contour of one structure.
 
     Args:
-        found: predicted voxels, ``(X, Y, Z)``.
+        predicted: predicted voxels, ``(X, Y, Z)``.
         margins: how far the contours lie from the mask.
         spacing: millimetres per voxel.
 
@@ -170,7 +170,9 @@ def contour_masks(found: Mask, margins: Margins, spacing: Sequence[float]) -> tu
         >>> inner.sum(), outer.sum()
         (2, 4)
     """
-    return distance_to(~found, spacing) > margins.inner_mm, distance_to(found, spacing) <= margins.outer_mm
+    return distance_to(~predicted, spacing) > margins.inner_mm, distance_to(
+        predicted, spacing
+    ) <= margins.outer_mm
 
 
 def contour_map(

@@ -61,7 +61,7 @@ class Rows:
     def pick(self, rows: NDArray[np.bool_]) -> "Rows":
         """Some of the rows."""
         return Rows(
-            [s for s, kept in zip(self.subjects, rows, strict=True) if kept],
+            [s for s, is_picked in zip(self.subjects, rows, strict=True) if is_picked],
             {name: values[rows] for name, values in self.scores.items()},
             self.target[rows],
             self.ordinary[rows],
@@ -126,8 +126,8 @@ class Regression:
     def spread(self, scores: Scores) -> tuple[float, float] | None:
         """Smallest and largest value of the lines that were fitted without one subject."""
         values = [line.at(scores) for line in self.without]
-        known = [v for v in values if v is not None]
-        return (min(known), max(known)) if known and len(known) == len(values) else None
+        numbers = [v for v in values if v is not None]
+        return (min(numbers), max(numbers)) if numbers and len(numbers) == len(values) else None
 
     def to_json(self) -> dict[str, Any]:
         """Plain numbers."""
@@ -196,7 +196,7 @@ def fit_line(rows: Rows, names: Sequence[str]) -> Line:
     Source:
         Theil 1950, Sen 1968: median of the slopes of all pairs; leave-one-group-out (Stone 1974).
     """
-    known = [name for name in names if np.isfinite(rows.scores[name]).all()]
+    defined = [name for name in names if np.isfinite(rows.scores[name]).all()]
     groups = [rows.of(subject) for subject in rows.everyone]
     y = rows.target
 
@@ -207,7 +207,7 @@ def fit_line(rows: Rows, names: Sequence[str]) -> Line:
             apart.append(np.abs(level + slope * x[own] - y[own]).mean())
         return float(np.mean(apart))
 
-    errors = {name: error(name) for name in (CONSTANT, *known)}
+    errors = {name: error(name) for name in (CONSTANT, *defined)}
     best = min(errors, key=lambda name: errors[name])
     if errors[best] > (1 - LEAST_GAIN) * errors[CONSTANT]:
         best = CONSTANT

@@ -58,7 +58,7 @@ def scan_features(image: NDArray[np.floating[Any]], scores: ScanScores) -> Featu
         al. 2020 (entropy of the prediction).
     """
     values = image.astype(np.float64)
-    found = {
+    features = {
         "brightness": tuple(float(q) for channel in values for q in np.quantile(channel, _QUANTILES)),
         "sharpness": tuple(
             _roughness(channel, axis, n) for channel in values for axis in range(3) for n in (1, 2)
@@ -66,12 +66,12 @@ def scan_features(image: NDArray[np.floating[Any]], scores: ScanScores) -> Featu
     }
     shares = (scores.pairwise_dice, scores.soft_dice_confidence)
     if scores.entropy is not None and scores.between_member is not None and None not in shares:
-        found["ensemble"] = (
+        features["ensemble"] = (
             scores.entropy,
             float(np.log(scores.between_member + _TINY)),
             *(logit_dice(share) for share in shares if share is not None),
         )
-    return found
+    return features
 
 
 def _roughness(channel: Floats, axis: int, order: int) -> float:

@@ -153,12 +153,12 @@ def gather(scans: Sequence[LabelledScan], spec: ModelSpec, seen: Mapping[str, st
     unusable = frozenset(left_out)
     train = [scan for role in _LEARNT for scan in usable[role]]
     taken = {scan.subject: f"its patient has scans in {scan.role}" for scan in train} | dict(seen)
-    kept: dict[Role, list[LabelledScan]] = {}
+    measuring: dict[Role, list[LabelledScan]] = {}
     for role in ("calibration", "test"):
-        kept[role] = [scan for scan in usable[role] if scan.subject not in taken]
+        measuring[role] = [scan for scan in usable[role] if scan.subject not in taken]
         left_out |= {scan.id: taken[scan.subject] for scan in usable[role] if scan.subject in taken}
-        taken |= {scan.subject: f"its patient has scans in {role}" for scan in kept[role]}
-    return Cohort(tuple(train), tuple(kept["calibration"]), tuple(kept["test"]), left_out, unusable)
+        taken |= {scan.subject: f"its patient has scans in {role}" for scan in measuring[role]}
+    return Cohort(tuple(train), tuple(measuring["calibration"]), tuple(measuring["test"]), left_out, unusable)
 
 
 def _unusable(scan: LabelledScan, spec: ModelSpec) -> str:

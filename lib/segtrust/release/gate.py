@@ -145,17 +145,19 @@ def judge(scans: Sequence[GateScan]) -> Verdict:
         "band_nll_growth": {**growth.to_json(), "margin": NLL_MARGIN},
         "calibrated": "without the patient" if len(subjects) >= MIN_SUBJECTS else "not",
     }
-    found = (
+    change_words = (
         f"Dice changed by {change.value:+.4f} (at least {change.low:+.4f}, margin {-DICE_MARGIN}), "
         f"NLL in the band by {growth.value:+.1%} (at most {growth.high:+.1%}, margin {NLL_MARGIN:+.0%}) "
         f"on {len(subjects)} patients"
     )
     is_better = change.value > 0 and growth.value < 0
     if len(subjects) < LEAST_SUBJECTS:
-        return Verdict(None, False, f"{_too_few(len(subjects))} {found}.", figures)
+        return Verdict(None, False, f"{_too_few(len(subjects))} {change_words}.", figures)
     passed = change.low > -DICE_MARGIN and growth.high < NLL_MARGIN
     word = "not inferior to" if passed else "may be inferior to"
-    return Verdict(passed, passed and is_better, f"{word} the best published version: {found}.", figures)
+    return Verdict(
+        passed, passed and is_better, f"{word} the best published version: {change_words}.", figures
+    )
 
 
 def _too_few(subjects: int) -> str:
@@ -165,14 +167,14 @@ def _too_few(subjects: int) -> str:
 
 def _band_nll(scans: Sequence[GateScan], which: int, subjects: Sequence[str]) -> dict[str, float]:
     """Patient -> NLL per voxel of the band, calibrated without the patient; NaN without a band."""
-    found = {}
+    means = {}
     for subject in subjects:
         rest = [scan.voxels[which] for scan in scans if scan.subject != subject]
         calibrator = fit_distance_temperature(thinned(rest), least=MIN_SUBJECTS - 1)
         nll = [_nll_in_band(calibrator, scan, which) for scan in scans if scan.subject == subject]
         voxels = sum(n for _, n in nll)
-        found[subject] = sum(total for total, _ in nll) / voxels if voxels else math.nan
-    return found
+        means[subject] = sum(total for total, _ in nll) / voxels if voxels else math.nan
+    return means
 
 
 def _nll_in_band(calibrator: Calibrator, scan: GateScan, which: int) -> tuple[float, int]:
@@ -189,5 +191,5 @@ def _ratio(new: Sequence[float], old: Sequence[float]) -> float:
 
 
 def _mean(values: Iterable[float]) -> float | None:
-    known = [value for value in values if math.isfinite(value)]
-    return sum(known) / len(known) if known else None
+    defined = [value for value in values if math.isfinite(value)]
+    return sum(defined) / len(defined) if defined else None

@@ -91,9 +91,9 @@ def release(
     scans = ((scan_id, *read_labelled(data, scan_id, spec)) for scan_id in splits["val"])
     cases = list(measure_cases(fitted, scans, drawn[0], say))
     quality = fit_quality(cases, [label.value for label in spec.labels])
-    known = {} if quality is None else {"quality": quality.to_json()}
+    parts = {} if quality is None else {"quality": quality.to_json()}
     say(f"measuring on {len(splits['test'])} scans")
-    served = Predictor(replace(draft, calibration=known), source=ensemble.source, calibrator=ensemble_fit)
+    served = Predictor(replace(draft, calibration=parts), source=ensemble.source, calibrator=ensemble_fit)
     measured = list(_measure(served, single, single_fit, data, splits["test"], say))
     records = [record for record, _ in measured]
     card = {
@@ -113,7 +113,7 @@ def release(
         "ensemble: mean of the members; calibrated: what is served. ECE: 15 bins, top label.",
     }
     calibration = {
-        **known,
+        **parts,
         "calibrator": ensemble_fit.to_json(),
         "fitted_on": {"scans": len(splits["val"]), "role": "val"},
         "precision": "fp32",
@@ -122,7 +122,7 @@ def release(
     if quality is not None:
         card["quality"] = quality_figures(quality, cases, spec)
         card["test_quality"] = judge_predictions(
-            spec, [(said, record.truth) for record, said in measured if said], quality.subjects
+            spec, [(judged, record.truth) for record, judged in measured if judged], quality.subjects
         )
     return publish_version(model, spec, members, calibration, card)
 
@@ -180,11 +180,11 @@ def observed_errors(drawn: Sequence[CalibrationVoxels], fit: Fit) -> dict[str, A
     Returns:
         ``{"observed": ...}``; empty with too few subjects.
     """
-    found = cross_fitted_errors(drawn, fit)
-    if found is None:
+    observed = cross_fitted_errors(drawn, fit)
+    if observed is None:
         return {}
     subjects = len({voxels.subject for voxels in drawn})
-    return {"observed": {**found.to_json(), "subjects": subjects, "fitted": "without the subject"}}
+    return {"observed": {**observed.to_json(), "subjects": subjects, "fitted": "without the subject"}}
 
 
 def _measure(

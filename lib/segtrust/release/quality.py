@@ -61,8 +61,8 @@ def add_quality(
         ScanError: if a scan cannot be read.
     """
     version = open_version(model)
-    kept = None if cache is None else KeptSource(version.spec, version.members, cache)
-    predictor = Predictor(version, source=kept)
+    source = None if cache is None else KeptSource(version.spec, version.members, cache)
+    predictor = Predictor(version, source=source)
     subjects = read_subjects(data)
     ids = read_splits(data)["val"]
     drawn = [
@@ -184,19 +184,19 @@ def quality_case(
 
 
 def _truth(
-    found: NDArray[np.bool_],
+    predicted: NDArray[np.bool_],
     reference: NDArray[np.bool_],
     dice: float,
     spacing: tuple[float, float, float] | None,
 ) -> StructureTruth:
     volume = None if spacing is None else np.count_nonzero(reference) * math.prod(spacing) / 1000
-    if not found.any():
+    if not predicted.any():
         return StructureTruth(dice, None, None, volume_ml=volume)
-    ratio = np.count_nonzero(reference) / np.count_nonzero(found)
-    margins = None if spacing is None else needed_margins(found, reference, spacing)
+    ratio = np.count_nonzero(reference) / np.count_nonzero(predicted)
+    margins = None if spacing is None else needed_margins(predicted, reference, spacing)
     if not reference.any() or spacing is None:
         return StructureTruth(dice, ratio, None, margins, volume)
-    one, two = (torch.from_numpy(part)[None, None].float() for part in (found, reference))
+    one, two = (torch.from_numpy(part)[None, None].float() for part in (predicted, reference))
     with warnings.catch_warnings():  # MONAI 1.6 warns of an argument that it passes to itself
         warnings.simplefilter("ignore", FutureWarning)
         distance = compute_average_surface_distance(

@@ -73,18 +73,18 @@ def recalibrate(
     why = "fitted to scans whose role is calibration"
     subjects = {v.subject for v in drawn}
     if len(subjects) < MIN_SUBJECTS:
-        known = [(scan, predictor) for scan in train if (predictor := strangers(scan))]
-        if len(subjects | {scan.subject for scan, _ in known}) >= MIN_SUBJECTS:
-            for index, (scan, predictor) in enumerate(known, start=len(voxels)):
+        unseen = [(scan, predictor) for scan in train if (predictor := strangers(scan))]
+        if len(subjects | {scan.subject for scan, _ in unseen}) >= MIN_SUBJECTS:
+            for index, (scan, predictor) in enumerate(unseen, start=len(voxels)):
                 pair = read_pair(scan.files, spec)
                 voxels.append(draw_scan(predictor, *pair, subject=scan.subject, seed=index))
             source = "out-of-fold scans"
             why = (
                 f"only {len(subjects)} patients have the role calibration: fitted to them and to "
-                f"{len(known)} training scans as those members see them that left them out; a part of the "
+                f"{len(unseen)} training scans as those members see them that left them out; a part of the "
                 "members is surer of itself than all together, so the result is rather too cautious"
             )
-            subjects |= {scan.subject for scan, _ in known}
+            subjects |= {scan.subject for scan, _ in unseen}
     if len(subjects) < MIN_SUBJECTS:
         return _without(len(subjects), inherited, precision)
     choice = choose_calibrator(voxels, {_KIND: _fit_without_a_subject})

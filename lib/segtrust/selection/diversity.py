@@ -73,8 +73,8 @@ def farthest_points(points: ArrayLike, count: int, *, start: ArrayLike = ()) -> 
     """
     rows = np.asarray(points, dtype=np.float64)
     away = np.full(len(rows), np.inf)
-    for known in np.asarray(start, dtype=np.float64).reshape(-1, rows.shape[1]):
-        away = np.minimum(away, ((rows - known) ** 2).sum(axis=1))
+    for point in np.asarray(start, dtype=np.float64).reshape(-1, rows.shape[1]):
+        away = np.minimum(away, ((rows - point) ** 2).sum(axis=1))
     chosen: list[int] = []
     for _ in range(count):
         index = int(np.argmax(away))
@@ -104,10 +104,10 @@ def cold_start(candidates: Sequence[Candidate], plan: Plan) -> Ranking:
         TypiClust (Hacohen et al. 2022): typicality is one over the mean distance to the nearest neighbours,
         at most 20, inside the group. The features are what there is, not self-supervised ones.
     """
-    known = sorted((c for c in candidates if c.features), key=lambda c: c.scan_id)
-    if not known:
+    described = sorted((c for c in candidates if c.features), key=lambda c: c.scan_id)
+    if not described:
         return uniform(candidates, plan)
-    features = [c.features for c in known]
+    features = [c.features for c in described]
     labelled, rows = _standardised(features, [sorted(map(tuple, plan.labelled_features)), features])
     everything = np.concatenate([labelled, rows])
     groups = _groups(everything, len(labelled) + plan.batch, np.random.default_rng(plan.seed))
@@ -118,7 +118,7 @@ def cold_start(candidates: Sequence[Candidate], plan: Plan) -> Ranking:
         typical = typicality(rows[inside])
         ranked = sorted(zip(-typical, inside.tolist(), strict=True))
         reason = f"Typical of {len(inside)} similar scans." if len(inside) > 1 else "Unlike all other scans."
-        queue = [(known[index], reason) for _, index in ranked]
+        queue = [(described[index], reason) for _, index in ranked]
         queues.append(((int(group) in covered, -len(queue), queue[0][0].scan_id), queue))
     queues.sort(key=lambda each: each[0])
     longest = max(len(queue) for _, queue in queues)

@@ -90,8 +90,8 @@ def check_queue(candidates: Sequence[Candidate]) -> list[Pick]:
 
 def _rest(waiting: Sequence[Candidate], ranked: Ranking, plan: Plan) -> Ranking:
     """What the strategy said nothing about."""
-    said = {c.scan_id for c, _ in ranked}
-    left = [c for c, _ in uniform([c for c in waiting if c.scan_id not in said], plan)]
+    placed = {c.scan_id for c, _ in ranked}
+    left = [c for c, _ in uniform([c for c in waiting if c.scan_id not in placed], plan)]
     return [(c, _unranked(c)) for c in sorted(left, key=lambda c: not c.scored)]
 
 

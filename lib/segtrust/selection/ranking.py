@@ -32,8 +32,8 @@ def rank_scans(scores: Mapping[str, float | None]) -> list[Ranked]:
         >>> [r.scan_id for r in rank_scans({"a": 0.1, "b": None, "c": 0.3})]
         ['c', 'a', 'b']
     """
-    known = {scan: None if s is None or math.isnan(s) else s for scan, s in scores.items()}
-    order = sorted(known.items(), key=lambda item: (item[1] is None, -(item[1] or 0.0), item[0]))
+    numbers = {scan: None if s is None or math.isnan(s) else s for scan, s in scores.items()}
+    order = sorted(numbers.items(), key=lambda item: (item[1] is None, -(item[1] or 0.0), item[0]))
     return [Ranked(scan, score, rank, len(order)) for rank, (scan, score) in enumerate(order, start=1)]
 
 

@@ -32,8 +32,8 @@ def entropy(candidates: Sequence[Candidate], plan: Plan) -> Ranking:  # noqa: AR
     Source:
         uncertainty sampling (Lewis & Gale 1994) with the score of :func:`segtrust.scores.scan_entropy`.
     """
-    known = _sorted((c for c in candidates if c.has_score), lambda c: c.score or 0.0)
-    return [(c, f"Mean entropy around the structures {c.score:.3f} of at most 1.") for c in known]
+    scored = _sorted((c for c in candidates if c.has_score), lambda c: c.score or 0.0)
+    return [(c, f"Mean entropy around the structures {c.score:.3f} of at most 1.") for c in scored]
 
 
 def uniform(candidates: Sequence[Candidate], plan: Plan) -> Ranking:

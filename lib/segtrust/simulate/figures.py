@@ -83,19 +83,19 @@ def crossed_bootstrap(table: ArrayLike, *, level: float = 0.95, draws: int = 200
     figures = np.asarray(table, dtype=np.float64)
     if figures.ndim != 2 or not figures.size:
         raise ShapeError(f"the table must be (seeds, subjects), got shape {figures.shape}.")
-    known = np.isfinite(figures)
-    filled = np.where(known, figures, 0.0)
+    defined = np.isfinite(figures)
+    filled = np.where(defined, figures, 0.0)
     rng = np.random.default_rng(seed)
     seeds, subjects = figures.shape
     a = rng.multinomial(seeds, np.full(seeds, 1 / seeds), draws).astype(np.float64)
     b = rng.multinomial(subjects, np.full(subjects, 1 / subjects), draws).astype(np.float64)
-    total, weight = (np.einsum("dj,js,ds->d", a, part, b) for part in (filled, known.astype(np.float64)))
+    total, weight = (np.einsum("dj,js,ds->d", a, part, b) for part in (filled, defined.astype(np.float64)))
     drawn = total[weight > 0] / weight[weight > 0]
     if not drawn.size:
         return Interval(math.nan, math.nan, math.nan, subjects)
     tail = (1 - level) / 2
     low, high = np.quantile(drawn, [tail, 1 - tail])
-    return Interval(float(filled.sum() / known.sum()), float(low), float(high), subjects)
+    return Interval(float(filled.sum() / defined.sum()), float(low), float(high), subjects)
 
 
 def penalty_matrix(curves: Mapping[str, ArrayLike], *, alpha: float = 0.05) -> dict[str, dict[str, float]]:
@@ -161,8 +161,8 @@ def foreground_efficiency(shares: ArrayLike, values: ArrayLike, *, full: float) 
     grid = np.linspace(math.log(1 / _STEEPEST), math.log(_STEEPEST), 400)
     best = int(np.argmin([error(log_rate) for log_rate in grid]))
     low, high = grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)]
-    found = optimize.minimize_scalar(error, bounds=(low, high), method="bounded", options={"xatol": 1e-9})
-    return math.exp(float(found.x))
+    minimum = optimize.minimize_scalar(error, bounds=(low, high), method="bounded", options={"xatol": 1e-9})
+    return math.exp(float(minimum.x))
 
 
 def scans_to_reach(counts: Sequence[float], values: Sequence[float], target: float) -> float | None:

@@ -40,11 +40,11 @@ class SimulationPlan:
     effort: Effort = field(default_factory=Effort)
 
     def __post_init__(self) -> None:
-        known = (*STRATEGIES, MONAI_LABEL)
-        unknown = sorted(set(self.strategies) - set(known))
+        names = (*STRATEGIES, MONAI_LABEL)
+        unknown = sorted(set(self.strategies) - set(names))
         if unknown or BASELINE not in self.strategies:
             raise SettingError(
-                f"strategies must be of {', '.join(known)} and hold {BASELINE}, got {list(self.strategies)}."
+                f"strategies must be of {', '.join(names)} and hold {BASELINE}, got {list(self.strategies)}."
             )
         if self.recipe.spec.head.kind != "softmax":
             raise SettingError(f"the model must have a softmax head, got {self.recipe.spec.head.kind!r}.")

@@ -74,9 +74,9 @@ def run_simulation(
         TrainingError: if ``work`` holds a simulation of something else, or a training cannot start.
     """
     work.mkdir(parents=True, exist_ok=True)
-    known = {"pool": dict(folder.pool), "evaluation": dict(folder.evaluation), "junk": dict(folder.junk)}
+    roles = {"pool": dict(folder.pool), "evaluation": dict(folder.evaluation), "junk": dict(folder.junk)}
     settings = {name: part for name, part in plan.to_json().items() if name not in ("strategies", "seeds")}
-    keep_settings(work / "simulation.json", {**settings, **known})
+    keep_settings(work / "simulation.json", {**settings, **roles})
     jobs = [
         Replay(plan, folder, work, strategy, seed)
         for seed in plan.seeds
@@ -146,8 +146,8 @@ def _next_batch(
     job: Replay, number: int, opened: Sequence[dict[str, Any]], observer: Observer | None
 ) -> list[dict[str, Any]]:
     """Rank what is not opened yet, keep the batch, and hand it out scan by scan."""
-    known = [pick["scan_id"] for pick in opened]
-    left = sorted(set(job.folder.pool) - set(known))
+    labelled = [pick["scan_id"] for pick in opened]
+    left = sorted(set(job.folder.pool) - set(labelled))
     if job.strategy == WHOLE_POOL and number:
         return [_plain(scan, "The whole pool.") for scan in left]
     store = StateStore(job.work / "sites" / job.name / "state.sqlite")
@@ -155,8 +155,10 @@ def _next_batch(
     key = (job.plan.recipe.spec.name, digest, job.strategy, job.seed)
     picks = store.batch(*key, stamp=_ALL_SCORED)
     if picks is None:
-        size = min(job.plan.counts[number] - len(known), len(left))
-        picks = _ranked(job, number, known, left, observer, size) if observer else _initial(job, left, size)
+        size = min(job.plan.counts[number] - len(labelled), len(left))
+        picks = (
+            _ranked(job, number, labelled, left, observer, size) if observer else _initial(job, left, size)
+        )
         store.put_batch(*key, picks, stamp=_ALL_SCORED)
     ids = [pick["scan_id"] for pick in picks]
     while (scan := store.lease(ids, _ANNOTATOR, strategy=job.strategy)) is not None:
@@ -178,8 +180,8 @@ def _ranked(
         ranked = rank_scans(observer.monai_label(images))[:size]
         return [_plain(r.scan_id, "Largest mean entropy of the whole volume.") for r in ranked]
     pool = job.folder.pool
-    known = opened if job.strategy in _LOOK_AT_LABELLED else ()
-    labelled = observer.candidates({scan: job.folder.image(scan) for scan in known}, pool)
+    visible = opened if job.strategy in _LOOK_AT_LABELLED else ()
+    labelled = observer.candidates({scan: job.folder.image(scan) for scan in visible}, pool)
     candidates = (observer.inputs if job.strategy == BASELINE else observer.candidates)(images, pool)
     picks = order(
         job.strategy,

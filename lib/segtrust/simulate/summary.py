@@ -108,9 +108,9 @@ def _by_subject(judged: Sequence[Mapping[str, Any]], subjects: Sequence[str]) ->
 
 
 def _rounds(replays: Sequence[Sequence[Mapping[str, Any]]], curve: Curves) -> list[dict[str, Any]]:
-    found = []
+    rounds = []
     for number, records in enumerate(zip(*replays, strict=True)):
-        found.append({
+        rounds.append({
             "opened": len(records[0]["opened"]),
             "labelled": _mean([len(record["labelled"]) for record in records]),
             "dice": crossed_bootstrap(curve[:, number]).to_json(),
@@ -122,7 +122,7 @@ def _rounds(replays: Sequence[Sequence[Mapping[str, Any]]], curve: Curves) -> li
                 kind: _mean([record["junk"][kind] for record in records]) for kind in records[0]["junk"]
             },
         })  # fmt: skip
-    return found
+    return rounds
 
 
 def _calibration(records: Sequence[Mapping[str, Any]], region: str) -> dict[str, float | None]:
