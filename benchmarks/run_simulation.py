@@ -31,7 +31,7 @@ from segtrust.report.palette import LINE_COLOURS
 from segtrust.selection import uniform_order
 from segtrust.simulate import (
     BASELINE,
-    LabelledFolder,
+    ReplayFolder,
     SimulationPlan,
     divide_folder,
     make_realistic,
@@ -121,7 +121,7 @@ def plan_of(arm: dict[str, Any]) -> SimulationPlan:
     )
 
 
-def scans_of(arm: dict[str, Any], data: Path, work: Path) -> LabelledFolder:
+def scans_of(arm: dict[str, Any], data: Path, work: Path) -> ReplayFolder:
     """The scans of an arm, all of the split train."""
     if arm["data"] == "lung_nodules":
         folder = work / "slices"

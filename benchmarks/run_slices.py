@@ -12,7 +12,7 @@ from typing import Any
 from held_out import measure_systems
 
 from segtrust.experiments.crossfit import CrossFit
-from segtrust.experiments.slice_correction import CHOICES, correct, summarise
+from segtrust.experiments.slice_correction import CHOICES, correct, summarise_slices
 
 SYSTEMS = (("long", "base", 1), ("facts", "dice_ce, instance", 5))
 """Experiment, cell, members: one member after 16 epochs on all scans of train, and an ensemble of five small
@@ -29,7 +29,7 @@ def judge(fit: CrossFit, _size: int) -> dict[str, Any]:
     n_structures = len(fit.experiment.cells[0].spec.labels)
     found = [correct(scan, n_structures) for scan in fit.predictions()]
     corrected = [scan for scan in found if scan is not None]
-    return {"empty_predictions": len(found) - len(corrected), **summarise(corrected)}
+    return {"empty_predictions": len(found) - len(corrected), **summarise_slices(corrected)}
 
 
 if __name__ == "__main__":

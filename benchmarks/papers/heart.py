@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from segtrust._files import replace_text
 from segtrust.models import Label, ModelSpec
-from segtrust.training.cases import CaseFiles, cases_in, read_splits
+from segtrust.training.cases import LabelledFiles, cases_in, read_splits
 from segtrust.training.loop import Budget
 
 __all__ = ["BUDGET", "FOLDER", "SIDE", "cases", "prepare", "spec_of"]
@@ -63,7 +63,7 @@ def middle(values: NDArray[np.number], *, order: int) -> NDArray[np.number]:
     return np.ascontiguousarray(small[x : x + SIDE, y : y + SIDE])
 
 
-def cases(folder: Path, role: str) -> tuple[CaseFiles, ...]:
+def cases(folder: Path, role: str) -> tuple[LabelledFiles, ...]:
     """Files of a role (``train``, ``val``, ``test``) in a folder that :func:`prepare` made."""
     return cases_in(folder, read_splits(folder)[role])
 

@@ -34,7 +34,7 @@ from segtrust.inference.scan import read_labels
 from segtrust.metrics.bootstrap import cluster_bootstrap
 from segtrust.regions import bounding_box
 from segtrust.training.cache import MemberRun, train_members
-from segtrust.training.cases import CaseFiles, cases_in
+from segtrust.training.cases import LabelledFiles, cases_in
 
 HERE = Path(__file__).parent
 BENCHMARKS = HERE.parent
@@ -85,7 +85,7 @@ def other_folds(numbers: Sequence[int]) -> dict[str, tuple[str, ...]]:
     return {str(fold): tuple(str(f) for f in numbers if f != fold) for fold in numbers}
 
 
-def box_share(scans: Sequence[CaseFiles]) -> dict[str, Any]:
+def box_share(scans: Sequence[LabelledFiles]) -> dict[str, Any]:
     """Share of the voxels of scans within 10 units of the reference's box, the paper's region."""
     rows = []
     for files in scans:

@@ -14,7 +14,7 @@ from segtrust.experiments.slice_correction import (
     correct,
     evenly_spaced,
     slice_tables,
-    summarise,
+    summarise_slices,
 )
 from segtrust.inference import Predictor
 from segtrust.metrics import dice_per_structure
@@ -91,7 +91,7 @@ def test_differences_are_paired_and_counted_by_subject():
         correct(held_out((1, 1, 0), (1, 0, wrong), confidence=[0.9, 0.6, 0.8], name=name), 1, budgets=(1,))
         for name, wrong in (("a", 0), ("b", 1))
     ]
-    found = json.loads(json.dumps(summarise(scans), allow_nan=False))
+    found = json.loads(json.dumps(summarise_slices(scans), allow_nan=False))
     assert (found["scans"], found["subjects"]) == (2, 2)
     choices = found["budgets"]["1"]["choices"]
     assert set(choices) == set(CHOICES)

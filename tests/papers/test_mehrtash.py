@@ -9,7 +9,7 @@ import pytest
 
 from segtrust.calibrators import CANDIDATES
 from segtrust.experiments.folds import read_experiments
-from segtrust.training.cases import CaseFiles
+from segtrust.training.cases import LabelledFiles
 
 HERE = Path(__file__).parents[2] / "benchmarks" / "papers"
 
@@ -35,7 +35,7 @@ def test_the_box_is_ten_voxels_wider_than_the_reference(mehrtash, tmp_path):
     labels = np.zeros((40, 30, 20), np.uint8)
     labels[20:22, 15, 5:9] = 1
     nib.save(nib.Nifti1Image(labels, np.diag([1.5, 1.5, 10, 1])), tmp_path / "label.nii.gz")
-    files = CaseFiles("a", "a", tmp_path / "image.nii.gz", tmp_path / "label.nii.gz")
+    files = LabelledFiles("a", "a", tmp_path / "image.nii.gz", tmp_path / "label.nii.gz")
     # 10 + 2 + 10 along x; 10 + 1 + 10 along y; along z 5..8 widened is cut at both ends: 0..18
     want = 22 * 21 * 19 / (40 * 30 * 20)
     assert mehrtash.box_share([files])["value"] == pytest.approx(want)

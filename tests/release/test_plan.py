@@ -7,7 +7,7 @@ import pytest
 from labelled_site import BALLS, BALLS_AS_STORED, KEY
 from phantoms import version_of
 from segtrust.errors import SettingError
-from segtrust.release.cohort import Cohort, LabelledScan
+from segtrust.release.cohort import LabelledScan, RoundCohort
 from segtrust.release.plan import RoundClock, RoundSettings, make_plan
 from segtrust.roles import fold_of, patient_hash
 from segtrust.training.loop import EpochReport
@@ -18,7 +18,7 @@ def scan(name, role="train"):
 
 
 def cohort(train, calibration=0):
-    return Cohort(
+    return RoundCohort(
         tuple(scan(f"t{i}") for i in range(train)),
         tuple(scan(f"c{i}", "calibration") for i in range(calibration)),
         (),

@@ -11,7 +11,7 @@ from segtrust.errors import ModelError, TrainingError
 from segtrust.inference.members import load_member
 from segtrust.models import Head, best_version, list_versions, open_version, training_lock, why_unpublished
 from segtrust.release import round as rounds
-from segtrust.release.gate import Verdict
+from segtrust.release.gate import GateVerdict
 from segtrust.release.plan import RoundSettings
 from segtrust.release.round import run_round
 from segtrust.roles import patient_hash
@@ -44,7 +44,7 @@ def site(tmp_path):
 
 
 def decided(monkeypatch, passed, *, is_better=False):
-    monkeypatch.setattr(rounds, "judge", lambda _: Verdict(passed, is_better, "as told", {"subjects": 8}))
+    monkeypatch.setattr(rounds, "judge", lambda _: GateVerdict(passed, is_better, "as told", {"subjects": 8}))
 
 
 # --- what is served ----------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from segtrust.simulate.folder import CORRUPTED, LabelledFolder
+from segtrust.simulate.folder import CORRUPTED, ReplayFolder
 from segtrust.simulate.oracle import Cost, Effort, Oracle, total_cost
 
 
@@ -14,7 +14,7 @@ def oracle(tmp_path):
     label = np.zeros((4, 5, 6), np.uint8)
     label[1:3, 1:3, 2:5] = 2  # 2 x 2 voxels in 3 slices
     nib.save(nib.Nifti1Image(label, np.eye(4)), tmp_path / "labels" / "a.nii.gz")
-    folder = LabelledFolder(tmp_path, {"a": "a", "b": "b"}, {"c": "c"}, {"b": CORRUPTED})
+    folder = ReplayFolder(tmp_path, {"a": "a", "b": "b"}, {"c": "c"}, {"b": CORRUPTED})
     return Oracle(folder, Effort(scan=2.0, slice=0.5))
 
 

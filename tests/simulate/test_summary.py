@@ -7,7 +7,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from segtrust.simulate.folder import LabelledFolder
+from segtrust.simulate.folder import ReplayFolder
 from segtrust.simulate.summary import summarise_simulation
 from simulation_result import PLAN, SUBJECTS, make_replays
 
@@ -22,7 +22,7 @@ def folder(tmp_path_factory):
     pool = {f"s{i}": f"p{i}" for i in range(8)}
     for scan in pool:
         nib.save(nib.Nifti1Image(label, np.eye(4)), data / "labels" / f"{scan}.nii.gz")
-    return LabelledFolder(data, pool, SUBJECTS, {"s0": "corrupted"})
+    return ReplayFolder(data, pool, SUBJECTS, {"s0": "corrupted"})
 
 
 @pytest.fixture(scope="module")

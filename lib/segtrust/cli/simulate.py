@@ -15,7 +15,7 @@ from segtrust.simulate import (
     BASELINE,
     MONAI_LABEL,
     Effort,
-    LabelledFolder,
+    ReplayFolder,
     SimulationPlan,
     divide_folder,
     make_realistic,
@@ -126,7 +126,7 @@ def _plan(args: argparse.Namespace) -> SimulationPlan:
     )
 
 
-def _folder(args: argparse.Namespace, spec: ModelSpec, failures: Failures) -> LabelledFolder:
+def _folder(args: argparse.Namespace, spec: ModelSpec, failures: Failures) -> ReplayFolder:
     data = args.data.resolve()
     scans = scans_in(data)
     if args.split is not None:

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from segtrust.error_flags import FAILURES, FlagRule, failure_map
 from segtrust.errors import ShapeError
+from segtrust.evaluate.cases import REGIONS
 from segtrust.metrics.bootstrap import cluster_draws, finite_or_none, interval_of
 from segtrust.metrics.detection import ErrorHistogram, error_aupr, error_auroc
 from segtrust.regions import make_regions
 
 __all__ = [
-    "REGIONS",
     "WORST",
     "FlagCounts",
     "ScanErrors",
@@ -24,7 +24,6 @@ __all__ = [
     "flag_figures",
 ]
 
-REGIONS = ("band", "outside", "volume")
 WORST = 0.1
 """Share of the scans, those with the worst figures, that is reported beside all."""
 

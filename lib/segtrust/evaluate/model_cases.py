@@ -5,8 +5,7 @@ from pathlib import Path
 from segtrust.adapters import CaseFiles, ProbabilityCase
 from segtrust.errors import ModelError
 from segtrust.inference.predictor import Predictor
-from segtrust.training.cases import CaseFiles as LabelledFiles
-from segtrust.training.cases import read_pair
+from segtrust.training.cases import LabelledFiles, read_pair
 
 __all__ = ["predict_case"]
 

@@ -20,7 +20,7 @@ from segtrust.experiments.crossfit import system_name
 from segtrust.inference.scan import PreparedScan, fingerprint, prepare
 from segtrust.regions import distance_to
 from segtrust.scores import binary_segment_entropy
-from segtrust.training.cases import CaseFiles, read_pair
+from segtrust.training.cases import LabelledFiles, read_pair
 
 __all__ = ["ArmComparison", "GroupedScan", "segment_entropy_name"]
 
@@ -32,7 +32,7 @@ _SCHEMA = 1
 class GroupedScan:
     """A scan and its group: the fold that holds it out, or its role."""
 
-    files: CaseFiles
+    files: LabelledFiles
     group: str
 
 

@@ -15,7 +15,15 @@ from segtrust.regions import distance_to, in_band
 from segtrust.slices import review_axis, slices_to_review
 from segtrust.uncertainty import chance_of_error
 
-__all__ = ["CHOICES", "Corrected", "SliceCounts", "correct", "evenly_spaced", "slice_tables", "summarise"]
+__all__ = [
+    "CHOICES",
+    "Corrected",
+    "SliceCounts",
+    "correct",
+    "evenly_spaced",
+    "slice_tables",
+    "summarise_slices",
+]
 
 CHOICES: Mapping[str, str] = {
     "expected error": "the slices with most expected error",
@@ -175,7 +183,7 @@ def correct(scan: HeldOut, n_structures: int, *, budgets: Sequence[int] = (1, 2,
     )  # fmt: skip
 
 
-def summarise(scans: Iterable[Corrected]) -> dict[str, Any]:
+def summarise_slices(scans: Iterable[Corrected]) -> dict[str, Any]:
     """Means over scans, with 95 % bootstrap intervals over subjects; differences are paired.
 
     Args:
@@ -221,7 +229,7 @@ def summarise(scans: Iterable[Corrected]) -> dict[str, Any]:
 
 
 def slice_tables(result: Mapping[str, Any]) -> str:
-    """Write what :func:`summarise` found as two Markdown tables.
+    """Write what :func:`summarise_slices` found as two Markdown tables.
 
     Args:
         result: its answer, or the same read from JSON.

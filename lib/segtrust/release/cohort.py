@@ -10,9 +10,9 @@ from segtrust.errors import ScanError, SettingError, TrainingError
 from segtrust.files.subjects import read_subject_table
 from segtrust.models import ModelSpec
 from segtrust.roles import ROLES, Role
-from segtrust.training.cases import CaseFiles, read_pair
+from segtrust.training.cases import LabelledFiles, read_pair
 
-__all__ = ["Cohort", "LabelledScan", "describe_subjects", "gather", "subjects_of"]
+__all__ = ["LabelledScan", "RoundCohort", "describe_subjects", "gather", "subjects_of"]
 
 _MANY = 4
 _TABLES = (".csv", ".tsv", ".txt")
@@ -30,13 +30,13 @@ class LabelledScan:
     role: Role
 
     @property
-    def files(self) -> CaseFiles:
+    def files(self) -> LabelledFiles:
         """Where it lies, and whose it is."""
-        return CaseFiles(self.id, self.subject, self.image, self.label)
+        return LabelledFiles(self.id, self.subject, self.image, self.label)
 
 
 @dataclass(frozen=True)
-class Cohort:
+class RoundCohort:
     """What a round works with: scans by role, and scan id -> why it is left out.
 
     ``unusable`` are those of ``left_out`` whose files are at fault, not their role.
@@ -126,7 +126,7 @@ def describe_subjects(subjects: Mapping[str, str]) -> str:
     return f"{counted}."
 
 
-def gather(scans: Sequence[LabelledScan], spec: ModelSpec, seen: Mapping[str, str]) -> Cohort:
+def gather(scans: Sequence[LabelledScan], spec: ModelSpec, seen: Mapping[str, str]) -> RoundCohort:
     """Sort labelled scans by role; leave out what cannot be used.
 
     Args:
@@ -158,7 +158,9 @@ def gather(scans: Sequence[LabelledScan], spec: ModelSpec, seen: Mapping[str, st
         measuring[role] = [scan for scan in usable[role] if scan.subject not in taken]
         left_out |= {scan.id: taken[scan.subject] for scan in usable[role] if scan.subject in taken}
         taken |= {scan.subject: f"its patient has scans in {role}" for scan in measuring[role]}
-    return Cohort(tuple(train), tuple(measuring["calibration"]), tuple(measuring["test"]), left_out, unusable)
+    return RoundCohort(
+        tuple(train), tuple(measuring["calibration"]), tuple(measuring["test"]), left_out, unusable
+    )
 
 
 def _unusable(scan: LabelledScan, spec: ModelSpec) -> str:

@@ -28,7 +28,7 @@ __all__ = [
     "LEAST_SUBJECTS",
     "NLL_MARGIN",
     "GateScan",
-    "Verdict",
+    "GateVerdict",
     "judge",
     "pair_scan",
 ]
@@ -54,7 +54,7 @@ class GateScan:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class GateVerdict:
     """What the gate found.
 
     ``passed`` is ``None`` if too few patients were there to say. ``is_better`` says whether the new version
@@ -105,7 +105,7 @@ def pair_scan(
     return GateScan(subject, (old_dice, new_dice), (old_voxels, new_voxels))
 
 
-def judge(scans: Sequence[GateScan]) -> Verdict:
+def judge(scans: Sequence[GateScan]) -> GateVerdict:
     """Decide whether a new version is at least as good as the best published one, up to the margins.
 
     Args:
@@ -121,7 +121,7 @@ def judge(scans: Sequence[GateScan]) -> Verdict:
     """
     subjects = sorted({scan.subject for scan in scans})
     if not subjects:
-        return Verdict(None, False, _too_few(0), {"subjects": 0})
+        return GateVerdict(None, False, _too_few(0), {"subjects": 0})
     dice = {
         subject: float(np.mean([s.dice[1] - s.dice[0] for s in scans if s.subject == subject]))
         for subject in subjects
@@ -152,10 +152,10 @@ def judge(scans: Sequence[GateScan]) -> Verdict:
     )
     is_better = change.value > 0 and growth.value < 0
     if len(subjects) < LEAST_SUBJECTS:
-        return Verdict(None, False, f"{_too_few(len(subjects))} {change_words}.", figures)
+        return GateVerdict(None, False, f"{_too_few(len(subjects))} {change_words}.", figures)
     passed = change.low > -DICE_MARGIN and growth.high < NLL_MARGIN
     word = "not inferior to" if passed else "may be inferior to"
-    return Verdict(
+    return GateVerdict(
         passed, passed and is_better, f"{word} the best published version: {change_words}.", figures
     )
 

@@ -8,7 +8,7 @@ from typing import Any
 from segtrust.errors import SettingError
 from segtrust.losses import parse_loss
 from segtrust.models import ModelSpec, ModelVersion
-from segtrust.release.cohort import Cohort, LabelledScan
+from segtrust.release.cohort import LabelledScan, RoundCohort
 from segtrust.roles import fold_of, patient_hash
 from segtrust.training.cache import MemberRun
 from segtrust.training.loop import Budget, EpochReport
@@ -16,9 +16,9 @@ from segtrust.training.loop import Budget, EpochReport
 __all__ = [
     "FEW_LABELS",
     "LabelledScan",
-    "Plan",
     "Progress",
     "RoundClock",
+    "RoundPlan",
     "RoundSettings",
     "make_plan",
     "round_options",
@@ -120,7 +120,7 @@ def round_options() -> Mapping[str, Field[Any]]:
 
 
 @dataclass(frozen=True)
-class Plan:
+class RoundPlan:
     """Members to train, and for each the hashes of all patients that it or its ancestors learnt from.
 
     ``left_out`` is whether every member leaves out one fold.
@@ -136,8 +136,13 @@ class Plan:
 
 
 def make_plan(
-    parent: ModelVersion, spec: ModelSpec, cohort: Cohort, settings: RoundSettings, device: str, key: bytes
-) -> Plan:
+    parent: ModelVersion,
+    spec: ModelSpec,
+    cohort: RoundCohort,
+    settings: RoundSettings,
+    device: str,
+    key: bytes,
+) -> RoundPlan:
     """Decide which member learns from which scans.
 
     Args:
@@ -183,7 +188,7 @@ def make_plan(
         )
         own = frozenset(patient_hash(scan.subject, key) for scan in chosen)
         learnt += [own | (inherited[member] if inherited else frozenset())] * snapshots
-    return Plan(tuple(runs), tuple(learnt), few)
+    return RoundPlan(tuple(runs), tuple(learnt), few)
 
 
 @dataclass(frozen=True)

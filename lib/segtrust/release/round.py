@@ -23,9 +23,9 @@ from segtrust.models import (
     shipped_models_dir,
     training_lock,
 )
-from segtrust.release.cohort import Cohort, gather
-from segtrust.release.gate import GateScan, Verdict, judge, pair_scan
-from segtrust.release.plan import LabelledScan, Plan, Progress, RoundClock, RoundSettings, make_plan
+from segtrust.release.cohort import RoundCohort, gather
+from segtrust.release.gate import GateScan, GateVerdict, judge, pair_scan
+from segtrust.release.plan import LabelledScan, Progress, RoundClock, RoundPlan, RoundSettings, make_plan
 from segtrust.release.recalibrate import Recalibration, recalibrate
 from segtrust.roles import patient_hash
 from segtrust.training.cache import spent_seconds, train_members
@@ -180,7 +180,7 @@ class _Round:
     def _predictor(self, version: ModelVersion) -> Predictor:
         return Predictor(version, device=self.device, precision=self.settings.precision)
 
-    def _pairs(self, best: ModelVersion, draft: ModelVersion, cohort: Cohort) -> list[GateScan]:
+    def _pairs(self, best: ModelVersion, draft: ModelVersion, cohort: RoundCohort) -> list[GateScan]:
         old, new = self._predictor(best), self._predictor(draft)
         return [
             pair_scan(old, new, *read_pair(scan.files, self.spec), subject=scan.subject, seed=index)
@@ -188,7 +188,7 @@ class _Round:
         ]
 
     def _recalibrate(
-        self, draft: ModelVersion, cohort: Cohort, plan: Plan, pairs: Sequence[GateScan]
+        self, draft: ModelVersion, cohort: RoundCohort, plan: RoundPlan, pairs: Sequence[GateScan]
     ) -> Recalibration:
         @cache
         def some(chosen: tuple[int, ...]) -> Predictor | None:
@@ -207,7 +207,7 @@ class _Round:
             precision=self.settings.precision,
         )
 
-    def _measure(self, served: ModelVersion, cohort: Cohort) -> dict[str, Any] | None:
+    def _measure(self, served: ModelVersion, cohort: RoundCohort) -> dict[str, Any] | None:
         """Figures on test scans, for the card alone; ``None`` without such scans."""
         predictor = self._predictor(served)
         calibrator = calibrator_from_json(served.calibration["calibrator"])
@@ -230,7 +230,7 @@ class _Round:
         names = [label.name for label in self.spec.labels]
         return make_card(records, names, main="calibrated") if records else None
 
-    def _decide(self, verdict: Verdict) -> tuple[str, str]:
+    def _decide(self, verdict: GateVerdict) -> tuple[str, str]:
         if verdict.passed is None:
             return (
                 "kept" if self.settings.small_gate == "ask" else "unproven"
@@ -239,11 +239,11 @@ class _Round:
 
     def _card(
         self,
-        cohort: Cohort,
-        plan: Plan,
+        cohort: RoundCohort,
+        plan: RoundPlan,
         members: Sequence[Path],
         fitted: Recalibration,
-        verdict: Verdict,
+        verdict: GateVerdict,
         best: ModelVersion,
         test: Mapping[str, Any] | None,
     ) -> dict[str, Any]:
@@ -277,7 +277,7 @@ class _Round:
         }
 
 
-def _nothing_to_train_on(labelled: Sequence[LabelledScan], cohort: Cohort) -> str:
+def _nothing_to_train_on(labelled: Sequence[LabelledScan], cohort: RoundCohort) -> str:
     if not labelled:
         return "training needs at least one labelled scan, got none. Label and submit a scan first."
     reasons = "; ".join(f"{scan}: {reason}" for scan, reason in list(cohort.left_out.items())[:5])

@@ -3,7 +3,7 @@
 Pure functions: the same candidates, seed and round give the same order, in whatever order they come in.
 """
 
-from segtrust.selection.candidate import Candidate, Pick, Plan, ScoredScan, make_candidate
+from segtrust.selection.candidate import Candidate, Pick, Plan, ScoringRow, make_candidate
 from segtrust.selection.ordering import STRATEGIES, check_queue, order
 from segtrust.selection.ranking import Ranked, rank_scans, uniform_order
 
@@ -13,7 +13,7 @@ __all__ = [
     "Pick",
     "Plan",
     "Ranked",
-    "ScoredScan",
+    "ScoringRow",
     "check_queue",
     "make_candidate",
     "order",

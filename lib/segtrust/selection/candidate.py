@@ -10,11 +10,11 @@ from typing import Any, Protocol
 __all__ = [
     "BATCH",
     "Candidate",
-    "Choice",
     "Pick",
     "Plan",
-    "Ranking",
-    "ScoredScan",
+    "RankedList",
+    "Reasoned",
+    "ScoringRow",
     "Strategy",
     "make_candidate",
     "one_per_subject",
@@ -62,7 +62,7 @@ class Candidate:
         return self.scored and any(voxels > 0 for voxels in self.foreground.values())
 
 
-class ScoredScan(Protocol):
+class ScoringRow(Protocol):
     """What is stored of a scan's scoring: its score, why it has none, codes of its flags, and details."""
 
     @property
@@ -76,7 +76,7 @@ class ScoredScan(Protocol):
 
 
 def make_candidate(
-    scan_id: str, subject: str, stored: ScoredScan | None, *, scored: bool = True
+    scan_id: str, subject: str, stored: ScoringRow | None, *, scored: bool = True
 ) -> Candidate:
     """What a strategy may know about a scan, from what scoring it left: one maker for queue and replay.
 
@@ -105,7 +105,7 @@ def make_candidate(
     )
 
 
-def _why_check(stored: ScoredScan) -> str | None:
+def _why_check(stored: ScoringRow) -> str | None:
     """Why somebody should look at a scan before it is labelled; ``None`` if there is no reason."""
     if stored.error is not None:
         return f"Scoring failed: {stored.error}"
@@ -172,14 +172,14 @@ class Plan:
         return -math.log(-math.log(self.draw(purpose, scan_id)))
 
 
-Choice = tuple[Candidate, str]
+Reasoned = tuple[Candidate, str]
 """A candidate and the sentence that says why it stands where it stands."""
-Ranking = list[Choice]
-Strategy = Callable[[Sequence[Candidate], Plan], Ranking]
+RankedList = list[Reasoned]
+Strategy = Callable[[Sequence[Candidate], Plan], RankedList]
 """Ranks the candidates that it can say something about, the first to be labelled first; leaves out others."""
 
 
-def one_per_subject(ranking: Iterable[Choice]) -> Ranking:
+def one_per_subject(ranking: Iterable[Reasoned]) -> RankedList:
     """Move further scans of a subject behind the first scan of every other subject.
 
     Args:
@@ -192,7 +192,7 @@ def one_per_subject(ranking: Iterable[Choice]) -> Ranking:
         Scans of one patient look alike, and a batch should not be spent on one patient.
     """
     seen: dict[str, int] = {}
-    passes: list[Ranking] = []
+    passes: list[RankedList] = []
     for candidate, reason in ranking:
         turn = seen.get(candidate.subject, 0)
         seen[candidate.subject] = turn + 1

@@ -9,16 +9,16 @@ from scipy.cluster.vq import kmeans, vq
 from scipy.spatial import KDTree
 
 from segtrust.errors import SettingError
-from segtrust.selection.candidate import Candidate, Choice, Plan, Ranking, one_per_subject
+from segtrust.selection.candidate import Candidate, Plan, RankedList, Reasoned, one_per_subject
 from segtrust.selection.uncertain import entropy, uniform
 
 __all__ = ["cold_start", "diverse", "farthest_points", "typicality"]
 
-Rows = NDArray[np.float64]
+FeatureRows = NDArray[np.float64]
 _NEIGHBOURS = 20
 
 
-def diverse(candidates: Sequence[Candidate], plan: Plan) -> Ranking:
+def diverse(candidates: Sequence[Candidate], plan: Plan) -> RankedList:
     """A batch of unsure scans that differ: of twice as many as needed, always the farthest from the others.
 
     The least sure scans of as many subjects are the ones to choose from; distances are measured to the
@@ -84,7 +84,7 @@ def farthest_points(points: ArrayLike, count: int, *, start: ArrayLike = ()) -> 
     return chosen
 
 
-def cold_start(candidates: Sequence[Candidate], plan: Plan) -> Ranking:
+def cold_start(candidates: Sequence[Candidate], plan: Plan) -> RankedList:
     """Scans that stand for many others, from every group of scans one: where no score can be trusted yet.
 
     As many groups as labelled scans and places in the batch; groups without a labelled scan come first,
@@ -112,7 +112,7 @@ def cold_start(candidates: Sequence[Candidate], plan: Plan) -> Ranking:
     everything = np.concatenate([labelled, rows])
     groups = _groups(everything, len(labelled) + plan.batch, np.random.default_rng(plan.seed))
     covered, member_of = set(groups[: len(labelled)].tolist()), groups[len(labelled) :]
-    queues: list[tuple[tuple[bool, int, str], Ranking]] = []
+    queues: list[tuple[tuple[bool, int, str], RankedList]] = []
     for group in np.unique(member_of):
         inside = np.flatnonzero(member_of == group)
         typical = typicality(rows[inside])
@@ -125,7 +125,7 @@ def cold_start(candidates: Sequence[Candidate], plan: Plan) -> Ranking:
     return [queue[turn] for turn in range(longest) for _, queue in queues if turn < len(queue)]
 
 
-def typicality(points: ArrayLike) -> Rows:
+def typicality(points: ArrayLike) -> FeatureRows:
     """One over the mean distance of each point to its nearest neighbours; high means a point in a crowd.
 
     Args:
@@ -149,7 +149,7 @@ def typicality(points: ArrayLike) -> Rows:
     return np.divide(1.0, mean, out=np.full(len(rows), np.inf), where=mean > 0)
 
 
-def _groups(rows: Rows, count: int, rng: np.random.Generator) -> NDArray[np.integer[Any]]:
+def _groups(rows: FeatureRows, count: int, rng: np.random.Generator) -> NDArray[np.integer[Any]]:
     """Group of each row by k-means (Lloyd 1982), begun as in k-means++ (Arthur & Vassilvitskii 2007)."""
     centres = [int(rng.integers(len(rows)))]
     away = ((rows - rows[centres[0]]) ** 2).sum(axis=1)
@@ -163,7 +163,7 @@ def _groups(rows: Rows, count: int, rng: np.random.Generator) -> NDArray[np.inte
 
 def _standardised(
     reference: Sequence[Sequence[float]], sets: Sequence[Sequence[Sequence[float]]]
-) -> list[Rows]:
+) -> list[FeatureRows]:
     """Sets of features over the spread of the reference and all sets, dimension by dimension."""
     lengths = {len(row) for rows in (reference, *sets) for row in rows}
     if len(lengths) > 1:
@@ -177,6 +177,6 @@ def _standardised(
     return [np.asarray(rows, dtype=np.float64).reshape(-1, width) / scale for rows in sets]
 
 
-def _others(ranked: Ranking, picked: Sequence[Choice]) -> Ranking:
+def _others(ranked: RankedList, picked: Sequence[Reasoned]) -> RankedList:
     taken = {c.scan_id for c, _ in picked}
     return [choice for choice in ranked if choice[0].scan_id not in taken]

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from segtrust.errors import SettingError
-from segtrust.selection.candidate import BATCH, Candidate, Pick, Plan, Ranking, Strategy, one_per_subject
+from segtrust.selection.candidate import BATCH, Candidate, Pick, Plan, RankedList, Strategy, one_per_subject
 from segtrust.selection.diversity import cold_start, diverse
 from segtrust.selection.uncertain import clasp, entropy, foreground_random, power, uniform
 
@@ -88,7 +88,7 @@ def check_queue(candidates: Sequence[Candidate]) -> list[Pick]:
     return _picks([(c, c.check or "") for c in waiting])
 
 
-def _rest(waiting: Sequence[Candidate], ranked: Ranking, plan: Plan) -> Ranking:
+def _rest(waiting: Sequence[Candidate], ranked: RankedList, plan: Plan) -> RankedList:
     """What the strategy said nothing about."""
     placed = {c.scan_id for c, _ in ranked}
     left = [c for c, _ in uniform([c for c in waiting if c.scan_id not in placed], plan)]
@@ -103,7 +103,7 @@ def _unranked(candidate: Candidate) -> str:
     return "Drawn at random: what this strategy ranks by is not known of it."
 
 
-def _picks(ranking: Ranking) -> list[Pick]:
+def _picks(ranking: RankedList) -> list[Pick]:
     return [
         Pick(
             scan_id=c.scan_id, rank=rank, of=len(ranking), score=c.score if c.has_score else None, reason=why

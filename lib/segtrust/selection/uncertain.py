@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from segtrust.errors import SettingError
-from segtrust.selection.candidate import Candidate, Plan, Ranking
+from segtrust.selection.candidate import Candidate, Plan, RankedList
 
 __all__ = [
     "clasp",
@@ -19,7 +19,7 @@ _PLAIN_SHARE = 0.34
 _LARGEST_EXPONENT = 100.0
 
 
-def entropy(candidates: Sequence[Candidate], plan: Plan) -> Ranking:  # noqa: ARG001  # as every strategy
+def entropy(candidates: Sequence[Candidate], plan: Plan) -> RankedList:  # noqa: ARG001  # as every strategy
     """The least sure scan first; equal scores in order of their ids.
 
     Args:
@@ -36,7 +36,7 @@ def entropy(candidates: Sequence[Candidate], plan: Plan) -> Ranking:  # noqa: AR
     return [(c, f"Mean entropy around the structures {c.score:.3f} of at most 1.") for c in scored]
 
 
-def uniform(candidates: Sequence[Candidate], plan: Plan) -> Ranking:
+def uniform(candidates: Sequence[Candidate], plan: Plan) -> RankedList:
     """Every order with the same chance, scored or not.
 
     Args:
@@ -53,7 +53,7 @@ def uniform(candidates: Sequence[Candidate], plan: Plan) -> Ranking:
     return [(c, reason) for c in _sorted(candidates, lambda c: plan.draw("uniform", c.scan_id))]
 
 
-def foreground_random(candidates: Sequence[Candidate], plan: Plan) -> Ranking:
+def foreground_random(candidates: Sequence[Candidate], plan: Plan) -> RankedList:
     """Every order of the scans in which the model finds a structure, with the same chance.
 
     Args:
@@ -71,7 +71,7 @@ def foreground_random(candidates: Sequence[Candidate], plan: Plan) -> Ranking:
     return [(c, reason) for c, _ in uniform([c for c in candidates if c.has_foreground], plan)]
 
 
-def power(candidates: Sequence[Candidate], plan: Plan, *, exponent: float = 1.0) -> Ranking:
+def power(candidates: Sequence[Candidate], plan: Plan, *, exponent: float = 1.0) -> RankedList:
     r"""Unsure scans first, with noise: the chance to come first is proportional to score^exponent.
 
     .. math:: \text{rank by } \ln s_i + G_i, \quad G_i \sim \text{Gumbel}(0, 1/\beta)
@@ -122,7 +122,7 @@ def noise_exponent(round: int, rounds: int) -> float:  # noqa: A002  # the word 
     return float(_LARGEST_EXPONENT ** (min(round, rounds - 1) / (rounds - 1)))
 
 
-def clasp(candidates: Sequence[Candidate], plan: Plan) -> Ranking:
+def clasp(candidates: Sequence[Candidate], plan: Plan) -> RankedList:
     """Unsure scans with noise, 66 of 100 places split evenly over the structures, 34 by plain entropy.
 
     A place of a structure goes to the scan that is least sure about that structure. Places are dealt so that
@@ -145,7 +145,7 @@ def clasp(candidates: Sequence[Candidate], plan: Plan) -> Ranking:
     shares |= {value: (1 - _PLAIN_SHARE) / len(values) for value in values}
     exponent = noise_exponent(plan.round, plan.rounds)
     dealt = dict.fromkeys(shares, 0)
-    ranking: Ranking = []
+    ranking: RankedList = []
     while waiting:
         lists = {value: _class_order(waiting, value, plan, exponent) for value in shares}
         passed = _deal(lists, shares, dealt)
@@ -155,7 +155,7 @@ def clasp(candidates: Sequence[Candidate], plan: Plan) -> Ranking:
     return ranking
 
 
-def _class_order(waiting: Sequence[Candidate], value: int, plan: Plan, exponent: float) -> Ranking:
+def _class_order(waiting: Sequence[Candidate], value: int, plan: Plan, exponent: float) -> RankedList:
     """Candidates in noisy order of the score of one structure, or of their own score for value 0."""
     if not value:
         scored = [(c, c.score or 0.0) for c in waiting]
@@ -166,9 +166,9 @@ def _class_order(waiting: Sequence[Candidate], value: int, plan: Plan, exponent:
     return [(c, reason) for c in _powered(scored, f"clasp {value}", plan, exponent)]
 
 
-def _deal(lists: Mapping[int, Ranking], shares: dict[int, float], dealt: dict[int, int]) -> Ranking:
+def _deal(lists: Mapping[int, RankedList], shares: dict[int, float], dealt: dict[int, int]) -> RankedList:
     """One scan of every subject: each place goes to the list that is furthest behind its share."""
-    ranking: Ranking = []
+    ranking: RankedList = []
     seen: set[str] = set()
     open_lists = {value: iter(each) for value, each in lists.items()}
     while open_lists:

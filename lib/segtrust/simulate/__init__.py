@@ -1,6 +1,6 @@
 """Active learning replayed on scans that have labels: which strategy would have paid, and by how much."""
 
-from segtrust.simulate.folder import LabelledFolder, divide_folder, make_realistic, scans_in
+from segtrust.simulate.folder import ReplayFolder, divide_folder, make_realistic, scans_in
 from segtrust.simulate.oracle import Effort
 from segtrust.simulate.plan import BASELINE, MONAI_LABEL, WHOLE_POOL, SimulationPlan
 from segtrust.simulate.replay import run_simulation
@@ -11,7 +11,7 @@ __all__ = [
     "MONAI_LABEL",
     "WHOLE_POOL",
     "Effort",
-    "LabelledFolder",
+    "ReplayFolder",
     "SimulationPlan",
     "divide_folder",
     "make_realistic",

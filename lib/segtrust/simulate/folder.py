@@ -16,9 +16,9 @@ from segtrust.evaluate.shifts import corrupt, shift_seed
 from segtrust.inference.scan import read_scan
 from segtrust.roles import role_of
 from segtrust.selection import uniform_order
-from segtrust.training.cases import CaseFiles, cases_in, read_subjects
+from segtrust.training.cases import LabelledFiles, cases_in, read_subjects
 
-__all__ = ["CORRUPTED", "SIBLING", "LabelledFolder", "divide_folder", "make_realistic", "scans_in"]
+__all__ = ["CORRUPTED", "SIBLING", "ReplayFolder", "divide_folder", "make_realistic", "scans_in"]
 
 CORRUPTED, SIBLING = "corrupted", "sibling"
 _DAMAGE = ("motion", "ghosting", "noise")
@@ -26,7 +26,7 @@ _STRENGTH = 3
 
 
 @dataclass(frozen=True)
-class LabelledFolder:
+class ReplayFolder:
     """Scans with labels, divided by subject.
 
     ``pool``: scan -> subject, offered to the strategies; ``evaluation``: scan -> subject, never offered.
@@ -42,7 +42,7 @@ class LabelledFolder:
         """The scan's file: all that a strategy may look at."""
         return self.files(scan_id).image
 
-    def files(self, scan_id: str) -> CaseFiles:
+    def files(self, scan_id: str) -> LabelledFiles:
         """The scan and its label."""
         (files,) = cases_in(self.data, [scan_id])
         return files
@@ -70,7 +70,7 @@ def scans_in(data: Path) -> list[str]:
     return labelled
 
 
-def divide_folder(data: Path, ids: Iterable[str], *, share: float, key: str) -> LabelledFolder:
+def divide_folder(data: Path, ids: Iterable[str], *, share: float, key: str) -> ReplayFolder:
     """Divide scans by subject into a pool and scans that strategies are judged on.
 
     Args:
@@ -101,12 +101,12 @@ def divide_folder(data: Path, ids: Iterable[str], *, share: float, key: str) -> 
             f"pool and evaluation must both hold scans, got {len(pool)} and {len(evaluation)} of "
             f"{len(roles)} subjects. Change the share ({share:g}) or the key."
         )
-    return LabelledFolder(data, pool, evaluation)
+    return ReplayFolder(data, pool, evaluation)
 
 
 def make_realistic(
-    clean: LabelledFolder, folder: Path, *, corrupted: float, siblings: float, seed: int
-) -> LabelledFolder:
+    clean: ReplayFolder, folder: Path, *, corrupted: float, siblings: float, seed: int
+) -> ReplayFolder:
     """Write a pool as archives are: some scans spoilt, some second scans of a subject.
 
     One scan of every subject is kept, drawn at random; then so many second scans of subjects that have one
@@ -140,12 +140,12 @@ def make_realistic(
     spoilt = first[: round(corrupted * (len(first) + doubles))]
     junk = {**dict.fromkeys(added, SIBLING), **dict.fromkeys(spoilt, CORRUPTED)}
     pool = {scan: clean.pool[scan] for scan in sorted({*first, *added})}
-    made = LabelledFolder(folder, pool, clean.evaluation, junk)
+    made = ReplayFolder(folder, pool, clean.evaluation, junk)
     _write(clean, made, seed)
     return made
 
 
-def _write(clean: LabelledFolder, made: LabelledFolder, seed: int) -> None:
+def _write(clean: ReplayFolder, made: ReplayFolder, seed: int) -> None:
     folder, note = made.data, made.data / "made.json"
     text = json.dumps({"pool": dict(made.pool), "junk": dict(made.junk), "seed": seed}, sort_keys=True)
     if note.is_file():
@@ -167,7 +167,7 @@ def _write(clean: LabelledFolder, made: LabelledFolder, seed: int) -> None:
     replace_text(note, text)
 
 
-def _spoil(files: CaseFiles, path: Path, seed: int) -> None:
+def _spoil(files: LabelledFiles, path: Path, seed: int) -> None:
     scan = read_scan(files.image)
     values = scan.data.numpy()
     for name in _DAMAGE:

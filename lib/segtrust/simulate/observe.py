@@ -22,7 +22,7 @@ from segtrust.regions import distance_to, in_band
 from segtrust.selection import Candidate, make_candidate
 from segtrust.simulate.epistemic import monai_label_score
 from segtrust.store import ScoreKey, StateStore, StoredScore
-from segtrust.training.cases import CaseFiles, read_pair
+from segtrust.training.cases import LabelledFiles, read_pair
 
 __all__ = ["Observer", "totals_from_json", "totals_to_json"]
 
@@ -72,7 +72,7 @@ class Observer:
 
         return {scan: answer.score for scan, answer in self._answers("monai_label", images, score).items()}
 
-    def judged(self, files: Iterable[CaseFiles]) -> list[dict[str, Any]]:
+    def judged(self, files: Iterable[LabelledFiles]) -> list[dict[str, Any]]:
         """Dice per structure and voxel totals per region of labelled scans, uncalibrated mean."""
         by_id = {each.id: each for each in files}
         predictor = Predictor(self.version)
@@ -117,7 +117,7 @@ def _facts(predictor: Predictor, path: Path) -> dict[str, Any]:
     }
 
 
-def _judge(predictor: Predictor, files: CaseFiles) -> dict[str, Any]:
+def _judge(predictor: Predictor, files: LabelledFiles) -> dict[str, Any]:
     spec = predictor.spec
     scan, labels = read_pair(files, spec)
     prepared, statistics, _ = predictor.sample(scan)

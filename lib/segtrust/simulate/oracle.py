@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from segtrust.inference.scan import read_labels
-from segtrust.simulate.folder import CORRUPTED, LabelledFolder
-from segtrust.training.cases import CaseFiles
+from segtrust.simulate.folder import CORRUPTED, ReplayFolder
+from segtrust.training.cases import LabelledFiles
 
 __all__ = ["Cost", "Effort", "Oracle", "total_cost"]
 
@@ -53,10 +53,10 @@ class Oracle:
         effort: minutes per scan and slice.
     """
 
-    def __init__(self, folder: LabelledFolder, effort: Effort) -> None:
+    def __init__(self, folder: ReplayFolder, effort: Effort) -> None:
         self._folder, self._effort = folder, effort
 
-    def label(self, scan_id: str) -> CaseFiles | None:
+    def label(self, scan_id: str) -> LabelledFiles | None:
         """The scan with its label, or ``None`` if nobody could label it."""
         return None if self._is_corrupted(scan_id) else self._folder.files(scan_id)
 

@@ -14,13 +14,13 @@ from segtrust.models import ModelVersion
 from segtrust.parallel import parallel_map
 from segtrust.release.publish import spec_as_trained
 from segtrust.selection import Candidate, check_queue, order, rank_scans
-from segtrust.simulate.folder import LabelledFolder
+from segtrust.simulate.folder import ReplayFolder
 from segtrust.simulate.observe import Observer
 from segtrust.simulate.oracle import Oracle, total_cost
 from segtrust.simulate.plan import BASELINE, MONAI_LABEL, WHOLE_POOL, SimulationPlan
 from segtrust.store import StateStore
 from segtrust.training.cache import MemberRun, train_members
-from segtrust.training.cases import CaseFiles
+from segtrust.training.cases import LabelledFiles
 from segtrust.training.loop import keep_settings
 
 __all__ = ["Replay", "replay", "run_simulation"]
@@ -37,7 +37,7 @@ class Replay:
     """One strategy under one seed; ``work`` keeps members, predictions and rounds of all replays."""
 
     plan: SimulationPlan
-    folder: LabelledFolder
+    folder: ReplayFolder
     work: Path
     strategy: str
     seed: int
@@ -50,7 +50,7 @@ class Replay:
 
 def run_simulation(
     plan: SimulationPlan,
-    folder: LabelledFolder,
+    folder: ReplayFolder,
     work: Path,
     *,
     workers: int = 1,
@@ -199,7 +199,9 @@ def _plain(scan_id: str, reason: str) -> dict[str, Any]:
     return {"scan_id": scan_id, "reason": reason}
 
 
-def _train(job: Replay, number: int, cases: Sequence[CaseFiles], before: dict[str, Any] | None) -> list[str]:
+def _train(
+    job: Replay, number: int, cases: Sequence[LabelledFiles], before: dict[str, Any] | None
+) -> list[str]:
     """Members of a round, named relative to the work folder."""
     recipe, warm = job.plan.recipe, job.plan.warm is not None and before is not None
     runs = [

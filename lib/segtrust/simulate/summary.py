@@ -23,7 +23,7 @@ from segtrust.simulate.figures import (
     scans_to_reach,
     stop_after,
 )
-from segtrust.simulate.folder import LabelledFolder
+from segtrust.simulate.folder import ReplayFolder
 from segtrust.simulate.observe import totals_from_json
 from segtrust.simulate.plan import BASELINE, WHOLE_POOL, SimulationPlan
 
@@ -34,7 +34,7 @@ Curves = NDArray[np.float64]
 
 
 def summarise_simulation(
-    plan: SimulationPlan, folder: LabelledFolder, replays: Sequence[Sequence[Mapping[str, Any]]]
+    plan: SimulationPlan, folder: ReplayFolder, replays: Sequence[Sequence[Mapping[str, Any]]]
 ) -> dict[str, Any]:
     """All figures of a simulation.
 
@@ -176,7 +176,7 @@ def _stop(counts: Sequence[int], curve: Curves) -> dict[str, Any]:
     }
 
 
-def _pool_voxels(folder: LabelledFolder) -> int:
+def _pool_voxels(folder: ReplayFolder) -> int:
     return sum(int((read_labels(folder.files(scan).label)[0] > 0).sum()) for scan in folder.pool)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from segtrust.inference.scan import fingerprint
 from segtrust.models import ModelSpec
 from segtrust.parallel import parallel_map
-from segtrust.training.cases import Case, CaseFiles, load_case
+from segtrust.training.cases import Case, LabelledFiles, load_case
 from segtrust.training.loop import Budget, EpochReport, member_files, run_settings, train_member
 
 __all__ = ["MemberRun", "spent_seconds", "train_members"]
@@ -34,7 +34,7 @@ class MemberRun:
     spec: ModelSpec
     budget: Budget
     seed: int
-    cases: tuple[CaseFiles, ...]
+    cases: tuple[LabelledFiles, ...]
     name: str = "member"
     device: str = "cpu"
     initial: Path | None = None
@@ -145,7 +145,7 @@ def _train(job: _Job, say: Say | None = None, report: Report | None = None) -> l
 
 
 @lru_cache(maxsize=2)
-def _cases(files: tuple[CaseFiles, ...], _stamps: tuple[str, ...], spec: str) -> tuple[Case, ...]:
+def _cases(files: tuple[LabelledFiles, ...], _stamps: tuple[str, ...], spec: str) -> tuple[Case, ...]:
     """Read cases once per process; a file that changed meanwhile has another stamp."""
     specification = ModelSpec.from_json(json.loads(spec))
     return tuple(load_case(f, specification) for f in files)

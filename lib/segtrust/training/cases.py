@@ -27,7 +27,7 @@ from segtrust.models import ModelSpec
 
 __all__ = [
     "Case",
-    "CaseFiles",
+    "LabelledFiles",
     "cases_in",
     "load_case",
     "load_cases",
@@ -50,7 +50,7 @@ class Case:
 
 
 @dataclass(frozen=True)
-class CaseFiles:
+class LabelledFiles:
     """Where one labelled scan lies, and whose it is."""
 
     id: str
@@ -107,7 +107,7 @@ def read_subjects(folder: Path) -> dict[str, str]:
     return table.owners(scans or (row.case for row in table.rows))
 
 
-def cases_in(folder: Path, ids: Iterable[str]) -> tuple[CaseFiles, ...]:
+def cases_in(folder: Path, ids: Iterable[str]) -> tuple[LabelledFiles, ...]:
     """Name the files of some scans of a data folder.
 
     Args:
@@ -119,7 +119,7 @@ def cases_in(folder: Path, ids: Iterable[str]) -> tuple[CaseFiles, ...]:
     """
     subjects = read_subjects(folder)
     return tuple(
-        CaseFiles(
+        LabelledFiles(
             scan_id,
             subjects.get(scan_id, scan_id),
             folder / "images" / f"{scan_id}.nii.gz",
@@ -147,7 +147,7 @@ def load_cases(folder: Path, ids: Iterable[str], spec: ModelSpec) -> list[Case]:
     return [load_case(files, spec) for files in cases_in(folder, ids)]
 
 
-def load_case(files: CaseFiles, spec: ModelSpec) -> Case:
+def load_case(files: LabelledFiles, spec: ModelSpec) -> Case:
     """Read one labelled scan and put it on the network's grid.
 
     Args:
@@ -181,7 +181,7 @@ def read_labelled(folder: Path, scan_id: str, spec: ModelSpec) -> tuple[Scan, Te
     return read_pair(files, spec)
 
 
-def read_pair(files: CaseFiles, spec: ModelSpec) -> tuple[Scan, Tensor]:
+def read_pair(files: LabelledFiles, spec: ModelSpec) -> tuple[Scan, Tensor]:
     """Read one scan and its labels, both in the file's own voxel order.
 
     Args:

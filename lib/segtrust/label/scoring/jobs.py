@@ -6,7 +6,7 @@ from pathlib import Path
 
 from segtrust.errors import DeviceError
 from segtrust.label.results import last_results
-from segtrust.label.scoring.scan_scores import score_scan
+from segtrust.label.scoring.scan_scores import score_file
 from segtrust.label.served import ServedModel
 from segtrust.label.settings import AppSettings
 from segtrust.store import ScoreKey, StoredScore
@@ -31,14 +31,14 @@ def run_score_job(job: ScoreJob) -> tuple[str, StoredScore | DeviceError]:
         job: what to do.
 
     Returns:
-        The scan, and its score or reason as :func:`segtrust.label.scoring.scan_scores.score_scan`; an error
+        The scan, and its score or reason as :func:`segtrust.label.scoring.scan_scores.score_file`; an error
         of the device instead of raising it, so that other jobs go on.
 
     Raises:
         ModelError: if the model's files are wrong.
     """
     try:
-        return job.key.scan_id, score_scan(_model(job.model, job.settings), job.key, job.path)
+        return job.key.scan_id, score_file(_model(job.model, job.settings), job.key, job.path)
     except DeviceError as error:
         return job.key.scan_id, error
 

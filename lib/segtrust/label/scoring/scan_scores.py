@@ -22,7 +22,7 @@ __all__ = [
     "locate",
     "missing_scores",
     "reason_of",
-    "score_scan",
+    "score_file",
 ]
 
 logger = logging.getLogger(__name__)
@@ -121,7 +121,7 @@ def locate(datastore: "Datastore", scan_id: str) -> Path:
     return Path(uri)
 
 
-def score_scan(
+def score_file(
     model: ServedModel, key: ScoreKey, path: Path, progress: Callable[[int, int], None] | None = None
 ) -> StoredScore:
     """Score one scan by one prediction; what is wrong with the scan is in the result.

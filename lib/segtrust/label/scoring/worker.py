@@ -19,7 +19,7 @@ from segtrust.label.scoring.scan_scores import (
     locate,
     missing_scores,
     reason_of,
-    score_scan,
+    score_file,
 )
 from segtrust.label.served import ServedModel
 from segtrust.store import StateStore, StoredScore
@@ -258,7 +258,7 @@ class ScoringWorker:
 
         while True:
             try:
-                return score_scan(model, key, path, between_members)
+                return score_file(model, key, path, between_members)
             except GiveWay:
                 self._give_way(run, model)
 
