@@ -13,7 +13,7 @@ from segtrust.evaluate.records import RecordSet
 from segtrust.evaluate.surfaces import SURFACE_FIGURES, SURFACE_TOLERANCE_MM
 from segtrust.metrics.bootstrap import Interval, cluster_bootstrap, finite_or_none
 
-__all__ = ["Comparison", "Difference", "compare_records", "comparison_table"]
+__all__ = ["Difference", "compare_records", "comparison_table"]
 
 _UNITS = {
     "dice": "",

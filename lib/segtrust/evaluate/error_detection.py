@@ -16,8 +16,6 @@ from segtrust.metrics.detection import ErrorHistogram, error_aupr, error_auroc
 from segtrust.regions import make_regions
 
 __all__ = [
-    "WORST",
-    "FlagCounts",
     "ScanErrors",
     "count_errors",
     "detection_figures",

@@ -17,7 +17,7 @@ from scipy import ndimage
 
 from segtrust.errors import SettingError
 
-__all__ = ["SHIFT_SUITE", "Corruption", "corrupt", "shift_seed", "suite_to_json"]
+__all__ = ["SHIFT_SUITE", "corrupt", "shift_seed", "suite_to_json"]
 
 Volume = NDArray[np.float32]
 Values = NDArray[np.float64]

@@ -22,7 +22,7 @@ from segtrust.inference.sources import DropoutSource, FlipSource, SampleSource, 
 from segtrust.inference.windows import head_probabilities, slide
 from segtrust.models import ModelSpec
 
-__all__ = ["Arm", "SourceKind"]
+__all__ = ["Arm"]
 
 SourceKind = Literal["members", "views", "dropout", "draws"]
 

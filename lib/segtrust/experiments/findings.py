@@ -13,7 +13,7 @@ from segtrust.experiments.crossfit import CALIBRATOR, Judged, system_name
 from segtrust.experiments.folds import Experiment
 from segtrust.metrics.bootstrap import cluster_bootstrap, finite_or_none
 
-__all__ = ["Statistic", "findings", "system_figures"]
+__all__ = ["findings", "system_figures"]
 
 Statistic = Callable[[Sequence[int]], float]
 """Takes rows of scans, repeats allowed, and returns a figure."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from segtrust.errors import SettingError
 
-__all__ = ["Found", "fill_block", "interval", "paragraph", "percent", "row", "table", "write_or_check"]
+__all__ = ["Found", "interval", "paragraph", "percent", "row", "table", "write_or_check"]
 
 Found = dict[str, Any]
 

@@ -17,7 +17,6 @@ from segtrust.uncertainty import chance_of_error
 
 __all__ = [
     "CHOICES",
-    "Corrected",
     "SliceCounts",
     "correct",
     "evenly_spaced",

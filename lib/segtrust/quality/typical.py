@@ -14,7 +14,6 @@ from segtrust.quality.regression import LEAST_SUBJECTS
 from segtrust.scores import ScanScores
 
 __all__ = [
-    "UNLIKE_BELOW",
     "Features",
     "Likeness",
     "TypicalScans",

@@ -13,7 +13,7 @@ from segtrust.release.cohort import LabelledScan, describe_subjects, subjects_of
 from segtrust.roles import Role, is_held_out, role_used
 from segtrust.store import StateStore
 
-__all__ = ["FinalLabel", "LabelledSite", "collect_labelled", "fix_roles", "labels_of"]
+__all__ = ["FinalLabel", "collect_labelled", "fix_roles", "labels_of"]
 
 
 @dataclass(frozen=True)

@@ -24,9 +24,7 @@ from segtrust.metrics.overlap import dice_per_structure
 from segtrust.regions import distance_to, in_band
 
 __all__ = [
-    "DICE_MARGIN",
     "LEAST_SUBJECTS",
-    "NLL_MARGIN",
     "GateScan",
     "GateVerdict",
     "judge",

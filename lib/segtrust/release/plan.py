@@ -14,7 +14,6 @@ from segtrust.training.cache import MemberRun
 from segtrust.training.loop import Budget, EpochReport
 
 __all__ = [
-    "FEW_LABELS",
     "LabelledScan",
     "Progress",
     "RoundClock",

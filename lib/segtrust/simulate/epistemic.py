@@ -7,7 +7,7 @@ from segtrust.errors import ShapeError
 from segtrust.inference.windows import slide
 from segtrust.models import ModelSpec
 
-__all__ = ["MONAI_LABEL_SAMPLES", "monai_label_entropy", "monai_label_score"]
+__all__ = ["monai_label_entropy", "monai_label_score"]
 
 MONAI_LABEL_SAMPLES = 5
 """Passes per scan, MONAI Label's default."""

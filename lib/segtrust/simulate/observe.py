@@ -24,7 +24,7 @@ from segtrust.simulate.epistemic import monai_label_score
 from segtrust.store import ScoreKey, StateStore, StoredScore
 from segtrust.training.cases import LabelledFiles, read_pair
 
-__all__ = ["Observer", "totals_from_json", "totals_to_json"]
+__all__ = ["Observer", "totals_from_json"]
 
 _BINS = 15
 _Ask = Callable[[str, Path], dict[str, Any]]
