@@ -1,5 +1,7 @@
 """Routes without a server: where they are put, and who may do what."""
 
+import tempfile
+
 import pytest
 from fastapi import FastAPI, HTTPException
 from monailabel.config import settings as platform
@@ -96,6 +98,36 @@ def test_the_name_of_the_next_scan_is_all_that_a_rank_changes(monkeypatch, datas
     found = next_scan("entropy", DEFAULT_USER, ASKED)
     assert found.pop("name") == ("b (rank 1 of 3, entropy 0.500).nii.gz" if local else "b.nii.gz")
     assert found == {**IDENTITY, **RANKED}
+
+
+class _Inferring:
+    """As much of an app as an inference asks for; it keeps what it was asked."""
+
+    def __init__(self):
+        self.requests = []
+
+    def infer(self, request):
+        self.requests.append(request)
+        return {"params": {}}
+
+    def datastore(self):
+        return None
+
+    def sessions(self):
+        return None
+
+
+def test_a_label_that_comes_with_an_inference_is_neither_kept_nor_handed_on(server, monkeypatch, tmp_path):
+    """No task reads it; it was converted, and stayed in the temporary folder: a patient's data."""
+    host = _Inferring()
+    monkeypatch.setattr(routes, "serving_app", lambda: host)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    files = {"file": ("scan.nii", b"scan"), "label": ("label.bin", b"label")}
+    answer = ask(server, "POST", "/infer/tiny", files=files)
+    assert answer.status_code == 200, answer.text
+    (request,) = host.requests
+    assert "label" not in request
+    assert not list(tmp_path.rglob("*label*"))
 
 
 def test_without_a_scan_left_the_answer_is_empty(monkeypatch, datastore):
