@@ -95,16 +95,16 @@ def find_cases(
         Names as nnU-Net 2 writes them.
     """
     reference = _by_id(labels)
-    found: dict[str, tuple[Path, ...]] = {}
+    of_name: dict[str, tuple[Path, ...]] = {}
     masks: dict[str, Path] = {}
     for folder in pred:
         volumes = find_volumes(folder)
-        if twice := sorted(found.keys() & volumes.keys() & reference.keys()):
+        if twice := sorted(of_name.keys() & volumes.keys() & reference.keys()):
             raise SettingError(f"a scan must lie in one folder only, got {twice[0]!r} in two of them.")
-        found |= volumes
+        of_name |= volumes
         masks |= _by_id(folder)
     pictures = _images(labels, images)
-    volumes = {name: paths for name in sorted(reference) if (paths := named(name, found))}
+    volumes = {name: paths for name in sorted(reference) if (paths := named(name, of_name))}
     if not volumes:
         raise ScanError(_nothing(pred, labels, reference), "scan_missing")
     owners, remarks = _owners(subjects, reference)
@@ -138,13 +138,13 @@ def find_pairs(images: Path, labels: Path, *, subjects: SubjectTable | None = No
         SettingError: if the table does not fit the labels.
     """
     reference, pictures = _by_id(labels), _images(labels, images)
-    known = [name for name in sorted(reference) if name in pictures]
-    if not known:
+    names = [name for name in sorted(reference) if name in pictures]
+    if not names:
         raise ScanError(
             f"no label of {labels} has an image in {images}. Names must be equal.", "scan_missing"
         )
     owners, remarks = _owners(subjects, reference)
-    cases = [CaseFiles(name, owners.get(name, name), (), reference[name], pictures[name]) for name in known]
+    cases = [CaseFiles(name, owners.get(name, name), (), reference[name], pictures[name]) for name in names]
     return Cohort(tuple(cases), tuple(sorted(reference.keys() - pictures.keys())), remarks)
 
 
@@ -168,14 +168,14 @@ def find_volumes(folder: Path) -> dict[str, tuple[Path, ...]]:
     """
     _check_folder(folder)
     alone = _without_npz(folder)
-    found: dict[str, tuple[Path, ...]] = {name: (path,) for name, path in alone.items()}
-    found |= _numbered(alone)
+    volumes: dict[str, tuple[Path, ...]] = {name: (path,) for name, path in alone.items()}
+    volumes |= _numbered(alone)
     for inner in sorted(path for path in folder.glob("[!.]*") if path.is_dir()):
         parts = sorted(_numbered(_by_id(inner), inner=True).values(), key=len)
         if parts:
-            found[inner.name] = parts[-1]
-    found |= {path.stem: (path,) for path in sorted(folder.glob("[!.]*.npz"))}
-    return found
+            volumes[inner.name] = parts[-1]
+    volumes |= {path.stem: (path,) for path in sorted(folder.glob("[!.]*.npz"))}
+    return volumes
 
 
 def volume_files(folder: Path) -> tuple[CaseFiles, ...]:
@@ -184,22 +184,22 @@ def volume_files(folder: Path) -> tuple[CaseFiles, ...]:
     Files ``<id>_<number>`` are the classes of one scan if the first of them holds one value per voxel, else
     they are scans of their own.
     """
-    masks, found, alone = _by_id(folder), find_volumes(folder), _without_npz(folder)
+    masks, volumes, alone = _by_id(folder), find_volumes(folder), _without_npz(folder)
     for name, parts in _numbered(alone).items():
         own = [single for single, path in alone.items() if path in parts]
         for other in own if _has_one_value(parts) else [name]:
-            found.pop(other, None)
+            volumes.pop(other, None)
     return tuple(
-        CaseFiles(name, name, paths, mask=_mask(paths, masks)) for name, paths in sorted(found.items())
+        CaseFiles(name, name, paths, mask=_mask(paths, masks)) for name, paths in sorted(volumes.items())
     )
 
 
-def named(name: str, found: Mapping[str, T]) -> T | None:
+def named(name: str, entries: Mapping[str, T]) -> T | None:
     """What is filed under a scan's id, or under the id with or without nnU-Net's ``_0000``.
 
     Args:
         name: id of the scan.
-        found: id -> files.
+        entries: id -> files.
 
     Returns:
         The files; ``None`` if there are none.
@@ -209,8 +209,8 @@ def named(name: str, found: Mapping[str, T]) -> T | None:
         (1, 2)
     """
     for candidate in (name, name.removesuffix(_CHANNEL), name + _CHANNEL):
-        if candidate in found:
-            return found[candidate]
+        if candidate in entries:
+            return entries[candidate]
     return None
 
 
@@ -311,12 +311,12 @@ def structure_names(folders: Sequence[Path]) -> tuple[tuple[str, ...], int | Non
 
 def _by_id(folder: Path) -> dict[str, Path]:
     _check_folder(folder)
-    found: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         suffix = next((s for s in SUFFIXES if path.name.endswith(s)), "")
         if suffix and path.is_file() and not path.name.startswith("."):
-            found.setdefault(path.name.removesuffix(suffix), path)
-    return found
+            files.setdefault(path.name.removesuffix(suffix), path)
+    return files
 
 
 def _check_folder(folder: Path) -> None:

@@ -190,10 +190,12 @@ class UncertaintyTask(_ModelTask):
 
     def _shown(self, request: InferRequest) -> dict[str, int]:
         """The structure whose contours are asked for; empty for all that the version knows."""
-        known = structure_labels(self.model.spec)
-        if request.structure and request.structure not in known:
-            raise SettingError(f"`structure` must be one of {', '.join(known)}, got {request.structure!r}.")
-        return {request.structure: known[request.structure]} if request.structure else {}
+        structures = structure_labels(self.model.spec)
+        if request.structure and request.structure not in structures:
+            raise SettingError(
+                f"`structure` must be one of {', '.join(structures)}, got {request.structure!r}."
+            )
+        return {request.structure: structures[request.structure]} if request.structure else {}
 
     def colours(self) -> dict[str, tuple[int, int, int]]:
         return band_colours(self.labels)
@@ -240,8 +242,8 @@ def _band_table(task: _ModelTask, prediction: Prediction) -> list[dict[str, Any]
 def _observed(task: _ModelTask, prediction: Prediction) -> ObservedErrors | None:
     """How often the chance of error was wrong on labelled scans, if the version that answered knows."""
     version = task.model.version()
-    known = version.calibration.get("observed") if version.digest == prediction.digest else None
-    return ObservedErrors.from_json(known) if known else None
+    observed = version.calibration.get("observed") if version.digest == prediction.digest else None
+    return ObservedErrors.from_json(observed) if observed else None
 
 
 def _devices(first: str) -> list[str]:

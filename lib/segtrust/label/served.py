@@ -199,11 +199,11 @@ def serve_models(settings: AppSettings, state_dir: Path, only: Sequence[str] = (
     """
     site = state_dir / "models"
     folders = [site, *filter(None, [settings.models_dir]), shipped_models_dir()]
-    found = {name: path for name, path in find_models(*folders).items() if not only or name in only}
-    wanted = settings.models or tuple(found)
-    if missing := [name for name in wanted if name not in found]:
+    folders_of = {name: path for name, path in find_models(*folders).items() if not only or name in only}
+    wanted = settings.models or tuple(folders_of)
+    if missing := [name for name in wanted if name not in folders_of]:
         raise ModelNotFoundError(
-            f"no model {', '.join(map(repr, missing))}. Found: {', '.join(found) or 'none'}; "
+            f"no model {', '.join(map(repr, missing))}. Found: {', '.join(folders_of) or 'none'}; "
             f"looked in {', '.join(map(str, folders))}."
         )
     if not wanted:
@@ -212,4 +212,4 @@ def serve_models(settings: AppSettings, state_dir: Path, only: Sequence[str] = (
             "Put a model folder there, or name its parent: --conf models_dir FOLDER"
         )
     results: Results[Prediction] = last_results(settings.cache_scans)
-    return {name: ServedModel(found[name], settings, results, site) for name in wanted}
+    return {name: ServedModel(folders_of[name], settings, results, site) for name in wanted}

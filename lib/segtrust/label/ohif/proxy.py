@@ -120,9 +120,9 @@ async def forward(request: Request, path: str) -> StreamingResponse:
         answer = await _client().send(outgoing, stream=True)
     except httpx.HTTPError as error:
         late = isinstance(error, httpx.TimeoutException)
-        told = "in time; MONAI_LABEL_DICOMWEB_PROXY_TIMEOUT sets the seconds" if late else "at all"
+        when = "in time; MONAI_LABEL_DICOMWEB_PROXY_TIMEOUT sets the seconds" if late else "at all"
         raise HTTPException(
-            status_code=504 if late else 502, detail=f"the DICOMweb server did not answer {told}"
+            status_code=504 if late else 502, detail=f"the DICOMweb server did not answer {when}"
         ) from error
     return StreamingResponse(
         _pieces(answer),

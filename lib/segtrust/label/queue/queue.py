@@ -95,28 +95,30 @@ class Queue:
             return {**answer, "score": None, "strategy": _LOT, "reason": _DRAWN, "slices": [], "flags": []}
         if scan in ranking.active and ranking.active[scan].score is not None:
             answer["rank"] = active.index(scan) + 1
-        return {**answer, "strategy": recorded(scan), **self._told(scan, ranking, model, datastore)}
+        return {**answer, "strategy": recorded(scan), **self._explained(scan, ranking, model, datastore)}
 
     def _in_turn(self, active: list[str], drawn: list[str]) -> list[str]:
         turn = self._store.advance("turns")
         return [*drawn, *active] if turn % self._settings.held_out_every == 0 else [*active, *drawn]
 
-    def _told(self, scan: str, ranking: Ranking, model: ServedModel, datastore: Datastore) -> dict[str, Any]:
+    def _explained(
+        self, scan: str, ranking: Ranking, model: ServedModel, datastore: Datastore
+    ) -> dict[str, Any]:
         """What is known about the one scan that is handed out: the only one whose file is looked at."""
         pick = ranking.check.get(scan) or ranking.active[scan]
         try:
             key = model.score_key(scan, fingerprint(Path(datastore.get_image_uri(scan))))
-            found = self._store.get_score(key)
+            score = self._store.get_score(key)
         except ScanError:  # it cannot be read, which is why it is to be checked, or is gone since
-            found = None
-        if found is None:
+            score = None
+        if score is None:
             reason = pick.reason if pick.score is None else _CHANGED
             return {"score": None, "reason": reason, "slices": [], "flags": []}
         return {
             "score": pick.score,
             "reason": pick.reason,
-            "slices": list(found.details.get("slices", ())),
-            "flags": [dict(flag) for flag in found.flags],
+            "slices": list(score.details.get("slices", ())),
+            "flags": [dict(flag) for flag in score.flags],
         }
 
     def _look(self, scans: frozenset[str], datastore: Datastore) -> Waiting:
@@ -124,11 +126,11 @@ class Queue:
         if not isinstance(datastore, SafeDatastore):
             return Waiting(scans, {}, {})
         if scans.difference(self._patients):
-            if scans.difference(found := self._store.roles()):
+            if scans.difference(roles := self._store.roles()):
                 fix_roles(datastore, self._store, self._settings.subjects)
-                found = self._store.roles()
-            self._patients = {scan: patient for scan, (patient, _) in found.items()}
-            self._by_lot = _by_lot(found)
+                roles = self._store.roles()
+            self._patients = {scan: patient for scan, (patient, _) in roles.items()}
+            self._by_lot = _by_lot(roles)
         held_out = dict.fromkeys(scan for scan in self._by_lot if scan in scans)
         return Waiting(scans, held_out, self._patients)
 

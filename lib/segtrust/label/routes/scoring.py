@@ -19,11 +19,11 @@ _Annotator = Annotated[User, Depends(RBAC(platform.MONAI_LABEL_AUTH_ROLE_ANNOTAT
 
 def _last(user: _Reader, all: bool = False, check_if_running: bool = False) -> object:  # noqa: A002, ARG001
     worker = serving_app().scoring_worker
-    known = [run for run in worker.runs() if run.is_open or not check_if_running]
-    if not known:
+    runs = [run for run in worker.runs() if run.is_open or not check_if_running]
+    if not runs:
         kind = "running" if check_if_running else "known"
         raise HTTPException(status_code=404, detail=f"no scoring is {kind}. Start one: POST /scoring/entropy")
-    tasks = [worker.described(run) for run in known]
+    tasks = [worker.described(run) for run in runs]
     return tasks if all else tasks[0] if check_if_running else tasks[-1]
 
 
@@ -74,10 +74,10 @@ def _stop(user: _Annotator) -> object:  # noqa: ARG001
 
 
 def _check(host: Host, method: str) -> None:
-    known = host.info()["scoring"]
-    if method not in known:
+    methods = host.info()["scoring"]
+    if method not in methods:
         raise MONAILabelException(
-            MONAILabelError.APP_INIT_ERROR, f"no scoring method {method!r}. Known: {', '.join(known)}."
+            MONAILabelError.APP_INIT_ERROR, f"no scoring method {method!r}. Known: {', '.join(methods)}."
         )
 
 

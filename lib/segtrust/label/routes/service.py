@@ -101,8 +101,8 @@ def _describe_session(
     image: bool = False,
 ) -> object:
     sessions = serving_app().sessions()
-    kept = sessions.get_session(session_id) if image and sessions is not None else None
-    if kept is not None and Path(kept.image).is_dir():
+    described = sessions.get_session(session_id) if image and sessions is not None else None
+    if described is not None and Path(described.image).is_dir():
         raise HTTPException(422, "this session has several files, and only a single one can be downloaded.")
     return session.get_session(session_id, update_ts, image)
 

@@ -19,11 +19,11 @@ def _status(user: _Reader, all: bool = False, check_if_running: bool = False) ->
     host = serving_app()
     if all and tasks("train"):
         return [host.trainings.described(task) for task in tasks("train")]
-    found = host.trainings.status(running=check_if_running)
-    if found is None:
+    status = host.trainings.status(running=check_if_running)
+    if status is None:
         kind = "running" if check_if_running else "known"
         raise HTTPException(status_code=404, detail=f"no training is {kind}. Start one: POST /train/MODEL")
-    return found
+    return status
 
 
 def _start_all(user: _Admin, params: dict[str, Any] | None = None, run_sync: bool = False) -> object:  # noqa: ARG001

@@ -69,9 +69,9 @@ class InformedFolder(ScanFolder):
             )
 
     def get_image_info(self, image_id: str) -> dict[str, Any]:
-        told: dict[str, Any] = super().get_image_info(image_id)
-        kept = self._store.get_info(InfoKey("image", image_id)) if told else None
-        return told if kept is None else {**kept, "path": told["path"]}
+        info: dict[str, Any] = super().get_image_info(image_id)
+        stored = self._store.get_info(InfoKey("image", image_id)) if info else None
+        return info if stored is None else {**stored, "path": info["path"]}
 
     def update_image_info(self, image_id: str, info: dict[str, Any]) -> None:
         self._update_info(InfoKey("image", image_id), info, self._image_default(image_id))
@@ -85,8 +85,8 @@ class InformedFolder(ScanFolder):
         tag = tag_name(label_tag)
         if (label := self._known_label(label_id, tag)) is None:
             return {}
-        kept = self._store.get_info(InfoKey("label", label_id, tag))
-        return dict(label.info) if kept is None else kept
+        stored = self._store.get_info(InfoKey("label", label_id, tag))
+        return dict(label.info) if stored is None else stored
 
     def get_label_uri(self, label_id: str, label_tag: str) -> str:
         tag = tag_name(label_tag)
@@ -200,7 +200,7 @@ class InformedFolder(ScanFolder):
 
 
 def _infos(index: LocalDatastoreModel) -> dict[InfoKey, dict[str, Any]]:
-    found = {InfoKey("image", scan): obj.image.info for scan, obj in index.objects.items()}
+    entries = {InfoKey("image", scan): obj.image.info for scan, obj in index.objects.items()}
     for scan, obj in index.objects.items():
-        found |= {InfoKey("label", scan, tag): label.info for tag, label in obj.labels.items()}
-    return found
+        entries |= {InfoKey("label", scan, tag): label.info for tag, label in obj.labels.items()}
+    return entries

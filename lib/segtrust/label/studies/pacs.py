@@ -55,7 +55,7 @@ class Pacs:
     Args:
         client: MONAI Label's client of the archive.
         filters: QIDO-RS filters of which a series must meet one to be offered for annotation.
-        known: names of the structures of the served models, in lower case. A segmentation of other structures
+        structures: names of the structures of the served models, in lower case. A segmentation of other structures
             is no label.
         max_age: seconds until a listing is asked for again.
     """
@@ -64,12 +64,12 @@ class Pacs:
         self,
         client: DICOMwebClientX,
         filters: Sequence[Mapping[str, Any]],
-        known: frozenset[str],
+        structures: frozenset[str],
         max_age: float,
     ) -> None:
         self._client = client
         self._filters = filters
-        self._known = known
+        self._structures = structures
         self._lock = threading.RLock()
         self._listings: TTLCache[str, dict[str, Any]] = TTLCache(2, max_age)
         # what never changes for a series is asked for once
@@ -113,8 +113,8 @@ class Pacs:
         Raises:
             ImageNotFoundException: if the archive has no such series.
         """
-        found = self._client.search_for_series(search_filters={"SeriesInstanceUID": series})
-        header = next((h for h in map(Dataset.from_json, found) if h.SeriesInstanceUID == series), None)
+        listed = self._client.search_for_series(search_filters={"SeriesInstanceUID": series})
+        header = next((h for h in map(Dataset.from_json, listed) if h.SeriesInstanceUID == series), None)
         if header is None:
             raise ImageNotFoundException(f"no series {series!r} in the PACS")
         return {
@@ -125,8 +125,8 @@ class Pacs:
     def patient(self, series: str) -> str:
         """PatientID of a series that is listed; empty if it has none."""
         if series not in self._patients:
-            told = self.info(series)["PatientID"]  # a server need not list what belongs to the patient
-            self._patients[series] = "" if told == "UNK" else told
+            patient = self.info(series)["PatientID"]  # a server need not list what belongs to the patient
+            self._patients[series] = "" if patient == "UNK" else patient
         return self._patients[series]
 
     def fetch(self, study: str, series: str, folder: Path) -> None:
@@ -177,16 +177,16 @@ class Pacs:
 
     def _listing(self, name: str, find: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         with self._lock:
-            if (known := self._listings.get(name)) is not None:
-                return known
-            found = self._listings[name] = find()
-            return found
+            if (listing := self._listings.get(name)) is not None:
+                return listing
+            listing = self._listings[name] = find()
+            return listing
 
     def _search(self, filters: Mapping[str, Any]) -> list[Dataset]:
-        found = self._client.search_for_series(
+        headers = self._client.search_for_series(
             search_filters=dict(filters), fields=["SOPClassUID", "PatientID"], get_remaining=True
         )
-        return [Dataset.from_json(item) for item in found]
+        return [Dataset.from_json(item) for item in headers]
 
     def _find_images(self) -> dict[str, str]:
         headers = [header for filters in self._filters for header in self._search(filters)]
@@ -203,10 +203,12 @@ class Pacs:
             return str(listed)
         series = str(header.SeriesInstanceUID)
         if series not in self._classes:
-            found = self._client.search_for_instances(
+            instances = self._client.search_for_instances(
                 str(header.StudyInstanceUID), series, limit=1, fields=["SOPClassUID"]
             )
-            self._classes[series] = str(Dataset.from_json(found[0]).get("SOPClassUID") or "") if found else ""
+            self._classes[series] = (
+                str(Dataset.from_json(instances[0]).get("SOPClassUID") or "") if instances else ""
+            )
         return self._classes[series]
 
     def _find_labels(self) -> dict[str, LabelSeries]:
@@ -222,18 +224,18 @@ class Pacs:
     def _label(self, study: str, series: str) -> LabelSeries | None:
         if series not in self._labels:
             try:
-                found = self._client.retrieve_series_metadata(study, series)[0]
+                metadata = self._client.retrieve_series_metadata(study, series)[0]
             except (requests.HTTPError, IndexError) as error:
                 logger.warning("Segmentation %s cannot be looked at: %s", series, error)
                 return None
-            header = Dataset.from_json({tag: found[tag] for tag in _OF_A_LABEL if tag in found})
+            header = Dataset.from_json({tag: metadata[tag] for tag in _OF_A_LABEL if tag in metadata})
             self._labels[series] = self._as_label(header, study, series)
         return self._labels[series]
 
     def _as_label(self, header: Dataset, study: str, series: str) -> LabelSeries | None:
         references = header.get("ReferencedSeriesSequence")
         names = frozenset(name.strip().lower() for name in segment_names(header).values())
-        if not references or is_prediction(header) or not names & self._known:
+        if not references or is_prediction(header) or not names & self._structures:
             logger.info("Segmentation %s is no label: a prediction, or of other structures", series)
             return None
         return LabelSeries(

@@ -103,11 +103,11 @@ class ScansFolder(LabelledFolder):
             for path in (part, *back.moves):
                 path.unlink(missing_ok=True)
             raise
-        kept = {target, *back.moves.values()}
+        stays = {target, *back.moves.values()}
         old = (*self._image_files(image_id), *self._files_of_labels(image_id))
         change = FileChange(
             moves={part: target, **back.moves},
-            removes=tuple(file for file in old if file not in kept),
+            removes=tuple(file for file in old if file not in stays),
             former=former,
             gone=tuple(key for key in self._label_keys(image_id) if key not in back.put),
             put={InfoKey("image", image_id): info, **back.put},
@@ -191,10 +191,10 @@ class ScansFolder(LabelledFolder):
             stamp = (state.st_size, state.st_mtime_ns)
         except OSError:
             return False
-        known = self._headers.get(path)
-        if known is None or known[0] != stamp:
-            known = self._headers[path] = (stamp, _has_header(path))
-        return known[1]
+        entry = self._headers.get(path)
+        if entry is None or entry[0] != stamp:
+            entry = self._headers[path] = (stamp, _has_header(path))
+        return entry[1]
 
     def _after_change(self, image_id: str, extension: str) -> None:
         with self._guard:

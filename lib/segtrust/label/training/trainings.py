@@ -92,9 +92,9 @@ class Trainings:
         """
         with self._lock:
             self._refuse_second()
-            given = {name: value for name, value in options.items() if isinstance(value, Mapping)}
-            for name in given:
-                self._known(name)
+            asked = {name: value for name, value in options.items() if isinstance(value, Mapping)}
+            for name in asked:
+                self._round_of(name)
             news = {
                 name: task.new_labels(task.labels(self._datastore)) for name, task in self._rounds.items()
             }
@@ -104,7 +104,7 @@ class Trainings:
                     f"none: {', '.join(self._rounds) or 'no model can be trained'}. Submit a label first, or "
                     "start the training of one model."
                 )
-            requests = [{**given.get(name, {}), "model": name} for name, new in news.items() if new]
+            requests = [{**asked.get(name, {}), "model": name} for name, new in news.items() if new]
             for request in requests:
                 self._check(request["model"], request)
             answer: dict[str, Any] = {
@@ -133,12 +133,12 @@ class Trainings:
         Returns:
             MONAI Label's description, with the record of the round under ``segtrust``; ``None`` without one.
         """
-        known = tasks("train")
+        trainings = tasks("train")
         if running and self._ended.is_set():
             return None
-        if not known:
+        if not trainings:
             return None
-        return self.described(known[-1])
+        return self.described(trainings[-1])
 
     def described(self, task: Mapping[str, Any]) -> dict[str, Any]:
         """A task as MONAI Label describes it, and what its round has recorded."""
@@ -172,7 +172,7 @@ class Trainings:
                 "a training runs already. Wait for its end, or stop it: DELETE /train/, or the button."
             )
 
-    def _known(self, model: str) -> RoundTask:
+    def _round_of(self, model: str) -> RoundTask:
         if model not in self._rounds:
             raise ModelNotFoundError(
                 f"no trainer {model!r}. Known: {', '.join(self._rounds) or 'none'}; a model of slices "
@@ -181,7 +181,7 @@ class Trainings:
         return self._rounds[model]
 
     def _check(self, model: str, options: Mapping[str, Any]) -> dict[str, Any]:
-        task = self._known(model)
+        task = self._round_of(model)
         _, ignored = round_settings(options, task.model.settings)
         labels = task.labels(self._datastore)
         if not labels:
@@ -193,11 +193,11 @@ class Trainings:
         """Run trainings one after the other in a thread; returns the first one's task."""
         self._ended.clear()
         self._stopping.clear()
-        known = len(tasks("train"))
+        before = len(tasks("train"))
         threading.Thread(target=self._work, args=(requests,), name="trainings", daemon=True).start()
-        while len(tasks("train")) == known:
+        while len(tasks("train")) == before:
             self._ended.wait(0.01)
-        first: dict[str, Any] = tasks("train")[known]
+        first: dict[str, Any] = tasks("train")[before]
         return first
 
     def _work(self, requests: Sequence[dict[str, Any]]) -> None:
