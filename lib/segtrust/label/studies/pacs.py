@@ -55,8 +55,8 @@ class Pacs:
     Args:
         client: MONAI Label's client of the archive.
         filters: QIDO-RS filters of which a series must meet one to be offered for annotation.
-        structures: names of the structures of the served models, in lower case. A segmentation of other structures
-            is no label.
+        structures: names of the structures of the served models, in lower case. A segmentation of other
+            structures is no label.
         max_age: seconds until a listing is asked for again.
     """
 
