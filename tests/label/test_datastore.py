@@ -14,7 +14,9 @@ import pytest
 from monailabel.interfaces.exception import ImageNotFoundException
 from watchdog.events import FileDeletedEvent
 
+from numbered_labels import write_number
 from segtrust.label.failures import LabelError, PathError
+from segtrust.label.studies.changes import Submission
 from segtrust.store import StateStore
 
 BAND = "chance of error above 1 in 3"
@@ -256,3 +258,39 @@ def test_a_folder_opens_again_with_what_was_stored(datastore, tmp_path):
     again = type(datastore)(str(copy), read_only=True, **options)
     assert again.get_labeled_images() == ["a"]
     assert again.get_label_info("a", "final")["segtrust"]["model"] == "tiny"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["{outside}/secret", "../secret", "labels/../../secret", "labels/final/../../../secret", "..\\secret"],
+)
+def test_no_name_that_a_client_makes_up_lists_a_file_of_another_folder(datastore, tmp_path, tiny_scan, name):
+    folder = Path(datastore._datastore.image_path()).resolve()
+    shutil.copyfile(tiny_scan, folder.parent / "secret.nii.gz")
+    name, listed = name.format(outside=folder.parent), datastore.list_images()
+    label = write_number(tmp_path / "made-up.nii.gz", 1)
+    for _ in range(2):  # what was looked for once may be listed the next time
+        with pytest.raises((ImageNotFoundException, PathError)):
+            datastore.submit_label(name, str(label), "final", {}, Submission())
+        with pytest.raises(ImageNotFoundException):
+            datastore.update_image_info(name, {"note": "x"})
+        assert not datastore.get_image_uri(name)
+        assert not datastore.get_image_info(name)
+    assert datastore.list_images() == listed
+
+
+def test_scans_of_a_disk_that_was_away_are_there_again_at_once(datastore, tmp_path):
+    (scan, *_), folder = datastore.list_images(), Path(datastore._datastore.image_path())
+    label = write_number(tmp_path / "made-up.nii.gz", 1)
+    away = folder.with_name("away")
+    folder.rename(away)
+    folder.mkdir()
+    datastore._look_at(scan)
+    assert scan not in datastore.list_images()
+    folder.rmdir()
+    away.rename(folder)
+    datastore.update_image_info(scan, {"note": "x"})
+    datastore._datastore.objects.pop(scan)
+    assert datastore.get_image_uri(scan)
+    datastore._datastore.objects.pop(scan)
+    datastore.submit_label(scan, str(label), "final", {}, Submission())

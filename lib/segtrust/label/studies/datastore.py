@@ -58,6 +58,8 @@ class SafeDatastore(ScansFolder):
         if path is None or not path.is_file():
             self._look_at(image_id)
             self._check_studies()  # they may have gone since the first look
+            if image_id in self._datastore.objects:
+                return  # or have come back
             raise ImageNotFoundException(f"no scan {image_id!r} in the datastore")
 
     def save_label(

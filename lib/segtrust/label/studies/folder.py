@@ -136,6 +136,11 @@ class ScanFolder(LocalDatastore):
         """Folders in which a server that was killed may have left parts of files."""
         return [Path(self._datastore.image_path()), *self._tag_folders()]
 
+    def get_image_uri(self, image_id: str) -> str:
+        if image_id not in self._datastore.objects:
+            self._look_at(image_id)  # its disk may have been away, and is there again
+        return str(super().get_image_uri(image_id))
+
     def refresh(self) -> None:
         self._reconcile_datastore()
 
@@ -173,6 +178,8 @@ class ScanFolder(LocalDatastore):
         with self._guard:
             known = self._datastore.objects.get(image)
             extensions = self._extensions_of(image, Path(self._datastore.image_path()), known and known.image)
+            if known is None and not extensions:
+                return
             labels = {
                 folder.name: self._extensions_of(image, folder, known and known.labels.get(folder.name))
                 for folder in self._tag_folders()
@@ -216,7 +223,12 @@ class ScanFolder(LocalDatastore):
         return found
 
     def _extensions_of(self, image: str, folder: Path, known: DataModel | None) -> list[str]:
-        """Of a scan or label; one may be listed whose extension is not among those of the folder."""
+        """Of a scan or label; one may be listed whose extension is not among those of the folder.
+
+        A client may have made the name up: what leads to another folder is nothing that lies in this one.
+        """
+        if any(separator in image for separator in "/\\\0"):
+            return []
         suffixes = dict.fromkeys((*self._suffixes, *([known.ext] if known else [])))
         return [
             suffix

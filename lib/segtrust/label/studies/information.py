@@ -77,6 +77,8 @@ class InformedFolder(ScanFolder):
         self._update_info(InfoKey("image", image_id), info, self._image_default(image_id))
 
     def _image_default(self, image_id: str) -> dict[str, Any]:
+        if image_id not in self._datastore.objects:
+            self._look_at(image_id)
         if (obj := self._datastore.objects.get(image_id)) is None:
             raise ImageNotFoundException(f"no scan {image_id!r} in the datastore")
         return dict(obj.image.info)
