@@ -3,6 +3,7 @@
 import ast
 import configparser
 import dataclasses
+import json
 import re
 import subprocess
 import sys
@@ -10,11 +11,13 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import segtrust
 from segtrust.label.settings import AppSettings
+from segtrust.models import find_models, open_version, shipped_models_dir
 
 ROOT = Path(__file__).parents[1]
 LIB = ROOT / "lib" / "segtrust"
@@ -135,6 +138,73 @@ def test_every_module_has_its_place_in_the_rings():
     placed = set(re.split(r"[\s|]+", rings.strip()))
     modules = {p.stem for p in LIB.glob("*.py")} | {p.parent.name for p in LIB.glob("*/__init__.py")}
     assert placed == modules - {"__init__", "__main__"}
+
+
+def test_nothing_asks_a_registry_for_segtrust_which_is_on_none():
+    pages = [
+        *ROOT.glob("*.md"),
+        *ROOT.glob("**/docs/**/*.md"),
+        *ROOT.glob("*apps/**/*.md"),
+        *LIB.glob("**/*.py"),
+    ]
+    asking = re.compile(r"pip install [^\n]*['\"\s]segtrust\b")
+    assert not [p.relative_to(ROOT).as_posix() for p in pages if asking.search(p.read_text("utf-8"))]
+
+
+def test_what_is_installed_by_a_line_of_the_docs_is_an_extra():
+    extras = set(SETUP["options.extras_require"])
+    pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("*apps/**/*.md")]
+    named = {
+        extra
+        for page in pages
+        for group in re.findall(r"pip install [^\n]*['\"]\.\[([\w,]+)\]", page.read_text("utf-8"))
+        for extra in group.split(",")
+    }
+    assert {"label", "readers"} <= named <= extras
+
+
+def test_the_citation_names_this_version_and_the_four_papers():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))
+    assert citation["version"] == segtrust.__version__
+    first = [(paper["authors"][0]["family-names"], paper["year"]) for paper in citation["references"]]
+    assert first == [("Mehrtash", 2020), ("Fassio", 2024), ("Some", 2024), ("Monteiro", 2020)]
+
+
+def test_the_workflow_and_the_hook_call_the_scripts():
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "test.yml").read_text("utf-8"))
+    steps = [step.get("run") for step in workflow["jobs"]["test"]["steps"]]
+    assert steps[-1] == "scripts/test"
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text("utf-8"))
+    assert [hook["entry"] for repo in hooks["repos"] for hook in repo["hooks"]] == ["scripts/check --quick"]
+
+
+def test_issue_templates_have_ten_lines_at_most():
+    for template in (ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.md"):
+        lines = [line for line in template.read_text("utf-8").splitlines() if line]
+        assert len(lines) <= 10, template.name
+        assert lines[0] == "---"
+
+
+def test_a_stranger_finds_commands_own_model_and_limits_on_the_first_screen():
+    screen = "\n".join(README.splitlines()[:40])
+    for words in (
+        "For groups who",
+        "docs/images/demo.png",
+        "scripts/demo",
+        "scripts/test",
+        "Your own model",
+        "Limits",
+    ):
+        assert words in screen, words
+
+
+def test_the_answer_in_the_readme_is_one_of_this_release():
+    (block,) = re.findall(r"^```json\n(.*?)^```", README, re.M | re.S)
+    answer = json.loads(block)
+    assert answer["model"] == "hippocampus"
+    assert answer["digest"][:12] == open_version(find_models(shipped_models_dir())["hippocampus"]).digest[:12]
+    reference = (ROOT / "docs" / "reference" / "answers.md").read_text("utf-8")
+    assert all(f"`{key}`" in reference for key in answer)
 
 
 def test_command_of_ci_is_the_one_in_the_readme():

@@ -93,7 +93,7 @@ def test_each_result_comes_before_the_next_job_begins():
 
 @pytest.mark.slow
 def test_ray_gives_what_one_process_gives_though_a_worker_dies(tmp_path):
-    pytest.importorskip("ray", reason="no ray: pip install 'segtrust[ray]'")
+    pytest.importorskip("ray", reason="no ray: pip install -c constraints.txt '.[ray]'")
     alone, together = ([(tmp_path / kind, number) for number in (3, 2, 5)] for kind in ("alone", "together"))
     alone[0][0].touch()
     assert parallel_map(first_dies, together, workers=2, ray="local") == [9, 4, 25]

@@ -34,6 +34,7 @@ __all__ = [
     "StoreError",
     "StoreFullError",
     "TrainingError",
+    "install_line",
 ]
 
 ScanCode = Literal[
@@ -124,3 +125,19 @@ class TrainingError(SegtrustError, RuntimeError):
     """A training run cannot start or go on."""
 
     code = "training"
+
+
+def install_line(extra: str) -> str:
+    """What to type to get an extra; segtrust is installed from a clone of its repository.
+
+    Args:
+        extra: one of those in ``setup.cfg``, or several with commas.
+
+    Returns:
+        The command, and where to type it.
+
+    Example:
+        >>> install_line("ray")
+        "pip install -c constraints.txt '.[ray]' (in a clone of segtrust)"
+    """
+    return f"pip install -c constraints.txt '.[{extra}]' (in a clone of segtrust)"

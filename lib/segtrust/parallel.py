@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from segtrust.errors import DeviceError, SettingError
+from segtrust.errors import DeviceError, SettingError, install_line
 from segtrust.files import FileLimits, current_limits, set_limits
 
 __all__ = ["parallel_map", "parallel_results"]
@@ -117,7 +117,7 @@ def _ray_results(
     try:
         import ray  # noqa: PLC0415  # an extra
     except ImportError as error:
-        raise SettingError("`ray` needs Ray, which is not installed: pip install 'segtrust[ray]'.") from error
+        raise SettingError(f"`ray` needs Ray, which is not installed: {install_line('ray')}.") from error
     here: dict[str, Any] = {"num_cpus": workers, "include_dashboard": False} if address == "local" else {}
     try:
         ray.init(address, log_to_driver=False, logging_level=logging.WARNING, **here)

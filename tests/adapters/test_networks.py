@@ -111,5 +111,5 @@ def test_onnx_answers_as_the_code_did(network, windows, tmp_path):
 
 def test_onnx_without_its_runtime_names_the_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
-    with pytest.raises(ModelError, match=r"pip install 'segtrust\[onnx\]'"):
+    with pytest.raises(ModelError, match=r"constraints.txt '\.\[onnx\]'"):
         load_network(tmp_path / "a.onnx")

@@ -40,7 +40,7 @@ def test_missing_package_is_named_with_the_extra_to_install(monkeypatch, capsys)
     monkeypatch.delitem(sys.modules, "segtrust.cli.demo.command", raising=False)
     monkeypatch.setitem(sys.modules, "rich.console", None)
     assert cli.main(["demo"]) == 2
-    assert "pip install 'segtrust[demo]'" in capsys.readouterr().err
+    assert "pip install -c constraints.txt '.[demo]'" in capsys.readouterr().err
 
 
 def test_error_of_ours_is_one_line_without_a_trace(tmp_path, capsys):
@@ -59,4 +59,4 @@ def test_a_round_on_a_site_names_the_extra_that_training_elsewhere_does_not_need
     for module in ("cli.site_round", "label.studies.beside"):
         monkeypatch.delitem(sys.modules, f"segtrust.{module}", raising=False)
     assert cli.main(["train", "hippocampus", "--studies", "."]) == 2
-    assert "pip install 'segtrust[label]'" in capsys.readouterr().err
+    assert "pip install -c constraints.txt '.[label]'" in capsys.readouterr().err

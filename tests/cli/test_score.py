@@ -95,7 +95,7 @@ def test_two_workers_give_what_one_gives_though_one_dies(
     make_studies, settings, tiny_model, monkeypatch, ray
 ):
     if ray:
-        pytest.importorskip("ray", reason="no ray: pip install 'segtrust[ray]'")
+        pytest.importorskip("ray", reason="no ray: pip install -c constraints.txt '.[ray]'")
         # a worker of Ray imports what it is sent by name, also from this folder
         known = os.pathsep.join(filter(None, [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")]))
         monkeypatch.setenv("PYTHONPATH", known)

@@ -118,7 +118,8 @@ def test_what_is_told_names_the_structures_and_says_what_holds():
     told = of([1.0] * 9).margins(ContourRule(0.9, 0.99)).to_json({1: "spleen"})
     assert told["each"] == {"spleen": {"outer_mm": 0.5, "inner_mm": 0.0, "subjects": 9}}
     assert (told["coverage"], told["share"]) == (0.9, 0.99)
-    assert "at most 10 % have an outer contour with less than 99 % of the true structure" in told["statement"]
+    assert "wrong if less than 99 % of the true structure lies in it" in told["statement"]
+    assert "At most 10 % of scans like the calibration scans have a wrong contour" in told["statement"]
 
 
 def test_they_survive_json_and_strange_documents_are_refused():

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from segtrust.errors import ModelError
+from segtrust.errors import ModelError, install_line
 
 __all__ = ["SUFFIXES", "ExportedNetwork", "OnnxNetwork", "load_network"]
 
@@ -69,7 +69,7 @@ class OnnxNetwork(nn.Module):
         try:
             runtime: Any = import_module("onnxruntime")  # an extra
         except ModuleNotFoundError as error:
-            raise ModelError("an ONNX file needs ONNX Runtime: pip install 'segtrust[onnx]'") from error
+            raise ModelError(f"an ONNX file needs ONNX Runtime: {install_line('onnx')}") from error
         try:
             self._session: Any = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime's errors have no common class

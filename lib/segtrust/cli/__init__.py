@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 import segtrust
-from segtrust.errors import SegtrustError
+from segtrust.errors import SegtrustError, install_line
 
 __all__ = ["main"]
 
@@ -56,9 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if package == "segtrust":
             raise
         extra = "label" if package == "monailabel" else extra  # `train` needs it for a site's round alone
-        return _complain(
-            f"`{command}` needs {error.name}, which is not installed: pip install 'segtrust[{extra}]'", 2
-        )
+        return _complain(f"`{command}` needs {error.name}, which is not installed: {install_line(extra)}", 2)
     except SegtrustError as error:
         return _complain(str(error), 1)
     except KeyboardInterrupt:

@@ -23,7 +23,7 @@ from segtrust.adapters import (
 )
 from segtrust.calibrators import Calibrator
 from segtrust.cli.failures import Failures
-from segtrust.errors import ProbabilityError, SettingError
+from segtrust.errors import ProbabilityError, SettingError, install_line
 from segtrust.evaluate.cases import CaseRecord
 from segtrust.evaluate.methods import load_methods
 from segtrust.evaluate.records import RecordSet, software_versions, write_records
@@ -240,7 +240,7 @@ def leave_results(
     document["failed"] = dict(failures.reasons)
     replace_text(args.out / "evaluation.json", json.dumps(document, allow_nan=False, indent=1))
     if lacking:
-        say(f"no page, since {lacking} is not installed: pip install 'segtrust[report]', and evaluate again")
+        say(f"no page, since {lacking} is not installed: {install_line('report')}, and evaluate again")
         return document
     from segtrust.report.evaluation_page import write_evaluation_page  # noqa: PLC0415  # an extra
 

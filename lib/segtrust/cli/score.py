@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--workers", type=int, default=1, help="scans scored at the same time (default: 1)")
     parser.add_argument(
-        "--ray", metavar="ADDRESS", help="score on a Ray cluster, or 'local'; needs segtrust[ray]"
+        "--ray", metavar="ADDRESS", help="score on a Ray cluster, or 'local'; needs the extra `ray`"
     )
 
 

@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--ray",
         metavar="ADDRESS",
-        help="with --data: train the members on a Ray cluster, or 'local'; needs segtrust[ray]",
+        help="with --data: train the members on a Ray cluster, or 'local'; needs the extra `ray`",
     )
     parser.add_argument(
         "--loss",

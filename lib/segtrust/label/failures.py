@@ -81,7 +81,7 @@ class StudiesError(SegtrustError, RuntimeError):
 
 
 class BusyError(SegtrustError, RuntimeError):
-    """A training was asked for while another one runs."""
+    """Somebody starts a training while another one runs."""
 
     code = "busy"
 

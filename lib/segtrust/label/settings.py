@@ -146,7 +146,7 @@ class AppSettings:
     train_workers: int = _training("workers")
     small_gate: str = _training("small_gate")
     subjects: str = _setting(
-        "", "whose a scan is: CSV file (columns case, subject) or expression with a group for the patient"
+        "", "which patient a scan belongs to: CSV file (columns case, subject) or expression with a group"
     )
     unload_while_training: bool = _setting(
         True, "while a training uses the GPU that serves, keep no members there between two requests"

@@ -50,10 +50,11 @@ class ContourMargins:
             **vars(self.rule),
             **{w: {names[v]: vars(m) for v, m in self.of(w).items()} for w in CONTOUR_WORDS},
             "statement": (
-                f"Of scans like the calibration scans, at most {wrong:.3g} % have an outer contour with less "
-                f"than {share} of the true structure in it; and no more an inner contour of which less than "
-                f"{share} belongs to it. `each`: this holds for each contour by itself; `joint`: so few "
-                "scans have any wrong contour at all. On average over calibration sets."
+                f"An outer contour is wrong if less than {share} of the true structure lies in it, an inner "
+                f"one if less than {share} of it belongs to the structure. At most {wrong:.3g} % of scans "
+                "like the calibration scans have a wrong contour: with `each` this holds for each contour by "
+                "itself, with `joint` for all contours of a scan together. It holds on average over "
+                "calibration sets."
             ),
         }
 

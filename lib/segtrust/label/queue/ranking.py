@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class Waiting:
-    """Scans without a label, those of them that calibrate or test, and whose a scan is.
+    """Scans without a label, those of them that calibrate or test, and the patient of each.
 
     Patients are named by a hash; a scan that is not among them is a patient of its own. One object stands for
     one state of the site: who has seen the object need not look at its scans again.
