@@ -202,7 +202,8 @@ def test_the_answer_in_the_readme_is_one_of_this_release():
     (block,) = re.findall(r"^```json\n(.*?)^```", README, re.M | re.S)
     answer = json.loads(block)
     assert answer["model"] == "hippocampus"
-    assert answer["digest"][:12] == open_version(find_models(shipped_models_dir())["hippocampus"]).digest[:12]
+    shipped = open_version(find_models(shipped_models_dir())["hippocampus"])
+    assert shipped.digest.startswith(answer["digest"])
     reference = (ROOT / "docs" / "reference" / "answers.md").read_text("utf-8")
     assert all(f"`{key}`" in reference for key in answer)
 
