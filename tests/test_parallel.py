@@ -104,5 +104,5 @@ def test_ray_gives_what_one_process_gives_though_a_worker_dies(tmp_path):
 
 def test_ray_that_is_missing_or_does_not_answer_is_said_to_be_so(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(SettingError, match=r"segtrust\[ray\]"):
+    with pytest.raises(SettingError, match=r"constraints.txt '\.\[ray\]'"):
         parallel_map(math.factorial, [1], ray="local")
