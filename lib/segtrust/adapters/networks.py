@@ -21,6 +21,8 @@ __all__ = ["SUFFIXES", "ExportedNetwork", "OnnxNetwork", "load_network"]
 
 SUFFIXES = (".pt2", ".onnx")
 """Endings of members that bring their own network."""
+HOME = f"{__name__}."
+"""Where `network._target_` of such a model points."""
 _OUTPUTS = ("logits", "probabilities")
 _OBJECTS = ("custom_obj", "opaque_obj")
 _LEAST = 1e-12

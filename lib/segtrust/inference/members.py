@@ -11,9 +11,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, load_model, save_model
 from torch import nn
 
+from segtrust.adapters.networks import HOME as EXPORTED_HOME
 from segtrust.adapters.networks import SUFFIXES, load_network
 from segtrust.errors import DeviceError, ModelError
 from segtrust.models import ModelSpec
+
+_WORDS = 300  # PyTorch lists every key that does not fit
 
 __all__ = ["build_network", "check_device", "load_member", "load_weights", "save_weights"]
 
@@ -77,9 +80,12 @@ def load_weights(path: Path) -> Mapping[str, torch.Tensor]:
         if path.suffix == ".safetensors":
             return load_file(path)
         loaded = torch.load(path, map_location="cpu", weights_only=True)  # noqa: TID251  # the one place
-        return loaded.get("model", loaded) if isinstance(loaded, dict) else {}
     except (SafetensorError, RuntimeError, OSError, ValueError, EOFError, UnpicklingError) as error:
         raise ModelError(f"{path} must hold weights, but {error}. Was the file cut off?") from error
+    weights = loaded.get("model", loaded.get("state_dict", loaded)) if isinstance(loaded, dict) else None
+    if not isinstance(weights, Mapping) or not weights:
+        raise ModelError(f"{path} must hold weights by name, got {type(loaded).__name__}.")
+    return weights
 
 
 def load_member(spec: ModelSpec, path: Path) -> nn.Module:
@@ -97,6 +103,12 @@ def load_member(spec: ModelSpec, path: Path) -> nn.Module:
     """
     if path.suffix in SUFFIXES:  # it has no modes and no gradients
         return load_network(path, output=str(spec.network.get("output", "logits")))
+    if str(spec.network["_target_"]).startswith(EXPORTED_HOME):
+        raise ModelError(
+            f"{path.name} must be a network of its own ({' or '.join(SUFFIXES)}) as `network` of "
+            f"{spec.name!r} says, got {path.suffix or 'no ending'}: weights alone do not say what to do with "
+            "them. Export the network with torch.export.save."
+        )
     network = build_network(spec)
     try:
         if path.suffix == ".safetensors":
@@ -104,7 +116,8 @@ def load_member(spec: ModelSpec, path: Path) -> nn.Module:
         else:
             network.load_state_dict(dict(load_weights(path)))
     except (SafetensorError, RuntimeError, OSError) as error:
-        raise ModelError(f"{path} must fit the network of {spec.name!r}, but {error}.") from error
+        reason = " ".join(str(error).split())[:_WORDS]
+        raise ModelError(f"{path} must fit the network of {spec.name!r}, but {reason}.") from error
     return network.eval().requires_grad_(False)
 
 

@@ -68,8 +68,9 @@ def publish_version(
     Note:
         Write, fsync, rename is the usual recipe for a crash-safe replacement.
     """
+    is_new = not (model / "spec.json").exists()
     (model / "versions").mkdir(parents=True, exist_ok=True)
-    if (model / "spec.json").exists():
+    if not is_new:
         if ModelSpec.from_json(read_document(model / "spec.json")).to_json() != spec.to_json():
             raise ModelError(f"{model / 'spec.json'} describes another model. Publish under a new name.")
     else:
@@ -87,6 +88,8 @@ def publish_version(
         sync(model / "versions")
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
+        if is_new and not list_versions(model):  # a folder without a version is no model
+            (model / "spec.json").unlink(missing_ok=True)
         raise
     if not keep_because:
         set_current(model, version_id)
