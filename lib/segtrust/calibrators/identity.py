@@ -28,7 +28,7 @@ class Identity:
 
     name: ClassVar[str] = "identity"
 
-    def apply(self, probs: Tensor, distance: Tensor, *, head: HeadKind = "softmax") -> Tensor:
+    def apply(self, probs: Tensor, distance: Tensor, *, head: HeadKind = "softmax") -> Tensor:  # noqa: ARG002 -- what other calibrators need
         """Return ``probs`` unchanged."""
         return probs
 

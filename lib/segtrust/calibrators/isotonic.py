@@ -63,7 +63,7 @@ class TopLabelIsotonic:
                 f"{len(self.at)} and {len(f)} numbers."
             )
 
-    def apply(self, probs: Tensor, distance: Tensor, *, head: HeadKind = "softmax") -> Tensor:
+    def apply(self, probs: Tensor, distance: Tensor, *, head: HeadKind = "softmax") -> Tensor:  # noqa: ARG002 -- what other calibrators need
         """Map each voxel's winner and rescale the rest, in float64.
 
         Raises:

@@ -57,7 +57,7 @@ class TopClassTemperature:
         if not self.temperatures or not all(t > 0 for t in self.temperatures):
             raise ModelError(f"`temperatures` must be above 0, got {self.temperatures}.")
 
-    def apply(self, probs: Tensor, distance: Tensor, *, head: HeadKind = "softmax") -> Tensor:
+    def apply(self, probs: Tensor, distance: Tensor, *, head: HeadKind = "softmax") -> Tensor:  # noqa: ARG002 -- what other calibrators need
         """Scale each voxel by the temperature of its predicted class.
 
         Raises:

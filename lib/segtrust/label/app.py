@@ -231,7 +231,7 @@ class SegtrustApp(_Host):
         label = file if tag is None else _save_result(store, str(wanted.image), file, tag, info)
         return {"label": label, "tag": DefaultLabelTag.ORIGINAL.value, "file": file, "params": params}
 
-    def infer_wsi(self, request: dict[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
+    def infer_wsi(self, request: dict[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:  # noqa: ARG002 -- MONAI Label's interface
         """Refuse whole-slide inference: MONAI Label's takes any path of the server, also a folder."""
         raise ModelNotFoundError(NO_SLIDES)
 

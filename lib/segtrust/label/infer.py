@@ -92,7 +92,7 @@ class _ModelTask(InferTask):
             },
         }
 
-    def write(self, prediction: Prediction, volume: NDArray[Any], form: AnswerForm, scan: Path) -> Path:
+    def write(self, prediction: Prediction, volume: NDArray[Any], form: AnswerForm, scan: Path) -> Path:  # noqa: ARG002 -- what other views need
         """Write the answer to a temporary file."""
         if form.extension == ".dcm":
             raise SettingError(
@@ -129,7 +129,7 @@ class MaskTask(_ModelTask):
             raise SettingError("a DICOM SEG needs a DICOMweb server as studies; this is a folder.")
         return self.archive.write_mask(prediction, scan)
 
-    def render(self, prediction: Prediction, request: InferRequest) -> tuple[NDArray[Any], dict[str, Any]]:
+    def render(self, prediction: Prediction, request: InferRequest) -> tuple[NDArray[Any], dict[str, Any]]:  # noqa: ARG002 -- what other views need
         return prediction.mask, {"shows": "mask"}
 
     def colours(self) -> dict[str, tuple[int, int, int]]:
@@ -215,7 +215,7 @@ class CombinedTask(_ModelTask):
         labels = combined_labels(structure_labels(model.spec), bands)
         super().__init__(model, labels, f"{text} {BLIND_SPOT}", archive)
 
-    def render(self, prediction: Prediction, request: InferRequest) -> tuple[NDArray[Any], dict[str, Any]]:
+    def render(self, prediction: Prediction, request: InferRequest) -> tuple[NDArray[Any], dict[str, Any]]:  # noqa: ARG002 -- what other views need
         view = prediction.mask_with_bands(self.model.settings.band_edges)
         return view, {"shows": "mask and bands", "bands": _band_table(self, prediction)}
 

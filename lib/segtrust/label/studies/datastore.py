@@ -143,7 +143,7 @@ class SafeDatastore(ScansFolder):
         """What says which patient a scan belongs to."""
         return "nothing"
 
-    def patient_of(self, image_id: str) -> str | None:
+    def patient_of(self, image_id: str) -> str | None:  # noqa: ARG002 -- what other datastores need
         """PatientID of a scan; a file does not say it."""
         return None
 

@@ -139,28 +139,30 @@ class DicomwebDatastore(SafeDatastore):
 
     def add_image(
         self,
-        image_id: str,
-        image_filename: str,
-        image_info: dict[str, Any],
+        image_id: str,  # noqa: ARG002 -- what other datastores need
+        image_filename: str,  # noqa: ARG002 -- what other datastores need
+        image_info: dict[str, Any],  # noqa: ARG002 -- what other datastores need
         *,
-        replace: bool = False,
-        by: str = "",
+        replace: bool = False,  # noqa: ARG002 -- what other datastores need
+        by: str = "",  # noqa: ARG002 -- what other datastores need
     ) -> str:
         raise SettingError(
             "a scan cannot be added over a DICOMweb server. Send the series to the PACS itself."
         )
 
-    def remove_image(self, image_id: str, *, by: str = "") -> None:
+    def remove_image(self, image_id: str, *, by: str = "") -> None:  # noqa: ARG002 -- what other datastores need
         raise SettingError("a scan cannot be removed over a DICOMweb server. Remove it in the PACS itself.")
 
     def list_images(self) -> list[str]:
         return list(self._pacs.images())
 
-    def get_labeled_images(self, label_tag: str | None = None, labels: list[str] | None = None) -> list[str]:
+    def get_labeled_images(self, label_tag: str | None = None, labels: list[str] | None = None) -> list[str]:  # noqa: ARG002 -- what other datastores need
         return list(self._pacs.labels())
 
     def get_unlabeled_images(
-        self, label_tag: str | None = None, labels: list[str] | None = None
+        self,
+        label_tag: str | None = None,  # noqa: ARG002 -- what other datastores need
+        labels: list[str] | None = None,  # noqa: ARG002 -- what other datastores need
     ) -> list[str]:
         labelled = self._pacs.labels()
         return [image for image in self._pacs.images() if image not in labelled]
@@ -292,7 +294,7 @@ class DicomwebDatastore(SafeDatastore):
         fitting = {m: len({n.lower() for n in names} & label.names) for m, names in self._structures.items()}
         return max(fitting, key=fitting.__getitem__)
 
-    def datalist(self, full_path: bool = True) -> list[dict[str, Any]]:
+    def datalist(self, full_path: bool = True) -> list[dict[str, Any]]:  # noqa: ARG002 -- what other datastores need
         pairs = []
         for image in sorted(self._pacs.labels()):
             try:

@@ -100,11 +100,13 @@ class ScanFolder(LocalDatastore):
         with self._guard:
             return list(self._datastore.objects)
 
-    def get_labeled_images(self, label_tag: str | None = None, labels: list[str] | None = None) -> list[str]:
+    def get_labeled_images(self, label_tag: str | None = None, labels: list[str] | None = None) -> list[str]:  # noqa: ARG002 -- what other datastores need
         return list(self._summed_up().labelled)
 
     def get_unlabeled_images(
-        self, label_tag: str | None = None, labels: list[str] | None = None
+        self,
+        label_tag: str | None = None,  # noqa: ARG002 -- what other datastores need
+        labels: list[str] | None = None,  # noqa: ARG002 -- what other datastores need
     ) -> list[str]:
         return list(self._summed_up().unlabelled)
 

@@ -161,7 +161,7 @@ class InformedFolder(ScanFolder):
                 index.base_path = self._datastore_path
                 self._datastore = index
 
-    def _update_datastore_file(self, lock: bool = True) -> None:
+    def _update_datastore_file(self, lock: bool = True) -> None:  # noqa: ARG002 -- MONAI Label's interface
         if not self._frozen:
             self._snapshot.changed()
 
