@@ -1,6 +1,7 @@
 """Running totals over samples: their memory does not grow with the number of samples."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -67,7 +68,7 @@ def labels_from_probs(
     return labels
 
 
-def label_type(n_classes: int) -> type[np.uint8 | np.uint16]:
+def label_type(n_classes: int) -> type[np.unsignedinteger[Any]]:
     """The narrowest type that holds the labels of so many classes, background included.
 
     Args:

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -47,7 +47,7 @@ class ScanView:
     """What a score sees: probabilities ``(C, X, Y, Z)``, mask, spacing in mm, voxels that count."""
 
     probs: NDArray[np.float32]
-    mask: NDArray[np.uint8 | np.uint16]
+    mask: NDArray[np.unsignedinteger[Any]]
     spacing: tuple[float, float, float] | None
     valid: NDArray[np.bool_]
 

@@ -24,7 +24,7 @@ class Grid:
             voxels.
     """
 
-    shape: tuple[int, int, int]
+    shape: tuple[int, ...]
     affine: NDArray[np.float64]
     spacing: tuple[float, float, float] | None
 

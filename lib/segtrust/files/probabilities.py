@@ -266,9 +266,9 @@ _DAMAGE = (zipfile.BadZipFile, zlib.error, SyntaxError)
 
 
 def _read_array(stream: IO[bytes], size: int, name: str) -> NDArray[Any]:
-    version = np.lib.format.read_magic(stream)
+    version = np.lib.format.read_magic(stream)  # type: ignore[no-untyped-call]
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, fortran, dtype = read(stream)
+    shape, fortran, dtype = read(stream)  # type: ignore[no-untyped-call]
     if dtype.kind not in "fiu":
         raise ScanError(f"{name} must hold numbers, got {dtype}.", "scan_unreadable")
     if len(shape) not in (_ARRAY_AXES - 1, _ARRAY_AXES) or min(shape) < 1:
@@ -280,7 +280,7 @@ def _read_array(stream: IO[bytes], size: int, name: str) -> NDArray[Any]:
     if size < count * dtype.itemsize:
         raise ValueError(f"its array claims {count * dtype.itemsize:,} bytes, the archive {size:,}")
     values = np.empty(count, dtype)
-    memory = memoryview(values).cast("B")
+    memory = values.data.cast("B")
     filled = 0
     while piece := stream.read(1 << 20):  # to the end: the checksum is compared there
         if filled + len(piece) > len(memory):

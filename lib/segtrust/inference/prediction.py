@@ -195,7 +195,7 @@ class Prediction:
         """
         return np.digitize(self.map("chance_of_error"), np.asarray(edges, dtype=np.float32)).astype(np.uint8)
 
-    def mask_with_bands(self, edges: Sequence[float]) -> NDArray[np.uint8]:
+    def mask_with_bands(self, edges: Sequence[float]) -> NDArray[np.unsignedinteger[Any]]:
         """Mask and bands in one label map; a band takes its voxels from the structures.
 
         Args:
