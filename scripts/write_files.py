@@ -1,0 +1,188 @@
+"""Writes docs/reference/files.md: files are made, each is given to its door, what came of it is noted.
+
+`--check` writes nothing and fails if the page is out of date.
+"""
+
+import gzip
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import nibabel as nib
+import nrrd
+import numpy as np
+
+from segtrust.adapters import find_cases, read_case
+from segtrust.errors import SegtrustError
+from segtrust.experiments.pages import write_or_check
+from segtrust.files.subjects import read_subject_table
+from segtrust.inference.scan import read_scan
+
+PAGE = Path(__file__).parents[1] / "docs" / "reference" / "files.md"
+HEAD = """# Files: what is read, turned and refused
+
+Each row is a file that was made, given to the code that reads such files, and noted with what came of it.
+Made by `python scripts/write_files.py`. Bounds on sizes are [settings](settings.md).
+"""
+SIZE = (6, 5, 4)
+AFFINE = np.diag([1.0, 1.5, 2.0, 1.0])
+LPS = np.array([[-1.0, 0, 0, 5], [0, -1.5, 0, 6], [0, 0, 2, 0], [0, 0, 0, 1]])
+LABEL = np.zeros(SIZE, np.uint8)
+LABEL[1:3, 1:4, 1:3] = 1
+LABEL[4, 4, 0] = 1  # one corner: no turned label is this one
+PROBS = np.stack([0.9 - 0.8 * LABEL, 0.1 + 0.8 * LABEL]).astype(np.float32)
+SCAN = (np.arange(LABEL.size).reshape(SIZE) + 100 * LABEL).astype(np.float32)
+
+TURNED = "turned onto the grid of the label"
+
+Row = tuple[str, Callable[[Path], str]]
+
+
+def nifti(path: Path, values: np.ndarray, affine: np.ndarray = AFFINE) -> Path:
+    """Write a NIfTI file."""
+    nib.save(nib.Nifti1Image(values, affine), path)
+    return path
+
+
+def scans() -> Iterator[Row]:
+    """Images, as `read_scan` takes them."""
+
+    def read(make: Callable[[Path], Path]) -> Callable[[Path], str]:
+        def row(folder: Path) -> str:
+            scan = read_scan(make(folder))
+            return "read" + ("" if scan.spacing else "; voxel size unknown: no millimetres are given")
+
+        return row
+
+    def cut(folder: Path) -> Path:
+        path = nifti(folder / "scan.nii.gz", SCAN)
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+        return path
+
+    def write(name: str, content: bytes) -> Callable[[Path], Path]:
+        def make(folder: Path) -> Path:
+            (folder / name).write_bytes(content)
+            return folder / name
+
+        return make
+
+    def plain_nrrd(folder: Path) -> Path:
+        nrrd.write(str(folder / "scan.nrrd"), SCAN)
+        return folder / "scan.nrrd"
+
+    yield "NIfTI, 16-bit integers", read(lambda d: nifti(d / "scan.nii.gz", SCAN.astype(np.int16)))
+    yield "NRRD without voxel size", read(plain_nrrd)
+    yield "cut to half its bytes", read(cut)
+    yield "not what its ending says", read(write("scan.nii.gz", gzip.compress(b"no image")))
+    yield "another ending", read(write("scan.hdr", b""))
+    yield "complex numbers", read(lambda d: nifti(d / "scan.nii.gz", SCAN.astype(np.complex64)))
+    yield "several volumes", read(lambda d: nifti(d / "scan.nii.gz", np.stack([SCAN, SCAN], -1)))
+    yield "not a number somewhere", read(lambda d: nifti(d / "scan.nii.gz", np.where(SCAN > 9, np.nan, SCAN)))
+    yield "one value everywhere", read(lambda d: nifti(d / "scan.nii.gz", np.ones(SIZE, np.float32)))
+
+
+def volumes() -> Iterator[Row]:
+    """Probability volumes with a label, as `segtrust evaluate` takes them."""
+
+    def read(
+        make: Callable[[Path, Path], object], word: str = "read", *, trust: bool = False
+    ) -> Callable[[Path], str]:
+        def row(folder: Path) -> str:
+            pred, labels = folder / "pred", folder / "labels"
+            pred.mkdir()
+            labels.mkdir()
+            nifti(labels / "case.nii.gz", LABEL)
+            make(pred, labels)
+            case = read_case(find_cases([pred], labels).cases[0], trust_order=trust)
+            if not np.array_equal(case.probs.argmax(dim=0).numpy(), LABEL):
+                raise AssertionError("what is read must lie on the label")
+            return word
+
+        return row
+
+    def npz(folder: Path, probs: np.ndarray, mask: np.ndarray | None) -> None:
+        np.savez(folder / "case.npz", probabilities=probs.transpose(0, 3, 2, 1))
+        if mask is not None:
+            nifti(folder / "case.nii.gz", mask)
+
+    def classes(pred: Path, name: str, numbers: tuple[int, ...] = (0, 1)) -> None:
+        for k in numbers:
+            nifti(pred / name.format(k), PROBS[min(k, 1)])
+
+    last = np.moveaxis(PROBS, 0, -1)
+    flipped = np.ascontiguousarray(last[::-1, ::-1])
+    yield "NIfTI, classes on the fourth axis", read(lambda p, _: nifti(p / "case.nii.gz", last))
+    yield (
+        "the same in another voxel order",
+        read(lambda p, _: nifti(p / "case.nii.gz", flipped, LPS), TURNED),
+    )
+    yield "another place", read(lambda p, _: nifti(p / "case.nii.gz", last, AFFINE * 2))
+    yield "`.npz` with its mask", read(lambda p, _: npz(p, PROBS, LABEL))
+    yield "`.npz` in another order than its mask", read(lambda p, _: npz(p, PROBS[:, ::-1], LABEL), TURNED)
+    yield "`.npz` with another mask", read(lambda p, _: npz(p, PROBS, 1 - LABEL))
+    yield "`.npz` without a mask", read(lambda p, _: npz(p, PROBS, None))
+    yield "`.npz` without a mask, `--trust-order`", read(lambda p, _: npz(p, PROBS, None), trust=True)
+    yield "`case_0`, `case_1`", read(lambda p, _: classes(p, "case_{}.nii.gz"))
+    yield "`prob_0_case`, `prob_1_case`", read(lambda p, _: classes(p, "prob_{}_case.nii.gz"))
+    yield "a class is missing", read(lambda p, _: classes(p, "case_{}.nii.gz", (0, 1, 3)))
+    yield "`case_0000` for the label `case`", read(lambda p, _: nifti(p / "case_0000.nii.gz", last))
+    yield "sums other than 1", read(lambda p, _: nifti(p / "case.nii.gz", last * 0.8))
+    yield "logits", read(lambda p, _: nifti(p / "case.nii.gz", np.log(last)))
+    yield "a mask", read(lambda p, _: nifti(p / "case.nii.gz", LABEL))
+    yield (
+        "label of .5",
+        read(lambda p, q: [nifti(d / "case.nii.gz", v) for d, v in ((p, last), (q, LABEL / 2))]),
+    )
+
+
+def subjects() -> Iterator[Row]:
+    """Tables of subjects, for the scans `a` and `b`."""
+
+    def read(text: str, encoding: str = "utf-8") -> Callable[[Path], str]:
+        def row(folder: Path) -> str:
+            (folder / "subjects.csv").write_bytes(text.encode(encoding))
+            table = read_subject_table(folder / "subjects.csv")
+            table.owners(("a", "b"))
+            return " ".join(["read", *(f"({remark})" for remark in table.remarks(("a", "b")))])
+
+        return row
+
+    yield "UTF-16, tabs", read("case\tsubject\na\tAnn\nb\tAnn\n", "utf-16")
+    yield "Windows-1252, semicolons", read("Case ; Subject\na;Müller\nb;Müller\n", "cp1252")
+    yield "ids with endings", read("case,subject\na.nii.gz,Ann\nb_0000.nii.gz,Ann\n")
+    yield "rows of other scans", read("case,subject\na,Ann\nb,Ann\nc,Bob\n")
+    yield "a scan without a row", read("case,subject\na,Ann\n")
+    yield "an id that no scan has", read("case,subject\na,Ann\nB,Ann\n")
+    yield "an id twice", read("case,subject\na,Ann\nb,Ann\na,Bob\n")
+    yield "no subject", read("case,subject\na,\nb,\n")
+    yield "a short row", read("case,subject\na\nb,Ann\n")
+    yield "other columns", read("scan,patient\na,Ann\n")
+
+
+def page() -> str:
+    """The whole page."""
+    parts = [HEAD]
+    for title, rows in (
+        ("Scans", scans()),
+        ("Probability volumes and their labels", volumes()),
+        ("Tables of subjects", subjects()),
+    ):
+        parts.append(f"\n## {title}\n\n| file | what comes of it |\n|---|---|\n")
+        parts += [f"| {name} | {outcome(row)} |\n" for name, row in rows]
+    return "".join(parts)
+
+
+def outcome(row: Callable[[Path], str]) -> str:
+    """What came of one file; a refusal in its own words."""
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            text = row(Path(folder))
+        except SegtrustError as error:
+            text = f"refused: {error}"
+        plain = text.replace(f"{Path(folder) / 'x'}"[:-1], "").replace("|", "/")
+    return " ".join(plain.split())
+
+
+if __name__ == "__main__":
+    sys.exit(write_or_check((PAGE, page())))
