@@ -45,6 +45,9 @@ ScanCode = Literal[
     "scan_not_finite",
     "scan_constant",
     "scan_too_large",
+    "scan_geometry",
+    "label_grid",
+    "label_values",
 ]
 
 

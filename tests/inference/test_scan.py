@@ -122,11 +122,11 @@ BAD = {
     "missing": ("scan_missing", "does not exist"),
     "cut off": (
         "scan_unreadable",
-        "to its end, since its compressed content is damaged (it ends before",
+        "to its end: its compressed content is damaged (it ends before",
     ),
     "cut off and not compressed": (
         "scan_unreadable",
-        "to its end, since its header claims 32,000 bytes of values",
+        "to its end: its header claims 32,000 bytes of values",
     ),
     "text": (
         "scan_unreadable",

@@ -1,9 +1,12 @@
 """Submitted labels: the situations that were measured with 3D Slicer's plug-in, and what else may come."""
 
 import itk
+import nibabel as nib
 import numpy as np
 import pytest
 
+from segtrust.files import Grid, Reordering
+from segtrust.files.label import read_label_file
 from segtrust.label.failures import LabelError
 from segtrust.label.studies.cleaning import clean_label, cleaned_file
 
@@ -80,10 +83,90 @@ def test_names_decide_and_not_the_order():
     assert cleaned.tolist() == [0, 2, 1]
 
 
-def test_a_segment_nobody_knows_is_stripped_and_said():
-    cleaned, report = clean_label(np.array([0, 1, 2]), segments("spleen", "my notes"), SPLEEN)
-    assert cleaned.tolist() == [0, 1, 0]
-    assert report.removed == ("my notes",)
+def test_a_segment_nobody_knows_is_refused_by_name():
+    with pytest.raises(LabelError, match=r"\['my notes'\] are none of \['spleen'\]"):
+        clean_label(np.array([0, 1, 2]), segments("spleen", "my notes"), SPLEEN)
+
+
+def test_a_segment_nobody_knows_does_not_matter_where_it_is_empty():
+    cleaned, _ = clean_label(np.array([0, 1]), segments("spleen", "my notes"), SPLEEN)
+    assert cleaned.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("second", ["posterior", "posterior_1", "Posterior_2"])
+def test_segments_with_the_name_of_one_structure_are_united(second):
+    names = {"hippocampus": {"anterior": 1, "posterior": 2}}
+    info = segments("posterior", "anterior", second)
+    cleaned, _ = clean_label(np.array([0, 1, 2, 3]), info, names)
+    assert cleaned.tolist() == [0, 2, 1, 2]
+
+
+def test_a_structure_whose_own_name_ends_in_a_number_is_no_copy():
+    names = {"lungs": {"lobe": 1, "lobe_1": 2}}
+    cleaned, _ = clean_label(np.array([1, 2]), segments("lobe_1", "lobe"), names)
+    assert cleaned.tolist() == [2, 1]
+
+
+@pytest.mark.parametrize("value", [256, 300, 65535])
+def test_values_above_255_survive(value):
+    names = {"body": {"bone": value}}
+    cleaned, _ = clean_label(np.array([0, 1]), segments("bone"), names)
+    assert cleaned.tolist() == [0, value]
+
+
+def segmentation(path, names, values=(1, 2)):
+    """A label as 3D Slicer saves it, with the names of its segments in the header."""
+    lines = ["NRRD0004", "type: unsigned char", "dimension: 3", "sizes: 2 1 1", "encoding: raw"]
+    lines += ["space: left-posterior-superior", "space directions: (1,0,0) (0,1,0) (0,0,1)"]
+    for number, (name, value) in enumerate(zip(names, values, strict=True)):
+        lines += [
+            f"Segment{number}_{key}:={text}"
+            for key, text in (("Name", name), ("LabelValue", value), ("Layer", 0))
+        ]
+    path.write_bytes("\n".join([*lines, "", ""]).encode() + bytes([1, 2]))
+    return path
+
+
+PARTS = {"hippocampus": {"anterior": 1, "posterior": 2}}
+
+
+def test_names_in_the_header_of_the_file_count(tmp_path):
+    path = segmentation(tmp_path / "a.seg.nrrd", ["posterior", "anterior"])
+    with cleaned_file(path, None, PARTS) as (file, report):
+        label = read_label_file(file)
+    assert label.values.ravel().tolist() == [2, 1]
+    assert not label.names  # they named the values that were
+    assert report.values == {1: 2, 2: 1}
+
+
+def test_names_of_the_client_must_not_contradict_the_file(tmp_path):
+    path = segmentation(tmp_path / "a.seg.nrrd", ["posterior", "anterior"])
+    sent, words = segments("anterior", "posterior"), "must name the segments as the file does"
+    with pytest.raises(LabelError, match=words), cleaned_file(path, sent, PARTS):
+        pass
+
+
+def test_a_label_in_another_voxel_order_is_turned_onto_its_scan(tmp_path):
+    values = np.arange(24, dtype=np.uint8).reshape(2, 3, 4) % 2
+    affine = np.array([[0, 0, -2.0, 5], [-1, 0, 0, 6], [0, 3, 0, 7], [0, 0, 0, 1]])
+    grid = Grid((2, 3, 4), affine, (1.0, 3.0, 2.0))
+    stored = Reordering((2, 0, 1), (True, False, True))
+    path = tmp_path / "label.nii.gz"
+    nib.save(nib.Nifti1Image(np.ascontiguousarray(stored.apply(values)), stored.grid(grid).affine), path)
+    with cleaned_file(path, None, SPLEEN, scan=("scan", grid)) as (file, _):
+        turned = nib.load(file)
+        assert np.array_equal(np.asarray(turned.dataobj), values)
+        np.testing.assert_allclose(turned.affine, affine, atol=1e-5)
+
+
+def test_a_label_that_lies_elsewhere_is_refused(tmp_path):
+    path = tmp_path / "label.nii.gz"
+    nib.save(nib.Nifti1Image(np.ones((2, 3, 4), np.uint8), np.diag([1, 1, 2.0, 1])), path)
+    grid = Grid((2, 3, 4), np.eye(4), (1.0, 1.0, 1.0))
+    with pytest.raises(LabelError) as refused, cleaned_file(path, None, SPLEEN, scan=("scan", grid)):
+        pass
+    assert grid.describe() in str(refused.value)
+    assert "2 x 3 x 4 voxels of 1 x 1 x 2 mm" in str(refused.value)
 
 
 def test_only_segments_nobody_knows_are_refused():

@@ -19,6 +19,7 @@ from segtrust.label.failures import LabelError, PathError
 from segtrust.label.studies.changes import Submission
 from segtrust.store import StateStore
 
+SENT = Submission(by="reader")
 BAND = "chance of error above 1 in 3"
 
 
@@ -294,3 +295,51 @@ def test_scans_of_a_disk_that_was_away_are_there_again_at_once(datastore, tmp_pa
     assert datastore.get_image_uri(scan)
     datastore._datastore.objects.pop(scan)
     datastore.submit_label(scan, str(label), "final", {}, Submission())
+
+
+def put_by_hand(datastore, scan, values, affine):
+    folder = Path(datastore.get_image_uri(scan)).parent / "labels" / "final"
+    folder.mkdir(parents=True, exist_ok=True)
+    nib.save(nib.Nifti1Image(values, affine), folder / f"{scan}.nii.gz")
+    datastore.refresh()
+
+
+ELSEWHERE = np.diag([1.0, 1.0, 1.0, 1.0])
+ELSEWHERE[:3, 3] = 100
+
+
+def test_a_label_put_by_hand_that_lies_elsewhere_leaves_its_scan_unlabelled(datastore):
+    put_by_hand(datastore, "a", np.ones((20, 18, 16), np.uint8), ELSEWHERE)
+    datastore.look_at_labels()
+    assert "a" not in datastore.final_labels()
+    assert "a" in datastore.get_unlabeled_images()
+    assert "a" not in datastore.get_labeled_images()
+    assert "must lie on the grid of its scan 'a'" in datastore.status()["unusable_labels"]["a"]
+    sent = label_file(Path(datastore.get_image_uri("a")).parents[1], [0, 1])
+    datastore.submit_label("a", sent, "final", {}, SENT)
+    assert "a" in datastore.final_labels()
+    assert "unusable_labels" not in datastore.status()
+
+
+def test_a_label_put_by_hand_in_another_order_is_used(datastore):
+    flipped = np.diag([-1.0, 1.0, 1.0, 1.0])
+    flipped[0, 3] = 19
+    put_by_hand(datastore, "a", np.ones((20, 18, 16), np.uint8), flipped)
+    datastore.look_at_labels()
+    assert "a" in datastore.final_labels()
+
+
+@pytest.mark.parametrize("kind", ["elsewhere", "size", "halves", "cut off"])
+def test_a_label_that_does_not_fit_its_scan_leaves_nothing_behind(datastore, tmp_path, kind):
+    path = tmp_path / "sent.nii.gz"
+    values = np.ones((20, 18, 16), np.float32 if kind == "halves" else np.uint8)
+    if kind == "halves":
+        values[0] = 0.5
+    shape = values[1:] if kind == "size" else values
+    nib.save(nib.Nifti1Image(shape, ELSEWHERE if kind == "elsewhere" else np.eye(4)), path)
+    if kind == "cut off":
+        path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(LabelError):
+        datastore.submit_label("a", str(path), "final", {}, SENT)
+    assert datastore.get_labeled_images() == []
+    assert not list(Path(datastore.get_image_uri("a")).parent.glob("labels/final/*"))

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-__all__ = ["Grid", "Reordering", "ras_axes", "toward_ras", "voxel_size"]
+__all__ = ["STILL", "Grid", "Reordering", "ras_axes", "toward_ras", "voxel_size"]
 
 _SHARE, _FLOOR_MM = 0.02, 0.01  # headers round far less than this; more is another place
 
@@ -69,7 +69,7 @@ class Grid:
             steps = np.linalg.inv(self.affine) @ other.affine
         except np.linalg.LinAlgError:
             same = self.shape == other.shape and np.abs(self.affine - other.affine).max() <= allowed
-            return Reordering((0, 1, 2), (False, False, False)) if same else None
+            return STILL if same else None
         axes = tuple(int(axis) for axis in np.abs(steps[:3, :3]).argmax(axis=0))
         if sorted(axes) != [0, 1, 2] or tuple(self.shape[axis] for axis in axes) != other.shape:
             return None
@@ -93,7 +93,7 @@ class Reordering:
     @property
     def is_identity(self) -> bool:
         """Whether nothing moves."""
-        return self.axes == (0, 1, 2) and not any(self.flips)
+        return self == STILL
 
     def apply(self, array: NDArray[Any]) -> NDArray[Any]:
         """Turn an array.
@@ -121,6 +121,10 @@ class Reordering:
                 affine[:3, k] *= -1
         spacing = None if grid.spacing is None else tuple(grid.spacing[axis] for axis in axes)
         return Grid(shape, affine, spacing)  # type: ignore[arg-type]  # three axes stay three
+
+
+STILL = Reordering((0, 1, 2), (False, False, False))
+"""The reordering in which nothing moves."""
 
 
 def voxel_size(affine: NDArray[np.float64]) -> tuple[float, float, float] | None:

@@ -1,5 +1,6 @@
 """The header of a NIfTI-1 or NIfTI-2 file in one piece, compressed or not."""
 
+import itertools
 import math
 import struct
 import zlib
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from segtrust.errors import ScanError
 from segtrust.files.header import Header, Kind, foreign, unreadable
 
-__all__ = ["Geometry", "read_header", "start_for"]
+__all__ = ["Geometry", "geometry_of", "read_header", "start_for"]
 
 Order = Literal["<", ">"]
 _ORDERS: tuple[Order, ...] = ("<", ">")
@@ -23,6 +24,9 @@ _TYPES: dict[int, tuple[str, Kind]] = {
     1024: ("i8", "scalar"), 1280: ("u8", "scalar"), 32: ("c8", "complex"), 1792: ("c16", "complex"),
     2048: ("c32", "complex"), 128: ("V3", "colour"), 2304: ("V4", "colour"),
 }  # fmt: skip
+_APART_MM = 0.005
+_COSINE = 1e-4
+_MM = {"meter": 1000.0, "micron": 0.001}
 _UNITS = {0: "unknown", 1: "meter", 2: "mm", 3: "micron"}
 
 
@@ -79,16 +83,7 @@ def read_header(file: BinaryIO, name: str, *, compressed: bool) -> Header:
     if code not in _TYPES:
         raise unreadable(name, f"its header names a type of number that is not read ({code})")
     letters, kind = _TYPES[code]
-    pixdim = field(layout.pixdim)
-    qform_code, sform_code = field(layout.codes)
-    geometry = Geometry(
-        axes=axes,
-        pixdim=pixdim,
-        codes=(qform_code, sform_code),
-        quaternion=field(layout.quaternion),
-        sform=np.array(field(layout.sform), np.float64).reshape(3, 4),
-        units=_UNITS.get(start[layout.units] & 7, "unknown"),
-    )
+    geometry = _geometry(start, layout, order, axes)
     slope, intercept = field(layout.scaling)
     vector = len(axes) == 5 and axes[3] == 1  # vectors lie on the fifth axis, after time
     while len(axes) > 3 and axes[-1] == 1:
@@ -103,6 +98,7 @@ def read_header(file: BinaryIO, name: str, *, compressed: bool) -> Header:
         whole_file=True,
         offset=_offset(field(layout.vox_offset)[0], layout, name),
         affine=geometry.affine(name),
+        doubts=geometry.doubts(name),
         spacing=geometry.spacing,
         scaling=_scaling(slope, intercept, name),
         fields={"units": geometry.units},
@@ -132,6 +128,41 @@ def start_for(file: BinaryIO, name: str, dtype: np.dtype[Any], *, compressed: bo
     struct.pack_into(order + layout.vox_offset[1], header, layout.vox_offset[0], len(header))
     struct.pack_into(order + layout.scaling[1], header, layout.scaling[0], 1, 0)
     return bytes(header), order
+
+
+def geometry_of(file: BinaryIO, name: str, *, compressed: bool) -> "Geometry":
+    """The fields that say where the voxels lie.
+
+    Args:
+        file: as for :func:`read_header`.
+        name: as there.
+        compressed: as there.
+
+    Returns:
+        The fields.
+
+    Raises:
+        ScanError: as there.
+    """
+    start = _start(file, name, compressed=compressed)
+    layout, order = _layout(start, name)
+    axes = _axes(struct.unpack_from(order + layout.dim[1], start, layout.dim[0]), name)
+    return _geometry(start, layout, order, axes)
+
+
+def _geometry(start: bytes, layout: _Layout, order: Order, axes: tuple[int, ...]) -> "Geometry":
+    def field(place: tuple[int, str]) -> tuple[Any, ...]:
+        return struct.unpack_from(order + place[1], start, place[0])
+
+    qform_code, sform_code = field(layout.codes)
+    return Geometry(
+        axes=axes,
+        pixdim=field(layout.pixdim),
+        codes=(qform_code, sform_code),
+        quaternion=field(layout.quaternion),
+        sform=np.array(field(layout.sform), np.float64).reshape(3, 4),
+        units=_UNITS.get(start[layout.units] & 7, "unknown"),
+    )
 
 
 @dataclass(frozen=True)
@@ -184,6 +215,68 @@ class Geometry:
         if not np.isfinite(affine).all():
             raise unreadable(name, "its header gives no finite place in space")
         return affine
+
+    def itk_affine(self, name: str) -> NDArray[np.float64] | None:
+        """Voxels to RAS+ millimetres as ITK 5.4 has it; ``None`` where it refuses a sheared sform.
+
+        The sform counts with code 1, or if there is no qform, and gives directions and origin alone: voxel
+        sizes are always those of the header's ``pixdim``. Without codes the axes are those of LPS. Units
+        count.
+        """
+        (qform, sform), affine = self.codes, np.eye(4)
+        sizes = self.sizes
+        steps = self.sform[:, :3]
+        lengths = np.linalg.norm(steps, axis=0)
+        is_straight = bool((lengths > 0).all()) and self._at_right_angles(steps / np.maximum(lengths, 1e-12))
+        if qform <= 0 and sform <= 0:
+            affine[:3, :3] = np.diag(sizes * (-1, -1, 1))
+        elif sform > 0 and is_straight and (sform == 1 or qform <= 0):
+            affine[:3, :3], affine[:3, 3] = steps / lengths * sizes, self.sform[:, 3]
+        elif qform > 0:
+            affine[:3] = self.qform(name)
+        else:
+            return None
+        affine[:3] *= _MM.get(self.units, 1.0)
+        return affine
+
+    @staticmethod
+    def _at_right_angles(directions: NDArray[np.float64]) -> bool:
+        return float(np.abs(directions.T @ directions - np.eye(3)).max()) < _COSINE
+
+    def doubts(self, name: str) -> tuple[str, ...]:
+        """Why nibabel and ITK put the file at different places, and which fields to mend."""
+        if self.units in _MM and _MM[self.units] != 1:
+            return (
+                (
+                    f"its header counts in {self.units} (`xyzt_units`), which ITK follows and nibabel does "
+                    "not: store voxel sizes and place in mm"
+                ),
+            )
+        if min(self.pixdim[1:4]) < 0:
+            return ("a `pixdim` in its header is negative, which ITK follows and nibabel does not",)
+        nibabel, itk = self.affine(name), self.itk_affine(name)
+        if itk is None:
+            return ("its `sform` is sheared, which ITK refuses (a tilted gantry?): resample it",)
+        shape = [*self.axes, 1, 1][:3]
+        ends = np.array(list(itertools.product(*((0, size - 1) for size in shape))), np.float64)
+        apart = float(np.abs(ends @ (nibabel - itk)[:3, :3].T + (nibabel - itk)[:3, 3]).max())
+        if apart <= _APART_MM:
+            return ()
+        codes = f"`qform_code` {self.codes[0]}, `sform_code` {self.codes[1]}"
+        sizes = ", ".join(f"{mm:.4g}" for mm in self.pixdim[1:4])
+        if max(self.codes) <= 0:
+            return (
+                (
+                    f"its header gives no place ({codes}), and nibabel and ITK then assume others, "
+                    f"{apart:.4g} mm apart: set `sform` and `qform` with a code above 0"
+                ),
+            )
+        return (
+            (
+                f"nibabel and ITK read it {apart:.4g} mm apart ({codes}, `pixdim` {sizes}): make `sform`, "
+                "`qform` and `pixdim` agree"
+            ),
+        )
 
     def qform(self, name: str) -> NDArray[np.float64]:
         """The three rows that the quaternion stands for.

@@ -66,7 +66,7 @@ def read_header(file: BinaryIO, name: str) -> Header:
     end = re.search(rb"\n\r?\n", start)
     if end is None:
         raise unreadable(name, "its header does not end", "Was it cut off?")
-    fields, pairs = _lines(start[: end.start()], name)
+    fields, pairs = _lines(start[: end.start()].rstrip(b"\r"), name)
     axes = _axes(fields, name)
     letters = _TYPE.get(fields.get("type", "").lower())
     encoding = _ENCODINGS.get(fields.get("encoding", "").lower())

@@ -51,5 +51,8 @@ def write_like(source: Path, header: Header, labels: NDArray[np.unsignedinteger[
 
 
 def _is_replaced(line: str) -> bool:
+    """Also the names of segments, which belong to the values that were."""
     key, _, value = line.partition(":")
-    return not value.startswith("=") and bool(_REPLACED.match(key.strip().lower()))
+    if value.startswith("="):
+        return re.match(r"segment\d+_", key.strip().lower()) is not None
+    return bool(_REPLACED.match(key.strip().lower()))

@@ -24,11 +24,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segtrust.errors import ScanError
+from segtrust.files.header import ENDINGS
 from segtrust.files.limits import FileLimits, current_limits
-from segtrust.files.opening import is_regular
+from segtrust.files.opening import is_regular, opened
 from segtrust.files.stopping import StoppedError, check_stopped
 
-__all__ = ["Series", "keep_warm", "read_series"]
+__all__ = ["Series", "is_dicom", "keep_warm", "read_series"]
 
 _PAUSE_S = 0.1
 _WORKERS = 4  # at the same time
@@ -64,6 +65,16 @@ def read_series(path: Path) -> Series:
                 f"({type(error).__name__}). Were they damaged? Export them again.",
                 "scan_unreadable",
             ) from error
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether a path is a folder, or a file that begins as DICOM does."""
+    if path.is_dir():
+        return True
+    if path.name.lower().endswith(ENDINGS):
+        return False
+    with opened(path) as file:
+        return file.read(132)[128:] == b"DICM"
 
 
 def keep_warm() -> None:

@@ -124,12 +124,8 @@ def _check_claims(file: BinaryIO, header: Header, name: str, per_voxel: PerVoxel
 
 def _check_length(got: int, claimed: int, name: str) -> None:
     if got < claimed:
-        raise unreadable(
-            name,
-            f"it cannot be read to its end, since its header claims {claimed:,} bytes of values and the "
-            f"file has "
-            f"{max(got, 0):,}",
-            "Was it cut off? Copy it again.",
+        raise _cut_off(
+            name, f"its header claims {claimed:,} bytes of values, and the file has {max(got, 0):,}"
         )
     if got > claimed:
         raise unreadable(
@@ -137,6 +133,13 @@ def _check_length(got: int, claimed: int, name: str) -> None:
             f"its header claims {claimed:,} bytes of values, but more follow",
             "Is the header of another file? Export it again.",
         )
+
+
+def _cut_off(name: str, reason: str) -> ScanError:
+    return ScanError(
+        f"the file {name!r} cannot be read to its end: {reason}. Was it cut off? Copy it again.",
+        "scan_unreadable",
+    )
 
 
 def _check_kind(header: Header, name: str) -> None:
@@ -172,11 +175,7 @@ def _decoded(file: BinaryIO, header: Header, name: str) -> NDArray[Any]:
             memory[filled : filled + len(piece)] = piece
             filled += len(piece)
     except (zlib.error, OSError, EOFError) as error:
-        raise unreadable(
-            name,
-            f"it cannot be read to its end, since its compressed content is damaged ({error})",
-            "Was it cut off? Copy it again.",
-        ) from error
+        raise _cut_off(name, f"its compressed content is damaged ({error})") from error
     _check_length(filled, header.data_bytes, name)
     return values
 

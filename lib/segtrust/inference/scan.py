@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from segtrust.errors import ScanError
-from segtrust.files import current_limits, opened, ras_axes, read_volume, voxel_size
+from segtrust.files import Grid, current_limits, opened, ras_axes
+from segtrust.files.label import read_label_file
 from segtrust.files.opening import is_regular
-from segtrust.files.series import read_series
+from segtrust.files.scan import read_scan_file
 from segtrust.models import Intensity, ModelSpec
 
 __all__ = ["PreparedScan", "Scan", "fingerprint", "prepare", "read_labels", "read_scan"]
@@ -39,6 +40,11 @@ class Scan:
     def shape(self) -> tuple[int, ...]:
         """Spatial shape in the file's own voxel order."""
         return tuple(self.data.shape[1:])
+
+    @property
+    def grid(self) -> Grid:
+        """Where the voxels lie."""
+        return Grid(self.shape, self.affine, self.spacing)  # type: ignore[arg-type]  # three axes
 
 
 @dataclass(frozen=True)
@@ -134,8 +140,16 @@ def read_scan(path: Path, *, channels: int = 1) -> Scan:
     Note:
         Files are decoded by :mod:`segtrust.files`, DICOM in a process of its own.
     """
-    data, affine, spacing = _read(path)
-    return _checked(data, affine, spacing, path.name, channels)
+    file = read_scan_file(path, channels=channels)
+    data = torch.from_numpy(file.values)
+    for index, channel in enumerate(data):
+        if channel.amin() == channel.amax():
+            raise ScanError(
+                f"the scan {path.name!r} must not be empty, but channel {index} is {channel.amin().item():g} "
+                "everywhere.",
+                "scan_constant",
+            )
+    return Scan(data=data, affine=file.grid.affine, spacing=file.grid.spacing)
 
 
 def read_labels(path: Path) -> tuple[Tensor, NDArray[np.float64]]:
@@ -148,65 +162,10 @@ def read_labels(path: Path) -> tuple[Tensor, NDArray[np.float64]]:
         ``(X, Y, Z)`` float32, in the file's own voxel order, and the 4x4 affine to RAS+ millimetres.
 
     Raises:
-        ScanError: if the file is missing, cannot be read to its end, or is no single volume.
+        ScanError: as :func:`segtrust.files.label.read_label_file`.
     """
-    data, affine, _ = _read(path)
-    if data.ndim != 4 or data.shape[0] != 1:
-        raise ScanError(
-            f"the label {path.name!r} must be one volume with one value per voxel, got shape "
-            f"{tuple(data.shape)}. Export the segments into one layer.",
-            "scan_dimensions",
-        )
-    return data[0], affine
-
-
-def _read(path: Path) -> tuple[Tensor, NDArray[np.float64], tuple[float, float, float] | None]:
-    """Values ``(C, ...)`` float32, the affine, and the voxel size if it is known."""
-    if path.is_dir() or path.suffix.lower() == ".dcm":
-        values, affine = read_series(path)
-        stored, several, spacing = values, values.ndim > 3, voxel_size(affine)
-    else:
-        volume = read_volume(path)
-        stored, affine, spacing = volume.scaled(np.float32), volume.header.affine, volume.header.spacing
-        several = stored.ndim > 3
-    data = torch.from_numpy(np.ascontiguousarray(stored.astype(np.float32, copy=False)))
-    data = data.movedim(-1, 0) if several else data.unsqueeze(0)
-    return data.unsqueeze(-1) if data.ndim == 3 else data, affine, spacing
-
-
-def _checked(
-    data: Tensor,
-    affine: NDArray[np.float64],
-    spacing: tuple[float, float, float] | None,
-    name: str,
-    channels: int,
-) -> Scan:
-    if data.ndim != 4 or 0 in data.shape:
-        raise ScanError(
-            f"the scan {name!r} must be one volume, got shape {tuple(data.shape)}. Split time series first.",
-            "scan_dimensions",
-        )
-    if data.shape[0] != channels:
-        raise ScanError(
-            f"the scan {name!r} must have {channels} channel(s), got {data.shape[0]}. "
-            "Give one file with the channels in the order of the model's specification.",
-            "scan_channels",
-        )
-    if not bool(torch.isfinite(data).all()):
-        bad = int((~torch.isfinite(data)).sum())
-        raise ScanError(
-            f"the scan {name!r} must hold finite numbers, got {bad} voxels with NaN or infinity. "
-            "Export it again, or replace them.",
-            "scan_not_finite",
-        )
-    for index, channel in enumerate(data):
-        if channel.amin() == channel.amax():
-            value = channel.amin().item()
-            raise ScanError(
-                f"the scan {name!r} must not be empty, but channel {index} is {value:g} everywhere.",
-                "scan_constant",
-            )
-    return Scan(data=data.contiguous(), affine=affine, spacing=spacing)
+    label = read_label_file(path)
+    return torch.from_numpy(label.values.astype(np.float32)), label.grid.affine
 
 
 def prepare(scan: Scan, spec: ModelSpec) -> PreparedScan:

@@ -315,7 +315,8 @@ class SegtrustApp(_Host):
         if isinstance(datastore := self.datastore(), SafeDatastore):
             before_end(datastore.close)
         forget_defaults()
-        keep_warm()
+        if isinstance(datastore, DicomwebDatastore):  # a folder has DICOM in sessions only
+            keep_warm()
         self.scoring_worker.resume()
         self.trainings.close_old()
         install_routes(server)
@@ -346,6 +347,7 @@ class SegtrustApp(_Host):
             return
         try:
             fix_roles(datastore, self.store, self.settings.subjects)
+            datastore.look_at_labels()
         except (SegtrustError, requests.RequestException) as error:
             logger.warning("Roles of the scans are not fixed yet: %s", error)
 

@@ -40,6 +40,9 @@ class LabelledSite(Protocol):
     def final_labels(self) -> Mapping[str, FinalLabel]:
         """Scan -> its final label, without fetching it."""
 
+    def unusable_labels(self) -> Mapping[str, str]:
+        """Scan -> why the final label that somebody put there cannot be used."""
+
     def labelled_files(self, image_id: str) -> tuple[Path, Path]:
         """Files of a scan and its final label, fetched if they are elsewhere.
 
@@ -109,8 +112,9 @@ def collect_labelled(model: str, site: LabelledSite, store: StateStore, rule: st
     """
     subjects, roles = fix_roles(site, store, rule)
     scans: list[LabelledScan] = []
-    left_out: dict[str, str] = {}
-    for scan in labels_of(model, site):
+    labels = labels_of(model, site)  # looks at those that somebody put there by hand
+    left_out = dict(site.unusable_labels())
+    for scan in labels:
         try:
             image, label = site.labelled_files(scan)
         except SegtrustError as error:

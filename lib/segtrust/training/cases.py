@@ -12,13 +12,13 @@ from monai.transforms import Spacing
 from torch import Tensor
 
 from segtrust.errors import TrainingError
+from segtrust.files.label import LabelFile, read_label_file
 from segtrust.files.subjects import read_subject_table
 from segtrust.inference.scan import (
     PreparedScan,
     Scan,
     pixdim,
     prepare,
-    read_labels,
     read_scan,
     shifted,
     turn,
@@ -211,14 +211,13 @@ def native_labels(path: Path, scan: Scan, spec: ModelSpec) -> Tensor:
         ``(X, Y, Z)`` int64.
 
     Raises:
-        TrainingError: if the size differs from the scan's, or a value is unknown.
+        ScanError: if the label cannot be used, or does not lie on the scan's grid.
+        TrainingError: if a value, or the name that the file gives it, is unknown.
     """
-    data, _ = read_labels(path)
-    if tuple(data.shape) != scan.shape:
-        raise TrainingError(
-            f"the label {path.name!r} must have its image's size {scan.shape}, got {tuple(data.shape)}."
-        )
-    rounded = data.round().long()
+    label = read_label_file(path).on(scan.grid, "the scan")
+    rounded = torch.from_numpy(label.values.astype(np.int64))
+    if label.names:
+        return _by_names(rounded, label, spec)
     labels = torch.zeros_like(rounded)
     values: Mapping[int, int] = {label.source_value: label.value for label in spec.labels}
     unknown = sorted(set(np.unique(rounded.numpy()).tolist()) - {0, *values})
@@ -229,6 +228,22 @@ def native_labels(path: Path, scan: Scan, spec: ModelSpec) -> Tensor:
         )
     for source, value in values.items():
         labels[rounded == source] = value
+    return labels
+
+
+def _by_names(values: Tensor, label: LabelFile, spec: ModelSpec) -> Tensor:
+    """Values 0..N by the names in the file's header, which says what its values mean."""
+    structures = {one.name.strip().lower(): one.value for one in spec.labels}
+    labels = torch.zeros_like(values)
+    for value in np.unique(label.values[label.values > 0]).tolist():
+        name = label.names.get(value, "")
+        if name.strip().lower() not in structures:
+            raise TrainingError(
+                f"the label {label.name!r} must name its segments {sorted(structures)}, got {name!r} for "
+                f"{value}. "
+                "Rename the segments."
+            )
+        labels[values == value] = structures[name.strip().lower()]
     return labels
 
 

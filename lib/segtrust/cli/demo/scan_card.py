@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
 from segtrust.cli.demo.label_client import ModelAnswer
+from segtrust.files import ras_axes, toward_ras
+from segtrust.files.scan import read_scan_file
 from segtrust.report import ScanCard, draw_slices
 
 __all__ = ["scan_card", "structure_values"]
@@ -58,17 +59,7 @@ def _volumes(trust: Mapping[str, Any]) -> dict[str, float | None]:
 
 def _canonical(path: Path) -> tuple[NDArray[np.float32], tuple[float, float, float]]:
     """A volume with its axes towards right, anterior, superior, and its spacing in that order."""
-    image = nib.as_closest_canonical(_load(path))
-    volume = np.asarray(image.dataobj, dtype=np.float32)
-    volume = volume.reshape(*volume.shape[:3], -1)[..., 0]  # of several channels the first is drawn
-    x, y, z = (float(step) for step in image.header.get_zooms()[:3])
-    return volume, (x, y, z)
-
-
-def _load(path: Path) -> nib.Nifti1Image:
-    if path.suffix == ".nrrd":
-        from segtrust.inference import read_scan  # noqa: PLC0415 -- MONAI loads slowly, and only NRRD needs it
-
-        scan = read_scan(path)
-        return nib.Nifti1Image(scan.data[0].numpy(), scan.affine)
-    return nib.Nifti1Image.from_filename(path)
+    scan = read_scan_file(path, channels=None)  # of several channels the first is drawn
+    axes = ras_axes(scan.grid.affine)
+    x, y, z = ((scan.grid.spacing or (1.0, 1.0, 1.0))[axis] for axis in axes)
+    return toward_ras(scan.values[0], scan.grid.affine), (x, y, z)

@@ -4,7 +4,7 @@ import itertools
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import BackgroundTasks, Depends, FastAPI, File, Form, HTTPException, UploadFile
+from fastapi import BackgroundTasks, Depends, FastAPI, File, Form, HTTPException, Request, UploadFile
 from monailabel.config import settings as platform
 from monailabel.endpoints.infer import ResultType, send_response
 from monailabel.endpoints.user.auth import RBAC, User, get_current_user
@@ -22,9 +22,11 @@ from segtrust.label.routes.inference import INFERENCE_ROUTES
 from segtrust.label.routes.intake import Intake, checked_user, is_session_id
 from segtrust.label.routes.scoring import SCORE_ROUTES
 from segtrust.label.routes.service import SERVICE_ROUTES, refuse_reload
+from segtrust.label.routes.sessions import SESSION_ROUTES
 from segtrust.label.routes.studies import DATASTORE_ROUTES
 from segtrust.label.routes.training import TRAIN_ROUTES
 from segtrust.label.routes.uploads import receive
+from segtrust.label.routes.waiting import while_waiting
 from segtrust.label.studies.dicomweb import DicomwebDatastore
 
 __all__ = ["install_routes", "next_scan", "run_inference"]
@@ -44,7 +46,7 @@ def install_routes(server: FastAPI) -> None:
         ("POST", "infer/{model}", run_inference),
         ("POST", "activelearning/{strategy}", next_scan),
     )
-    groups = (INFERENCE_ROUTES, DATASTORE_ROUTES, SCORE_ROUTES, TRAIN_ROUTES, SERVICE_ROUTES)
+    groups = (INFERENCE_ROUTES, DATASTORE_ROUTES, SESSION_ROUTES, SCORE_ROUTES, TRAIN_ROUTES, SERVICE_ROUTES)
     for method, path, route in itertools.chain(tasks, *groups):
         server.add_api_route(
             f"{prefix}/{path}", route, methods=[method], include_in_schema=False, response_model=None
@@ -65,6 +67,7 @@ def install_routes(server: FastAPI) -> None:
 
 def run_inference(
     background_tasks: BackgroundTasks,
+    connection: Request,
     model: str,
     user: Annotated[User, Depends(RBAC(platform.MONAI_LABEL_AUTH_ROLE_USER))],
     image: str = "",
@@ -79,7 +82,10 @@ def run_inference(
     options = read_object(params, "params")
     if options.get("save_label"):
         _require_annotator(user)
-    with receive(file.file if file else None, file.filename if file else None) as scan:
+    with (
+        while_waiting(connection),
+        receive(file.file if file else None, file.filename if file else None) as scan,
+    ):
         request: dict[str, Any] = {"image": image, **options, "model": model}
         if scan:
             request["image"] = scan

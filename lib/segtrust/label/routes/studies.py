@@ -5,14 +5,13 @@ that came with a request that was refused.
 """
 
 import re
-import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import BackgroundTasks, Depends, File, Form, UploadFile
+from fastapi import BackgroundTasks, Depends, File, Form, Request, UploadFile
 from fastapi.responses import FileResponse
 from monailabel.config import settings as platform
 from monailabel.endpoints.user.auth import RBAC, User
@@ -20,6 +19,7 @@ from monailabel.interfaces.datastore import DefaultLabelTag
 from monailabel.interfaces.exception import ImageNotFoundException, LabelNotFoundException
 from monailabel.utils.others.generic import remove_file
 
+from segtrust.files.archive import copy_bounded
 from segtrust.label.failures import LabelError
 from segtrust.label.host import serving_app
 from segtrust.label.queue.annotators import annotator
@@ -33,6 +33,7 @@ from segtrust.label.routes.fields import (
     read_fields,
     split_fields,
 )
+from segtrust.label.routes.waiting import while_waiting
 from segtrust.label.studies.changes import Submission
 from segtrust.label.studies.ids import split_name
 
@@ -48,6 +49,7 @@ _Admin = Annotated[User, Depends(RBAC(platform.MONAI_LABEL_AUTH_ROLE_ADMIN))]
 
 def _save_label(
     user: _Annotator,
+    request: Request,
     image: str,
     label: Annotated[UploadFile, File()],
     params: Annotated[str, Form()] = "{}",
@@ -57,7 +59,7 @@ def _save_label(
     info, ignored = split_fields(params, SUBMISSION_FIELDS)
     tag = tag or DefaultLabelTag.FINAL.value
     by = annotator(info, user)
-    with _kept(label) as file:
+    with while_waiting(request), _kept(label) as file:
         reviewed, slices = reviewed_slices(info, file) or (None, 0)
         submission = Submission(by=by, reviewed=None if reviewed is None else tuple(reviewed), slices=slices)
         label_id = host.datastore().submit_label(image, str(file), tag, info, submission)
@@ -67,6 +69,7 @@ def _save_label(
 
 def _add_image(
     user: _Annotator,
+    request: Request,
     file: Annotated[UploadFile, File()],
     image: str | None = None,
     params: Annotated[str, Form()] = "{}",
@@ -77,7 +80,7 @@ def _add_image(
     info, ignored = split_fields(params, UPLOAD_FIELDS)
     info |= {"user": user.username} if user.username else {}
     name = re.split(r"[/\\]", file.filename or "")[-1]
-    with _kept(file) as path:
+    with while_waiting(request), _kept(file) as path:
         scan_id = image or name.removesuffix(path.name.removeprefix(_UPLOAD))
         by = annotator({}, user)
         answer = {"image": host.datastore().add_image(scan_id, str(path), info, replace=replace, by=by)}
@@ -107,8 +110,7 @@ def _kept(upload: UploadFile) -> Iterator[Path]:
     ending = split_name(upload.filename or ".nii.gz", _ENDINGS)[1]
     with tempfile.TemporaryDirectory(prefix="segtrust-upload-") as folder:
         path = Path(folder) / f"{_UPLOAD}{re.sub(r'[^A-Za-z0-9.]', '_', ending[:16])}"
-        with path.open("wb") as file:
-            shutil.copyfileobj(upload.file, file)
+        copy_bounded(upload.file, path, "the upload")
         yield path
 
 

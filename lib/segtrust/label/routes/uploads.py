@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from segtrust.files.archive import copy_bounded
+
 __all__ = ["receive"]
 
 _SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".bin", ".dcm")
@@ -22,6 +24,9 @@ def receive(source: BinaryIO | None, name: str | None) -> Iterator[Path | None]:
         name: the client's name for it; characters that mean something to a file system are replaced, and a
             name without a known ending gets ``.nii.gz``.
 
+    Raises:
+        ScanError: if it is larger than ``max_file_mb`` allows.
+
     Yields:
         The file, deleted at the end of the ``with``; ``None`` if none was sent.
     """
@@ -31,8 +36,7 @@ def receive(source: BinaryIO | None, name: str | None) -> Iterator[Path | None]:
     folder = Path(tempfile.mkdtemp(prefix="segtrust-upload-")).resolve()
     path = folder / _safe_name(name or "")
     try:
-        with path.open("wb") as file:
-            shutil.copyfileobj(source, file)
+        copy_bounded(source, path, path.name)
         yield path
     finally:
         shutil.rmtree(folder, ignore_errors=True)

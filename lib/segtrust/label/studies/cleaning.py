@@ -4,6 +4,7 @@ Viewers number segments by their order on the screen and submit everything that 
 included. Nothing here touches voxels of a structure: its values are renamed, never redrawn.
 """
 
+import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,8 +17,11 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation
 
 from segtrust.errors import ScanError
-from segtrust.files import Volume, current_limits, read_volume
+from segtrust.files import Grid, current_limits
+from segtrust.files.geometry import STILL
+from segtrust.files.label import LabelFile, read_label_file
 from segtrust.files.rewriting import write_like
+from segtrust.inference.volumes import write_volume
 from segtrust.label.failures import LabelError
 from segtrust.label.names import is_band, refuse_partial
 
@@ -94,45 +98,66 @@ def clean_label(
 
 @contextmanager
 def cleaned_file(
-    path: Path, label_info: Sequence[Mapping[str, Any]] | None, structures: Structures
+    path: Path,
+    label_info: Sequence[Mapping[str, Any]] | None,
+    structures: Structures,
+    *,
+    scan: tuple[str, Grid] | None = None,
 ) -> Iterator[tuple[Path, CleaningReport]]:
     """Clean a label file; a file that needs no change is handed on as it is.
 
     Args:
         path: ``.nii``, ``.nii.gz`` or ``.nrrd``.
-        label_info: as for :func:`clean_label`.
+        label_info: as for :func:`clean_label`; without it the names in the file's own header count.
         structures: as for :func:`clean_label`.
+        scan: name and grid of the scan, onto which the label is turned if its voxels are stored in another
+            order.
 
     Yields:
-        A file with exactly the same geometry, valid inside the ``with``, and what was done.
+        A file with exactly the same geometry, or that of the scan, valid inside the ``with``, and what was
+        done.
 
     Raises:
-        LabelError: as :func:`clean_label`, or if the file is no readable volume.
+        LabelError: as :func:`clean_label`, or if the file is no readable label, or lies on another grid than
+            its scan.
     """
     suffix = next((s for s in _SUFFIXES if path.name.lower().endswith(s)), None)
     if suffix is None:
         raise LabelError(f"a label must be one of {', '.join(_SUFFIXES)}, got {path.name!r}.")
-    volume = _read(path)
-    cleaned, report = clean_label(volume.scaled(), label_info, structures)
-    if not report.changes:
+    try:
+        label = read_label_file(path)
+        turned = label if scan is None else label.on(scan[1], scan[0])
+    except ScanError as error:
+        raise LabelError(f"the label cannot be used: {error}") from error
+    cleaned, report = clean_label(turned.values, _named(label, label_info), structures)
+    moves = scan is not None and label.grid.reordering_to(scan[1]) != STILL
+    if not (report.changes or moves):
         yield path, report
         return
     with tempfile.TemporaryDirectory(prefix="segtrust-label-") as folder:
         file = Path(folder) / f"label{suffix}"
-        yield write_like(path, volume.header, cleaned, file), report
+        if moves:
+            write_volume(cleaned, turned.grid.affine, file)
+        else:
+            write_like(path, label.header, cleaned, file)
+        yield file, report
 
 
-def _read(path: Path) -> Volume:
-    try:
-        volume = read_volume(path)
-    except ScanError as error:
-        raise LabelError(f"the label cannot be used: {error}") from error
-    if volume.header.components != 1 or volume.stored.ndim != 3:
-        raise LabelError(
-            "a label must be one volume with one value per voxel. Were overlapping segments exported in "
-            "layers? Choose .nii.gz or .nrrd instead of .seg.nrrd in the plug-in's settings."
-        )
-    return volume
+def _named(
+    label: LabelFile, label_info: Sequence[Mapping[str, Any]] | None
+) -> Sequence[Mapping[str, Any]] | None:
+    """The segments as the client or the file's header names them; they must not contradict each other."""
+    if not label_info:
+        return [{"name": name, "idx": value} for value, name in label.names.items()] or None
+    told = _segments(label_info)
+    for value, name in label.names.items():
+        if value in told and told[value].strip().lower() != name.strip().lower():
+            raise LabelError(
+                f"`label_info` must name the segments as the file does, but value {value} is "
+                f"{told[value]!r} there "
+                f"and {name!r} in the header of {label.name!r}. Submit it again with the names as they are."
+            )
+    return label_info
 
 
 def _type_for(values: Iterable[int]) -> type[np.unsignedinteger[Any]]:
@@ -172,16 +197,13 @@ def _segments(label_info: Sequence[Mapping[str, Any]]) -> dict[int, str]:
 
 
 def _match_names(names: Mapping[int, str], structures: Structures) -> CleaningReport:
-    wanted = {name.strip().lower(): value for value, name in names.items()}
-    known = {
-        model: {name.strip().lower(): value for name, value in table.items()}
+    fitting = {
+        model: {
+            value: number for value, name in names.items() if (number := _value_of(name, table)) is not None
+        }
         for model, table in structures.items()
     }
-    fitting = {
-        model: {value: table[name] for name, value in wanted.items() if name in table}
-        for model, table in known.items()
-        if any(name in table for name in wanted)
-    }
+    fitting = {model: values for model, values in fitting.items() if values}
     foreign = [name for name in names.values() if not is_band(name)]
     if not fitting:
         if foreign:
@@ -203,9 +225,24 @@ def _match_names(names: Mapping[int, str], structures: Structures) -> CleaningRe
             f"the segments {foreign} must belong to one model, but fit {sorted(fitting)}. "
             "Submit one model at a time."
         )
+    unknown = [name for value, name in names.items() if value not in union and not is_band(name)]
+    if unknown:
+        raise LabelError(
+            f"every segment must have the name of a structure, but {unknown} are none of "
+            f"{list(structures[best[0]])}. Rename them, or delete them, and submit again."
+        )
     values = {value: fitting[best[0]].get(value, 0) for value in names}
     removed = tuple(names[value] for value, new in values.items() if new == 0)
     return CleaningReport(model=best[0], values=values, removed=removed)
+
+
+def _value_of(name: str, table: Mapping[str, int]) -> int | None:
+    """Value of the structure that a segment's name means; 3D Slicer calls a second one ``name_1``."""
+    known = {structure.strip().lower(): value for structure, value in table.items()}
+    word = name.strip().lower()
+    if word in known or is_band(name):
+        return known.get(word)
+    return known.get(re.sub(r"_\d+$", "", word))
 
 
 def _refuse_overwritten(label: NDArray[Any], names: Mapping[int, str], report: CleaningReport) -> None:

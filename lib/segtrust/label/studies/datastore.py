@@ -7,6 +7,10 @@ from typing import Any
 import requests
 from monailabel.interfaces.exception import ImageNotFoundException, MONAILabelException
 
+from segtrust.errors import ScanError
+from segtrust.files import Grid, read_claims
+from segtrust.files.label import read_label_file
+from segtrust.files.scan import scan_grid
 from segtrust.label.failures import LabelError, PathError
 from segtrust.label.studies.changes import Submission
 from segtrust.label.studies.cleaning import Structures, cleaned_file
@@ -45,6 +49,7 @@ class SafeDatastore(ScansFolder):
     ) -> None:
         self._structures = structures
         self._on_served = on_served
+        self._by_hand: dict[str, tuple[str, str | None]] = {}
         super().__init__(folder, store=store, keep=keep, frozen=frozen, **options)
 
     def image_path(self, image_id: str) -> Path | None:
@@ -98,8 +103,12 @@ class SafeDatastore(ScansFolder):
         about["author"] = submission.by
         segments = about.get("label_info")
         if tag != FINAL and not segments:
+            read_claims(Path(file))
             return self._keep_label(image_id, Path(file), tag, about)
-        with cleaned_file(Path(file), segments, self._structures) as (cleaned, report):
+        with cleaned_file(Path(file), segments, self._structures, scan=self._place_of(image_id)) as (
+            cleaned,
+            report,
+        ):
             if segments:
                 known = self._structures.get(report.model, {})
                 about["label_info"] = [{"name": name, "idx": value} for name, value in known.items()]
@@ -133,9 +142,11 @@ class SafeDatastore(ScansFolder):
         for scan in sorted(self.get_labeled_images()):
             path = Path(self.get_label_uri(scan, FINAL))
             about = notes.get(InfoKey("label", scan, FINAL), {}).get("segtrust")
-            model = about["model"] if about else self._model_by_values(path)
             state = path.stat()
-            labels[scan] = FinalLabel(model, f"{state.st_size}-{state.st_mtime_ns}")
+            stamp = f"{state.st_size}-{state.st_mtime_ns}"
+            model = about["model"] if about else self._model_by_values(scan, path, stamp)
+            if model is not None:
+                labels[scan] = FinalLabel(model, stamp)
         return labels
 
     @property
@@ -164,13 +175,51 @@ class SafeDatastore(ScansFolder):
         except (MONAILabelException, requests.RequestException) as error:
             raise LabelError(str(getattr(error, "msg", "") or error)) from error
 
-    def _model_by_values(self, path: Path) -> str:
-        """Whose a label is that somebody put into the folder, past all cleaning."""
+    def look_at_labels(self) -> None:
+        """Find out which final labels that somebody put into the folder cannot be used; reads each once."""
+        self.final_labels()
+
+    def _model_by_values(self, scan: str, path: Path, stamp: str) -> str | None:
+        """Whose a label is that somebody put into the folder; ``None`` if it cannot be used."""
+        known = self._by_hand.get(scan)
+        if known is None or known[0] != stamp:
+            try:
+                place = self._place_of(scan)
+                label = read_label_file(path)
+                if place is not None:
+                    label.on(place[1], place[0])
+                self._set_unusable(scan, None)
+            except ScanError as error:
+                self._set_unusable(scan, str(error))
+                model = None
+            else:
+                model = self._model_of(path)
+            known = self._by_hand[scan] = (stamp, model)
+        return known[1]
+
+    def _model_of(self, path: Path) -> str:
         try:
             with cleaned_file(path, None, self._structures) as (_, report):
                 return report.model
         except LabelError:
             return ""  # training says what is wrong with it
+
+    def _place_of(self, image_id: str) -> tuple[str, Grid] | None:
+        """Name and grid of a scan."""
+        path = self.image_path(image_id)
+        return None if path is None else (image_id, scan_grid(path))
+
+    def _look_at(self, image: str) -> None:
+        super()._look_at(image)
+        obj = self._datastore.objects.get(image)
+        is_by_hand = obj is not None and FINAL in obj.labels and image in self._by_hand
+        if is_by_hand:  # it was seen before, and may be another file now
+            path = Path(self._datastore.label_path(FINAL)) / f"{image}{obj.labels[FINAL].ext}"
+            if path.is_file():
+                state = path.stat()
+                self._model_by_values(image, path, f"{state.st_size}-{state.st_mtime_ns}")
+        else:
+            self._set_unusable(image, None)
 
     def update_image_info(self, image_id: str, info: dict[str, Any]) -> None:
         # the endpoint of /activelearning reports here whom it served; that belongs to the state file's list

@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import requests
 from monailabel.config import settings as platform
 from monailabel.datastore.utils.convert import binary_to_image, dicom_to_nifti
@@ -20,6 +19,7 @@ from pydicom import dcmread
 
 from segtrust.dicom import read_label, read_series, write_label
 from segtrust.errors import ScanError, SegtrustError, SettingError
+from segtrust.files.scan import scan_grid
 from segtrust.inference import write_volume
 from segtrust.inference.scan import read_labels
 from segtrust.label.names import structure_labels
@@ -191,6 +191,9 @@ class DicomwebDatastore(SafeDatastore):
     def _refuse_empty(self, folder: Path) -> None:
         """A cache may be empty."""
 
+    def _place_of(self, image_id: str) -> None:
+        """Compared with the series itself before a label is kept."""
+
     def _check_studies(self) -> None:
         """The folder is a cache, which may be emptied or moved at any time."""
 
@@ -238,7 +241,7 @@ class DicomwebDatastore(SafeDatastore):
 
     def _fetch_label(self, label: LabelSeries, image: Path) -> None:
         series = read_series(self._folder / label.image)
-        grid: Any = nib.load(image)
+        grid = scan_grid(image)
         with tempfile.TemporaryDirectory(prefix="segtrust-label-") as folder:
             self._pacs.fetch(label.study, label.series, Path(folder) / "seg")
             stored = read_label(dcmread(next((Path(folder) / "seg").iterdir())), series)

@@ -15,6 +15,7 @@ from watchdog.observers import Observer
 from watchdog.observers.polling import PollingObserver
 
 from segtrust._files import can_write
+from segtrust.files.opening import is_regular
 from segtrust.label.studies.ids import split_name, why_unread
 from segtrust.label.studies.tags import FINAL
 
@@ -53,6 +54,7 @@ class ScanFolder(LocalDatastore):
     ) -> None:
         self._guard = threading.RLock()  # the folder's watcher and requests change the same list
         self._summary: _Summary | None = None
+        self._unusable: dict[str, str] = {}
         self._suffixes = tuple(extension.lstrip("*") for extension in extensions)
         self._read_only = read_only
         self._extensions = list(extensions)
@@ -120,7 +122,25 @@ class ScanFolder(LocalDatastore):
             "total": len(self.list_images()),
             "completed": completed,
             "label_tags": dict(self._summed_up().tags),
+            **({"unusable_labels": self.unusable_labels()} if self._unusable else {}),
         }
+
+    def unusable_labels(self) -> dict[str, str]:
+        """Scans whose final label somebody put into the folder and that cannot be used, with the reason."""
+        with self._guard:
+            return dict(self._unusable)
+
+    def _set_unusable(self, scan: str, reason: str | None) -> None:
+        with self._guard:
+            if reason is None:
+                changed = self._unusable.pop(scan, None) is not None
+            else:
+                changed = self._unusable.get(scan) != reason
+                self._unusable[scan] = reason
+                if changed:
+                    logger.warning("A final label in the folder cannot be used; GET /datastore/ says why")
+            if changed:
+                self._summary = None
 
     def _summed_up(self) -> _Summary:
         """What the list of files says, counted anew only after a change of it."""
@@ -128,8 +148,8 @@ class ScanFolder(LocalDatastore):
             if self._summary is None:
                 objects = self._datastore.objects
                 self._summary = _Summary(
-                    [scan for scan, obj in objects.items() if FINAL in obj.labels],
-                    [scan for scan, obj in objects.items() if FINAL not in obj.labels],
+                    [s for s, obj in objects.items() if FINAL in obj.labels and s not in self._unusable],
+                    [s for s, obj in objects.items() if FINAL not in obj.labels or s in self._unusable],
                     Counter(tag for obj in objects.values() for tag in obj.labels),
                 )
             return self._summary
@@ -216,7 +236,11 @@ class ScanFolder(LocalDatastore):
     def _listing(self, folder: Path) -> _Listing:
         found: _Listing = {}
         with os.scandir(folder) as entries:
-            names = [entry.name for entry in entries if not why_unread(entry.name, self._suffixes)]
+            names = [
+                entry.name
+                for entry in entries
+                if entry.is_file() and not why_unread(entry.name, self._suffixes)
+            ]
         for name in names:
             image, extension = self._to_id(name)
             found.setdefault(image, []).append(extension)
@@ -235,7 +259,7 @@ class ScanFolder(LocalDatastore):
         return [
             suffix
             for suffix in suffixes
-            if (folder / f"{image}{suffix}").is_file() and self._names(image, suffix)
+            if is_regular(folder / f"{image}{suffix}") and self._names(image, suffix)
         ]
 
     def _names(self, image: str, suffix: str) -> bool:

@@ -12,6 +12,7 @@ from monailabel.interfaces.exception import ImageNotFoundException
 
 from segtrust.errors import ScanError
 from segtrust.files import read_claims
+from segtrust.files.scan import read_scan_file
 from segtrust.label.failures import ConflictError, PathError
 from segtrust.label.studies.changes import FileChange
 from segtrust.label.studies.history import FormerLabel, Reason
@@ -59,6 +60,7 @@ class ScansFolder(LabelledFolder):
 
         Raises:
             PathError: if the id or the ending is not allowed.
+            ScanError: if it is no scan, or cannot be read to its end.
             ConflictError: if another scan has the id and is not to be replaced.
             ReadOnlyError: if the studies are read-only.
             StudiesError: if the studies are not there now.
@@ -70,6 +72,7 @@ class ScansFolder(LabelledFolder):
             raise PathError(f"a scan must be one of {', '.join(self._extensions)}, got {extension!r}.")
         check_id(image_id, extension, self._suffixes)
         self.check_writable()
+        read_scan_file(source, channels=None)
         with self._changes.alone(image_id):
             files = self._image_files(image_id)
             if len(files) == 1 and _are_equal(source, files[0]) and files[0].name == f"{image_id}{extension}":
