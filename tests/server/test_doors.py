@@ -223,3 +223,37 @@ def test_work_ends_when_the_client_goes_away(server):
     files = {"file": ("small.nii", nifti(NOISE))}
     assert server.post("/infer/hippocampus?output=json", files=files).status_code == 200
     assert time.monotonic() - began < 60
+
+
+def stored_label(server, scan_id, affine, values):
+    content = nib.Nifti1Image(values, affine).to_bytes()
+    return server.put(f"/datastore/label?image={scan_id}", files={"label": ("x.nii", content)})
+
+
+def test_a_label_in_another_voxel_order_is_stored_on_its_scan(server, hippocampus_scans):
+    path = hippocampus_scans[1]
+    scan, scan_id = nib.load(path), path.name.split(".")[0]
+    values = np.zeros(scan.shape, np.uint8)
+    values[3:9, 5:8, 2:4] = 1
+    image = nib.Nifti1Image(values, scan.affine)
+    turned = image.as_reoriented(nib.orientations.axcodes2ornt("LPS"))
+    answer = stored_label(server, scan_id, turned.affine, np.asarray(turned.dataobj))
+    assert answer.status_code == 200, answer.text
+    stored = server.get(f"/datastore/label?label={scan_id}&tag=final")
+    got = nib.Nifti1Image.from_bytes(stored.content)
+    assert np.array_equal(np.asarray(got.dataobj), values)
+    np.testing.assert_allclose(got.affine, scan.affine, atol=1e-4)
+    assert server.delete(f"/datastore/label?id={scan_id}&tag=final").status_code == 200
+
+
+@pytest.mark.parametrize("kind", ["elsewhere", "other size"])
+def test_a_label_that_lies_elsewhere_is_refused_and_nothing_is_stored(server, hippocampus_scans, kind):
+    path = hippocampus_scans[1]
+    scan, scan_id = nib.load(path), path.name.split(".")[0]
+    affine = scan.affine.copy()
+    affine[:3, 3] += 100 if kind == "elsewhere" else 0
+    values = np.ones(scan.shape, np.uint8)[1 if kind == "other size" else 0 :]
+    answer = stored_label(server, scan_id, affine, values)
+    assert answer.status_code == 422, answer.text
+    assert answer.json()["detail"].count("voxels of 1 x 1 x 1 mm") == 2
+    assert server.get(f"/datastore/label?label={scan_id}&tag=final").status_code == 404
