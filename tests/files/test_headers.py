@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from segtrust.errors import ScanError
-from segtrust.files import FileLimits, StoppedError, read_claims, read_volume, stoppable, use_limits
+from segtrust.files import FileLimits, StoppedError, read_claims, read_volume, stoppable, stopping, use_limits
 
 NRRD = b"NRRD0004\ntype: uint8\ndimension: 3\nsizes: 2 3 4\nencoding: raw\n"
 MHA = b"ObjectType = Image\nNDims = 3\nDimSize = 2 3 4\nElementType = MET_UCHAR\nElementDataFile = "
@@ -150,7 +150,8 @@ def test_a_claim_that_so_small_a_file_cannot_hold_costs_nothing(tmp_path):
         read_claims(path)
 
 
-def test_reading_ends_when_nobody_waits(tmp_path):
+def test_reading_ends_when_nobody_waits(tmp_path, monkeypatch):
+    monkeypatch.setattr(stopping, "_PAUSE_S", 0)
     path = tmp_path / "big.nii.gz"
     nib.save(
         nib.Nifti1Image(np.random.default_rng(0).integers(0, 255, (300, 300, 300), np.uint8), np.eye(4)), path

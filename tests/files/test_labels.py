@@ -79,8 +79,7 @@ def test_a_label_of_numpys_own_integers_is_read(case):
 
 def test_the_names_in_the_header_of_a_segmentation_are_read(case):
     label = read_label_file(case("15-seg-nrrd-names/L10_seg_swapped.seg.nrrd"))
-    assert {name.lower() for name in label.names.values()} == {"anterior", "posterior"}
-    assert label.names[1].lower() == "posterior"
+    assert label.names == {1: "posterior hippocampus", 2: "anterior hippocampus"}
 
 
 @pytest.mark.parametrize(

@@ -182,7 +182,7 @@ def test_each_space_of_nrrd_is_read_as_itk_reads_it(tmp_path, space, directions)
     np.testing.assert_allclose(read_scan_file(path).grid.affine, by_itk(path), atol=1e-9)
 
 
-@pytest.mark.parametrize("codes", itertools.product(range(4), range(4)), ids=str)
+@pytest.mark.parametrize("codes", list(itertools.product(range(4), range(4))), ids=str)
 @pytest.mark.parametrize("shear", [0.0, 0.3])
 def test_what_itk_reads_from_a_nifti_header_is_known(write_nifti, codes, shear):
     # held against ITK itself: a wrong guess would let a mask lie beside its scan

@@ -141,7 +141,7 @@ BAD = {
     "time series": ("scan_channels", "must have 1 channel(s), got 9"),
     "five axes": (
         "scan_dimensions",
-        "must be one volume, got shape (3, 3, 4, 5, 2). Split time series first.",
+        "must be one volume, got shape (3, 4, 5, 2, 3). Split time series first.",
     ),
 }
 

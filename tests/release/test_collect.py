@@ -87,10 +87,12 @@ def test_a_label_that_was_put_into_the_folder_belongs_to_the_model_whose_values_
     assert labels_of("liver", labelled) == {}
 
 
-def test_a_label_that_nobody_can_read_goes_to_the_round_which_says_so(labelled, studies):
+def test_a_label_that_nobody_can_read_is_left_out_with_the_reason(labelled, studies, store):
     (studies / "labels" / "final" / "p00_l.nii.gz").write_bytes(b"cut off")
-    assert list(labels_of("liver", labelled)) == ["p00_l"]
-    assert "p00_l" in labels_of("tiny", labelled)
+    assert "p00_l" not in labels_of("tiny", labelled)
+    collected = collect_labelled("tiny", labelled, store, "")
+    assert "must be compressed NIfTI" in collected.left_out["p00_l"]
+    assert "p00_l" not in [scan.id for scan in collected.scans]
 
 
 def test_a_process_beside_the_server_never_writes_the_index(studies, labelled, store):

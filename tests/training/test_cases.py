@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from phantoms import make_blob, spec_of, store_otherwise, write_scan
-from segtrust.errors import TrainingError
+from segtrust.errors import ScanError, TrainingError
 from segtrust.inference import read_scan
 from segtrust.inference.scan import Scan
 from segtrust.models import Label
@@ -101,7 +101,7 @@ def test_an_unknown_label_value_is_named(cohort):
 def test_a_label_of_another_size_is_refused(cohort):
     scan = make_blob((16, 15, 14))
     put(cohort, "a", scan, labels=np.indices((16, 15, 13)).sum(0) % 2)
-    with pytest.raises(TrainingError, match=r"must have its image's size \(16, 15, 14\), got \(16, 15, 13\)"):
+    with pytest.raises(ScanError, match=r"has 16 x 15 x 14 voxels .* the label has 16 x 15 x 13 voxels"):
         load_cases(cohort, ["a"], spec_of(labels=LABELS))
 
 

@@ -207,7 +207,8 @@ def _geometry(
     units = re.findall(r'"([^"]*)"', fields.get("space units", ""))
     if any(unit.strip().lower() not in {"", "mm", "millimeter", "millimetre"} for unit in units):
         raise unreadable(name, f"its header gives lengths in {units}, not in mm", "Export it in millimetres.")
-    turn = np.array(_TO_RAS.get(space, (-1, -1, 1)), np.float64)
+    # without directions the space says nothing about the axes, and ITK takes them as they are
+    turn = np.array(_TO_RAS[space] if directions else (-1, -1, 1), np.float64)
     steps, is_known = np.eye(3), True
     if directions:
         rows = [directions[axis] for axis in spatial]

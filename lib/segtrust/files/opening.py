@@ -39,14 +39,14 @@ def opened(path: Path) -> Iterator[BinaryIO]:
             "may read?",
             "scan_unreadable",
         ) from error
+    state = os.fstat(number)
+    if not stat.S_ISREG(state.st_mode):
+        os.close(number)
+        raise ScanError(
+            f"{path.name!r} must be a regular file, got a pipe, device or folder. Put the file itself there.",
+            "scan_unreadable",
+        )
     with os.fdopen(number, "rb") as file:
-        state = os.fstat(number)
-        if not stat.S_ISREG(state.st_mode):
-            raise ScanError(
-                f"{path.name!r} must be a regular file, got a pipe, device or folder. Put the file itself "
-                f"there.",
-                "scan_unreadable",
-            )
         current_limits().check("max_file_mb", state.st_size, path.name)
         yield file
 

@@ -209,6 +209,14 @@ class SafeDatastore(ScansFolder):
         path = self.image_path(image_id)
         return None if path is None else (image_id, scan_grid(path))
 
+    def _replace_label(
+        self, image_id: str, file: Path, tag: str, info: dict[str, Any], submission: Submission | None
+    ) -> None:
+        super()._replace_label(image_id, file, tag, info, submission)
+        if tag == FINAL:
+            self._by_hand.pop(image_id, None)
+            self._set_unusable(image_id, None)
+
     def _look_at(self, image: str) -> None:
         super()._look_at(image)
         obj = self._datastore.objects.get(image)
