@@ -65,7 +65,7 @@ def install_routes(server: FastAPI) -> None:
     server.middleware_stack = None  # built again, with the handlers, at the next request
 
 
-def run_inference(
+def run_inference(  # noqa: PLR0913, PLR0917 -- MONAI Label's parameters
     background_tasks: BackgroundTasks,
     connection: Request,
     model: str,
