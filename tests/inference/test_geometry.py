@@ -178,9 +178,7 @@ def headers(tmp_path, scan):
 
 def test_other_headers_for_the_same_geometry_give_the_same_score(tiny, tmp_path):
     files = headers(tmp_path, make_blob((17, 14, 12), np.diag([1.0, 1.25, 1.5, 1.0])))
-    changed = (
-        tmp_path / "sizes.nii.gz"
-    )  # ITK believes the sizes, nibabel the places
+    changed = tmp_path / "sizes.nii.gz"  # ITK believes the sizes, nibabel the places
     files.remove(changed)
     with pytest.raises(ScanError, match="make `sform`, `qform` and `pixdim` agree"):
         tiny.predict(changed)
