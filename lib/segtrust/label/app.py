@@ -92,11 +92,11 @@ class SegtrustApp(_Host):
     def __init__(
         self, app_dir: str, studies: str, conf: Mapping[str, str] | None, *, name: str, description: str
     ) -> None:
-        given = dict(conf or {})
+        options = dict(conf or {})
         if background_method():
             hide_names()
         self._inferences, self._counting = 0, threading.Lock()
-        self.settings = AppSettings.from_conf({k: v for k, v in given.items() if k not in _PLATFORM_CONF})
+        self.settings = AppSettings.from_conf({k: v for k, v in options.items() if k not in _PLATFORM_CONF})
         self.origins = OriginPolicy(self.settings.allowed_hosts, self.settings.allowed_origins)
         set_limits(self.settings.file_limits())
         self.state_dir = state_dir_for(studies, self.settings.state_dir)
@@ -119,7 +119,7 @@ class SegtrustApp(_Host):
         super().__init__(
             app_dir=app_dir,
             studies=studies,
-            conf=given,
+            conf=options,
             name=name,
             description=f"{description} {RESEARCH_ONLY}",
             version=__version__,

@@ -104,8 +104,8 @@ class Rankings:
         key, version = (model.name, strategy, seed), model.version().digest
         stamp = f"{version}-{self._store.scores_stamp(version, model.settings_digest())}"
         with self._lock:
-            found = self._made.get(key)
-        last = found if found is not None and found.version == version else None
+            before = self._made.get(key)
+        last = before if before is not None and before.version == version else None
         if last is not None and last.whole.stamp == stamp and last.waiting is waiting:
             return last.left
 
@@ -120,7 +120,7 @@ class Rankings:
                 self._renew(key, last, make)
             made = last._replace(waiting=waiting, left=last.whole.of(waiting.scans))
         with self._lock:
-            if self._made.get(key) is found:  # else a thread was faster
+            if self._made.get(key) is before:  # else a thread was faster
                 self._made[key] = made
         return made.left
 
@@ -160,10 +160,10 @@ class Rankings:
         return _Made(version, whole, waiting, left, took, time.monotonic())
 
     @staticmethod
-    def _came(strategy: str, known: Ranking, waiting: Waiting) -> bool:
+    def _came(strategy: str, ranking: Ranking, waiting: Waiting) -> bool:
         """Whether a scan waits that is not in a ranking."""
         return strategy in STRATEGIES and bool(
-            waiting.scans.difference(known.active, known.check, waiting.held_out)
+            waiting.scans.difference(ranking.active, ranking.check, waiting.held_out)
         )
 
     def _rank(

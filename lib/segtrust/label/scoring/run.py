@@ -86,7 +86,7 @@ class ScoringRun:
             "failed": dict(self.failed),
         }
 
-    def said(self) -> dict[str, Any]:
+    def status(self) -> dict[str, Any]:
         """What only the run knows: time left, what it waits for, first reasons of scans that failed."""
         return {
             "state": self.state,

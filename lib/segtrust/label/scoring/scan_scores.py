@@ -67,10 +67,10 @@ class Fingerprints:
         except OSError as error:
             raise ScanError(f"the scan {path.name!r} cannot be opened: {error}.", "scan_missing") from error
         stamp = (state.st_size, state.st_mtime_ns)
-        known = self._known.get(path)
-        if known is None or known[0] != stamp:
-            known = self._known[path] = (stamp, fingerprint(path))
-        return known[1]
+        entry = self._known.get(path)
+        if entry is None or entry[0] != stamp:
+            entry = self._known[path] = (stamp, fingerprint(path))
+        return entry[1]
 
 
 def missing_scores(
@@ -87,11 +87,11 @@ def missing_scores(
     Returns:
         Ids in order.
     """
-    kept = store.scores_brief(model.version().digest, model.settings_digest())
+    scores = store.scores_brief(model.version().digest, model.settings_digest())
     local = datastore if isinstance(datastore, LocalScans) else None
 
     def is_scored(scan_id: str) -> bool:
-        if (row := kept.get(scan_id)) is None:
+        if (row := scores.get(scan_id)) is None:
             return False
         path = local.image_path(scan_id) if local else None
         try:
@@ -163,8 +163,8 @@ def _stored(key: ScoreKey, prediction: Prediction) -> StoredScore:
 
 def failed_score(key: ScoreKey, error: Exception) -> StoredScore:
     """What is kept of a scan that cannot be scored: the reason."""
-    known = isinstance(error, SegtrustError)
-    logger.warning("Scoring a scan failed: %s", error, exc_info=None if known else error)
+    foreseen = isinstance(error, SegtrustError)
+    logger.warning("Scoring a scan failed: %s", error, exc_info=None if foreseen else error)
     logger.debug("It was %s", key.scan_id)
     return StoredScore(key=key, score=None, error=reason_of(error))
 

@@ -94,8 +94,8 @@ class ScoringWorker:
         Returns:
             Names of the models; those no longer served are left out.
         """
-        kept = json.loads(self._store.note(_NOTE) or "[]")
-        models = [name for name in kept if name in self._served]
+        names = json.loads(self._store.note(_NOTE) or "[]")
+        models = [name for name in names if name in self._served]
         for model in models:
             self.request(model)
         return models
@@ -155,9 +155,9 @@ class ScoringWorker:
     def _status(self, name: str, run: ScoringRun | None) -> dict[str, Any]:
         model = self._served[name]
         version, unlabelled = model.version(), self._datastore.get_unlabeled_images()
-        kept = self._store.scores_brief(version.digest, model.settings_digest())
-        rows = [kept[scan_id] for scan_id in unlabelled if scan_id in kept]
-        said: dict[str, Any] = {
+        scores = self._store.scores_brief(version.digest, model.settings_digest())
+        rows = [scores[scan_id] for scan_id in unlabelled if scan_id in scores]
+        status: dict[str, Any] = {
             "state": "idle",
             "version": version.id,
             "total": len(unlabelled),
@@ -165,10 +165,10 @@ class ScoringWorker:
             "failed": sum(row.error is not None for row in rows),
         }
         if run is None:
-            return said
+            return status
         if run.state == "running" and run.version is not None:  # scores of files that changed are not done
-            said |= {"version": run.version.id, "total": run.total, "done": run.done}
-        return said | run.said() | {"failed": max(said["failed"], len(run.failed))}
+            status |= {"version": run.version.id, "total": run.total, "done": run.done}
+        return status | run.status() | {"failed": max(status["failed"], len(run.failed))}
 
     def _keep_open(self) -> None:
         """Keep what the next start takes up: also what ended by an error, such as an archive that sleeps."""
