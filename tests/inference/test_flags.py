@@ -6,8 +6,9 @@ import torch
 
 from phantoms import spec_of, store_otherwise
 from segtrust.inference import read_scan
-from segtrust.inference.flags import content_flags, input_flags
+from segtrust.inference.flags import content_flags, input_flags, unlike_flags
 from segtrust.inference.scan import Scan
+from segtrust.quality import Assessment, FineRule, StructureAssessment, Unlikeness
 
 RANGES = ((20.0, 30.0), (30.0, 40.0), (40.0, 50.0))
 
@@ -104,3 +105,23 @@ def test_an_empty_prediction_is_one_flag_of_its_own():
 
 def test_a_complete_prediction_has_no_flag():
     assert content_flags(np.array([0, 1, 2], np.uint8), spec_of()) == []
+
+
+def assessed(sharpness, ensemble, interval=(0.8, 0.9)):
+    p_value = min(sharpness, ensemble)
+    unlikeness = Unlikeness(p_value, {"sharpness": sharpness, "ensemble": ensemble}, 26)
+    structure = StructureAssessment(0.85, interval, None, None, None)
+    return Assessment({1: structure}, unlikeness, 26, FineRule(), None)
+
+
+def test_a_grade_other_than_like_is_a_flag_with_its_sentence_and_what_intervals_promise():
+    assert unlike_flags(None) == unlike_flags(assessed(0.3, 0.3)) == []
+    (somewhat,) = unlike_flags(assessed(0.03, 0.3))
+    assert somewhat.code == "somewhat_unlike_calibration"
+    assert somewhat.text.startswith(
+        "Somewhat unlike the 26 calibration scans (p = 0.03): unusual is its sharp"
+    )
+    assert "the widest that the calibration scans give" in somewhat.text
+    (unlike,) = unlike_flags(assessed(0.3, 0.03, interval=None))
+    assert unlike.code == "unlike_calibration"
+    assert unlike.text.endswith("how far off such scans can be is not known.")

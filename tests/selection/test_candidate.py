@@ -6,7 +6,10 @@ from hypothesis import strategies as st
 from segtrust.selection import make_candidate
 from segtrust.store import BriefScore, ScoreKey, StoredScore
 
-CODES = ("field_of_view", "intensity", "spacing_unknown", "unlike_calibration", "structure_missing", "empty")
+CODES = (
+    "field_of_view", "intensity", "spacing_unknown", "unlike_calibration",  # these send a scan to check
+    "somewhat_unlike_calibration", "structure_missing", "empty",
+)  # fmt: skip
 KEY = ScoreKey(scan_id="a", fingerprint="f", version_digest="v", settings_digest="s")
 
 
