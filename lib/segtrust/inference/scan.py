@@ -111,6 +111,10 @@ def fingerprint(path: Path) -> str:
         ScanError: if nothing is there.
     """
     files = sorted(p for p in path.iterdir() if is_regular(p)) if path.is_dir() else [path]
+    if not files:
+        raise ScanError(
+            f"the folder {path.name!r} must hold the files of a scan, but has none.", "scan_missing"
+        )
     digest = hashlib.sha256()
     try:
         for file in files:
@@ -118,7 +122,7 @@ def fingerprint(path: Path) -> str:
             digest.update(f"{file.name}|{stat.st_size}|{stat.st_mtime_ns}\n".encode())
         with opened(files[0]) as first:
             digest.update(first.read(_HEADER_BYTES))
-    except (OSError, IndexError) as error:
+    except OSError as error:
         raise ScanError(f"the scan {path.name!r} cannot be opened: {error}.", "scan_missing") from error
     return digest.hexdigest()
 
