@@ -48,6 +48,7 @@ ScanCode = Literal[
     "scan_geometry",
     "label_grid",
     "label_values",
+    "scan_series",
 ]
 
 

@@ -1,5 +1,6 @@
 """The door of scans: read to the end, finite real numbers, and one place in space for all readers."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segtrust.errors import ScanError
-from segtrust.files.geometry import Grid, voxel_size
+from segtrust.files.geometry import Grid
 from segtrust.files.header import unreadable
 from segtrust.files.series import is_dicom, read_series
 from segtrust.files.volume import read_claims, read_volume
@@ -20,10 +21,14 @@ _APART_MM = 0.005  # two readers may differ by twice as much from one another
 
 @dataclass(frozen=True)
 class ScanFile:
-    """``values`` ``(C, X, Y, Z)`` float32, finite, and the grid that nibabel and ITK agree on."""
+    """``values`` ``(C, X, Y, Z)`` float32, finite, and the grid that nibabel and ITK agree on.
+
+    ``series`` names the DICOM series that was read.
+    """
 
     values: NDArray[np.float32]
     grid: Grid
+    series: Mapping[str, Any] | None = None
 
 
 def read_scan_file(path: Path, *, channels: int | None = 1) -> ScanFile:
@@ -43,9 +48,11 @@ def read_scan_file(path: Path, *, channels: int | None = 1) -> ScanFile:
             readers.
     """
     if is_dicom(path):
-        values, affine = read_series(path)
-        grid = placed(values.shape, affine, voxel_size(affine), (), path.name)
+        series = read_series(path)
+        values, facts = series.values, series.facts
+        grid = placed(values.shape, series.affine, series.spacing, (), path.name)
     else:
+        facts = None
         volume = read_volume(path)
         header, values = volume.header, volume.scaled(np.float32)
         grid = placed(values.shape, header.affine, header.spacing, header.doubts, path.name)
@@ -57,7 +64,7 @@ def read_scan_file(path: Path, *, channels: int | None = 1) -> ScanFile:
             "Export it again, or replace them.",
             "scan_not_finite",
         )
-    return ScanFile(stacked, grid)
+    return ScanFile(stacked, grid, facts)
 
 
 def scan_grid(path: Path) -> Grid:

@@ -15,15 +15,16 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from segtrust.errors import ScanError
+from segtrust.errors import ScanCode, ScanError
 from segtrust.files.header import ENDINGS
 from segtrust.files.limits import FileLimits, current_limits
 from segtrust.files.opening import is_regular, opened
@@ -34,28 +35,47 @@ __all__ = ["Series", "is_dicom", "keep_warm", "read_series"]
 _PAUSE_S = 0.1
 _WORKERS = 4  # at the same time
 _LARGEST_ANSWER = 1 << 20
-Series = tuple[NDArray[Any], NDArray[np.float64]]
-"""Values ``(X, Y, Z)`` or ``(X, Y, Z, C)``, and the 4x4 affine to RAS+ millimetres."""
+_CODES: dict[str, ScanCode] = {
+    "scan_too_large": "scan_too_large",
+    "scan_series": "scan_series",
+    "scan_missing": "scan_missing",
+}
 
 
-def read_series(path: Path) -> Series:
+@dataclass(frozen=True, eq=False)
+class Series:
+    """Values of a series ``(X, Y, Z)``: columns, rows, slices, each with its slope and intercept applied.
+
+    ``affine`` takes voxels to RAS+ millimetres. ``spacing`` is ``None`` where the files do not say how large
+    a pixel is; ``affine`` then counts voxels. ``facts`` name the series, in JSON types.
+    """
+
+    values: NDArray[Any]
+    affine: NDArray[np.float64]
+    spacing: tuple[float, float, float] | None
+    facts: Mapping[str, Any]
+
+
+def read_series(path: Path, uid: str = "") -> Series:
     """Read a folder with one DICOM series, or one DICOM file.
 
     Args:
         path: the folder or file.
+        uid: the series meant, where there are several.
 
     Returns:
-        Values and affine.
+        The series.
 
     Raises:
-        ScanError: if there is no DICOM, something in the folder is no regular file, it is larger than the
-            bounds allow, takes too long, or cannot be decoded.
+        ScanError: if it is not one whole and even series (see :func:`segtrust.files.dicom.find_series`),
+            something in the folder is no regular file, it is larger than the bounds allow, takes too long, or
+            cannot be decoded.
         StoppedError: if nobody waits for it any more.
     """
     _check_files(path)
     with _turn(), _lent_worker() as worker:
         try:
-            return worker.read(path)
+            return worker.read(path, uid)
         except (ScanError, StoppedError):
             raise
         except (OSError, ValueError, EOFError) as error:  # it died, or said nonsense
@@ -125,11 +145,11 @@ class _Worker:
             if stream is not None:
                 stream.close()
 
-    def read(self, path: Path) -> Series:
+    def read(self, path: Path, uid: str) -> Series:
         limits = current_limits()
         answer: list[Series | Exception] = []
         reader = threading.Thread(
-            target=_ask, args=(self._process, path, limits, answer), name="DICOM answer", daemon=True
+            target=_ask, args=(self._process, path, uid, limits, answer), name="DICOM answer", daemon=True
         )
         reader.start()
         deadline = time.monotonic() + limits.read_seconds
@@ -154,18 +174,22 @@ class _Worker:
 
 
 def _ask(
-    process: "subprocess.Popen[bytes]", path: Path, limits: FileLimits, answer: list[Series | Exception]
+    process: "subprocess.Popen[bytes]",
+    path: Path,
+    uid: str,
+    limits: FileLimits,
+    answer: list[Series | Exception],
 ) -> None:
     try:
-        answer.append(_exchange(process, path, limits))
+        answer.append(_exchange(process, path, uid, limits))
     except (ScanError, OSError, ValueError, EOFError, KeyError, TypeError) as error:
         answer.append(error if isinstance(error, ScanError | OSError | EOFError) else ValueError(str(error)))
 
 
-def _exchange(process: "subprocess.Popen[bytes]", path: Path, limits: FileLimits) -> Series:
+def _exchange(process: "subprocess.Popen[bytes]", path: Path, uid: str, limits: FileLimits) -> Series:
     if process.stdin is None or process.stdout is None:
         raise EOFError
-    request = {"path": str(path.resolve()), "name": path.name, "limits": vars(limits)}
+    request = {"path": str(path.resolve()), "series": uid, "limits": vars(limits)}
     process.stdin.write(json.dumps(request).encode() + b"\n")
     process.stdin.flush()
     line = process.stdout.readline(_LARGEST_ANSWER)
@@ -173,10 +197,7 @@ def _exchange(process: "subprocess.Popen[bytes]", path: Path, limits: FileLimits
         raise EOFError
     about = json.loads(line)
     if "error" in about:
-        code = about["code"]
-        raise ScanError(
-            str(about["error"]), code if code in {"scan_too_large", "scan_dimensions"} else "scan_unreadable"
-        )
+        raise ScanError(str(about["error"]), _CODES.get(str(about["code"]), "scan_unreadable"))
     shape, dtype = tuple(int(size) for size in about["shape"]), np.dtype(str(about["dtype"]))
     limits.check("max_data_mb", int(np.prod(shape, dtype=np.float64)) * dtype.itemsize, path.name)
     values = np.empty(shape, dtype, order="F")
@@ -187,7 +208,10 @@ def _exchange(process: "subprocess.Popen[bytes]", path: Path, limits: FileLimits
         if not count:
             raise EOFError
         filled += count
-    return values, np.asarray(about["affine"], np.float64).reshape(4, 4)
+    affine = np.asarray(about["affine"], np.float64).reshape(4, 4)
+    size = about["spacing"]
+    spacing = None if size is None else (float(size[0]), float(size[1]), float(size[2]))
+    return Series(values, affine, spacing, dict(about["series"]))
 
 
 _turns = threading.BoundedSemaphore(_WORKERS)

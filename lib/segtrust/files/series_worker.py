@@ -13,12 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segtrust.errors import ScanError
+from segtrust.files.dicom import DicomSeries, find_series
 from segtrust.files.limits import FileLimits
 
 __all__ = ["main"]
 
 _LIBRARIES_MB = 4096  # of addresses that ITK's libraries take before they read anything
-_PIXELS = "|b1", "|u1", "|i1", "<u2", "<i2", "<u4", "<i4", "<f4", "<f8"
+_TYPES = {
+    "unsigned_char": "u1", "char": "i1", "unsigned_short": "<u2", "short": "<i2", "unsigned_int": "<u4",
+    "int": "<i4", "float": "<f4", "double": "<f8",
+}  # fmt: skip
 
 
 def main() -> None:
@@ -36,15 +40,18 @@ def main() -> None:
         limits = FileLimits(**request["limits"])
         _limit_memory(limits)
         try:
-            values, affine = _read(itk, Path(request["path"]), request["name"], limits)
+            values, series = _read(itk, Path(request["path"]), request["series"], limits)
         except ScanError as error:
             _say(answers, {"error": str(error), "code": error.code})
         except Exception as error:  # noqa: BLE001  # whatever ITK finds wrong is told, not raised
             reason = (str(error).strip().splitlines() or [""])[-1][:200].replace(request["path"], "")
-            text = f"the DICOM files of {request['name']!r} cannot be read to their end ({reason})."
+            text = (
+                f"the DICOM files of {Path(request['path']).name!r} cannot be read to their end ({reason})."
+            )
             _say(answers, {"error": f"{text} Export them again.", "code": "scan_unreadable"})
         else:
-            about = {"shape": values.shape, "dtype": values.dtype.str, "affine": affine.ravel().tolist()}
+            about = {"shape": values.shape, "dtype": values.dtype.str, "spacing": series.spacing}
+            about |= {"affine": series.affine.ravel().tolist(), "series": series.facts()}
             _say(answers, about)
             answers.write(memoryview(np.ascontiguousarray(values.T)).cast("B"))
             answers.flush()
@@ -76,53 +83,62 @@ def _limit_memory(limits: FileLimits) -> None:
 def _read(
     itk: Any,  # noqa: ANN401  # a module
     path: Path,
-    name: str,
+    uid: str,
     limits: FileLimits,
-) -> tuple[NDArray[Any], NDArray[np.float64]]:
-    files = _files(itk, path, name)
-    # with the decoder named: left to choose, ITK asks the content, and a DICOM file may begin like any other
+) -> tuple[NDArray[Any], DicomSeries]:
+    series = find_series(path, uid)
+    limits.check("max_voxels", int(np.prod(series.shape, dtype=np.float64)), path.name)
+    files = list(dict.fromkeys(one.file for one in series.slices))
+    types = {file: _type_of(itk, file, series, path.name) for file in files}
+    together = np.result_type(*types.values())  # each slice has a slope of its own, and so perhaps a type
+    limits.check("max_data_mb", int(np.prod(series.shape, dtype=np.float64)) * together.itemsize, path.name)
+    values = np.empty(series.shape, together, order="F")
+    frames: NDArray[Any] | None = None
+    for number, one in enumerate(series.slices):
+        if number == 0 or one.file != series.slices[number - 1].file:
+            frames = _frames(itk, one.file)
+        if frames is None or frames.shape[1:] != series.shape[1::-1] or one.frame >= len(frames):
+            raise ScanError(
+                f"the slices of {path.name!r} must have as many pixels as their headers say, but "
+                f"{one.file.name!r} has not. Export the series again.",
+                "scan_unreadable",
+            )
+        values[..., number] = frames[one.frame].T
+    return values, series
+
+
+def _decoder(itk: Any, file: Path) -> Any:  # noqa: ANN401
+    # named: left to choose, ITK asks the content, and a DICOM file may begin like any other
     decoder = itk.GDCMImageIO.New()
-    decoder.SetFileName(files[0])
+    decoder.SetFileName(str(file))
+    return decoder
+
+
+def _type_of(itk: Any, file: Path, series: DicomSeries, name: str) -> np.dtype[Any]:  # noqa: ANN401
+    """Type of a file's values with slope and intercept applied; from its header, before memory is taken."""
+    decoder = _decoder(itk, file)
     decoder.ReadImageInformation()
+    size = tuple(decoder.GetDimensions(axis) for axis in range(2))
     frames = decoder.GetDimensions(2) if decoder.GetNumberOfDimensions() > 2 else 1
-    slices = len(files) * frames
-    voxels = decoder.GetDimensions(0) * decoder.GetDimensions(1) * slices
-    limits.check("max_voxels", voxels, name)
-    limits.check("max_data_mb", voxels * decoder.GetNumberOfComponents() * decoder.GetComponentSize(), name)
-    image = itk.imread(files[0] if len(files) == 1 else files, imageio=decoder)
-    size = [int(n) for n in image.GetLargestPossibleRegion().GetSize()]
-    limits.check("max_voxels", int(np.prod(size)), name)
-    values = itk.array_view_from_image(image, keep_axes=False)
-    values = values.T if image.GetNumberOfComponentsPerPixel() == 1 else np.moveaxis(values.T, 0, -1)
-    if values.dtype.newbyteorder("<").str not in _PIXELS:
+    kind = _TYPES.get(decoder.GetComponentTypeAsString(decoder.GetComponentType()))
+    if kind is None or decoder.GetNumberOfComponents() != 1:
         raise ScanError(
             f"the DICOM files of {name!r} hold numbers of a type that is not read.", "scan_unreadable"
         )
-    return np.asfortranarray(values), _affine(itk, image)
+    if size != series.shape[:2] or frames > len(series.slices):
+        raise ScanError(
+            f"the slices of {name!r} must have the size that their headers say, but {file.name!r} has not. "
+            "Export the series again.",
+            "scan_unreadable",
+        )
+    return np.dtype(kind)
 
 
-def _files(itk: Any, path: Path, name: str) -> list[str]:  # noqa: ANN401
-    if path.is_file():
-        return [str(path)]
-    names = itk.GDCMSeriesFileNames.New()
-    names.SetUseSeriesDetails(True)
-    names.AddSeriesRestriction("0008|0021")  # series date
-    names.SetDirectory(str(path))
-    series = names.GetSeriesUIDs()
-    if not series:
-        raise ScanError(f"the folder {name!r} must hold a DICOM series, but holds none.", "scan_unreadable")
-    return [str(file) for file in names.GetFileNames(series[0])]
-
-
-def _affine(itk: Any, image: Any) -> NDArray[np.float64]:  # noqa: ANN401
-    direction = np.asarray(itk.array_from_matrix(image.GetDirection()))
-    size, origin = np.asarray(image.GetSpacing()), np.asarray(image.GetOrigin())
-    axes = min(len(size), 3)
-    affine = np.eye(4)
-    affine[:axes, :axes] = direction[:axes, :axes] * size[:axes]
-    affine[:axes, 3] = origin[:axes]
-    turned: NDArray[np.float64] = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
-    return turned
+def _frames(itk: Any, file: Path) -> NDArray[Any]:  # noqa: ANN401
+    """Decoded values ``(frames, rows, columns)``, slope and intercept applied."""
+    image = itk.imread(str(file), imageio=_decoder(itk, file))
+    values = itk.array_view_from_image(image, keep_axes=False)
+    return np.array(values if values.ndim == 3 else values[None])
 
 
 if __name__ == "__main__":

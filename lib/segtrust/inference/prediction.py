@@ -98,7 +98,8 @@ class Prediction:
     calibrated; both are in the file's own voxel order, and ``affine`` takes voxels to RAS+ millimetres.
     Between- and within-member maps and votes come from the uncalibrated members. ``samples``: whole masks
     that a stochastic model finds plausible; ``None`` for any other. ``features``: what the encoder of the
-    first member saw of the scan, see :class:`segtrust.inference.features.PooledFeatures`.
+    first member saw of the scan, see :class:`segtrust.inference.features.PooledFeatures`. ``series`` names
+    the DICOM series that was read.
     """
 
     spec: ModelSpec
@@ -123,6 +124,7 @@ class Prediction:
     usual_error: UsualError | None = field(default=None, repr=False)
     samples: SampleMasks | None = field(default=None, repr=False)
     features: tuple[float, ...] = field(default=(), repr=False)
+    series: Mapping[str, Any] | None = None
 
     @property
     def is_calibrated(self) -> bool:
@@ -299,6 +301,7 @@ class Prediction:
             "calibration": self.calibration,
             "precision": self.precision,
             "device": self.device,
+            **({"series": dict(self.series)} if self.series else {}),
             "structures": [vars(s) for s in self.structures],
             "scores": self.scores.to_json(),
             "flags": [vars(f) for f in self.flags],

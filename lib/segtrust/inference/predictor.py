@@ -260,6 +260,7 @@ class Predictor:
             digest=self.version.digest,
             affine=scan.affine,
             spacing=scan.spacing,
+            series=scan.series,
             mask=mask,
             probs=probs,
             valid=prepared.valid,

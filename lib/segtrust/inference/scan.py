@@ -3,9 +3,10 @@
 import hashlib
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,11 +31,15 @@ _WORLD = {letter: axis for axis, letters in enumerate(_AXES) for letter in lette
 
 @dataclass(frozen=True)
 class Scan:
-    """A scan as its file has it: ``data`` ``(C, X, Y, Z)`` float32, ``affine`` 4x4 to RAS+ millimetres."""
+    """A scan as its file has it: ``data`` ``(C, X, Y, Z)`` float32, ``affine`` 4x4 to RAS+ millimetres.
+
+    ``series`` names the DICOM series that it was read from.
+    """
 
     data: Tensor
     affine: NDArray[np.float64]
     spacing: tuple[float, float, float] | None
+    series: Mapping[str, Any] | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -153,7 +158,7 @@ def read_scan(path: Path, *, channels: int = 1) -> Scan:
                 "everywhere.",
                 "scan_constant",
             )
-    return Scan(data=data, affine=file.grid.affine, spacing=file.grid.spacing)
+    return Scan(data=data, affine=file.grid.affine, spacing=file.grid.spacing, series=file.series)
 
 
 def read_labels(path: Path) -> tuple[Tensor, NDArray[np.float64]]:

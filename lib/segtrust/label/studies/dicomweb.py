@@ -12,13 +12,14 @@ from typing import Any
 
 import requests
 from monailabel.config import settings as platform
-from monailabel.datastore.utils.convert import binary_to_image, dicom_to_nifti
+from monailabel.datastore.utils.convert import binary_to_image
 from monailabel.interfaces.exception import ImageNotFoundException, LabelNotFoundException
 from monailabel.utils.others.generic import md5_digest
 from pydicom import dcmread
 
 from segtrust.dicom import read_label, read_series, write_label
 from segtrust.errors import ScanError, SegtrustError, SettingError
+from segtrust.files import series as files
 from segtrust.files.scan import scan_grid
 from segtrust.inference import write_volume
 from segtrust.inference.scan import read_labels
@@ -37,6 +38,8 @@ from segtrust.store import Info, InfoKey, StateStore
 __all__ = ["DicomwebDatastore", "cache_dir"]
 
 logger = logging.getLogger(__name__)
+
+_WRITTEN = ("u1", "i2", "u2", "f4")  # other types of values are written as f4
 
 
 class DicomwebDatastore(SafeDatastore):
@@ -113,12 +116,10 @@ class DicomwebDatastore(SafeDatastore):
         info = {**self._pacs.info(image_id), "ts": int(time.time()), "name": path.name}
         part = part_of(path)
         try:
-            shutil.move(dicom_to_nifti(str(folder)), part)
-        except RuntimeError as error:
-            raise ScanError(
-                f"the series {image_id!r} cannot be made a volume: {error}.", "scan_unreadable"
-            ) from error
-        part.replace(path)
+            _write_scan(folder, part)
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
         self._store.update_info(InfoKey("image", image_id), info, {})
         self._look_at(image_id)
         self._update_datastore_file()
@@ -308,6 +309,22 @@ class DicomwebDatastore(SafeDatastore):
                 continue
             pairs.append({"image": self.get_image_uri(image), "label": label})
         return pairs
+
+
+def _write_scan(folder: Path, part: Path) -> None:
+    """Write a series as NIfTI, at the place and with the voxel size that its slices give."""
+    series = files.read_series(folder)
+    if series.spacing is None:
+        raise ScanError(
+            f"the series {folder.name!r} must say how large its voxels are (PixelSpacing), since labels are "
+            "stored beside it in the PACS, got none. Send a series that says so.",
+            "scan_series",
+        )
+    values = series.values if series.values.dtype.str[1:] in _WRITTEN else series.values.astype("f4")
+    with tempfile.TemporaryDirectory(prefix="segtrust-scan-") as place:
+        file = Path(place) / "scan.nii.gz"  # a part has no ending, so that nothing lists it
+        write_volume(values, series.affine, file)
+        shutil.move(file, part)
 
 
 def cache_dir(url: str) -> Path:
