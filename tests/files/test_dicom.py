@@ -1,6 +1,6 @@
 """The one reader of DICOM folders: what it reads, voxel by voxel, and what it refuses in words."""
 
-import functools
+import copy
 
 import itk
 import numpy as np
@@ -54,7 +54,7 @@ def test_what_the_page_lists_is_refused_to_predict_from_as_well(tmp_path, name):
 )
 def test_two_volumes_in_one_series_are_called_what_they_are(tmp_path, kind, word):
     def doubled(headers):
-        second = [Dataset(header) for header in headers]
+        second = copy.deepcopy(headers)
         for header in second:
             header.SOPInstanceUID = generate_uid()
         for number, group in enumerate((headers, second), start=1):
@@ -136,23 +136,11 @@ def test_lossless_jpeg_is_read_to_the_same_values(tmp_path, kind):
     assert np.array_equal(read_series(folder).values, wanted)
 
 
-@pytest.mark.parametrize(
-    ("syntax", "word"),
-    [
-        ("1.2.840.10008.1.2.4.201", "High-Throughput JPEG 2000|1.2.840.10008.1.2.4.201"),
-        ("1.2.840.10008.1.2.4.100", "MPEG2"),
-    ],
-)
-def test_a_transfer_syntax_that_nothing_decodes_is_named(tmp_path, syntax, word):
+def test_a_transfer_syntax_that_nothing_decodes_is_named(tmp_path):
     folder = make_series(tmp_path / "mr")
     for file in folder.glob("*.dcm"):
-        header = dcmread(file)
-        header.file_meta.TransferSyntaxUID = syntax
-        header.is_little_endian, header.is_implicit_VR = True, False
-        header.save_as(file)
-    with pytest.raises(
-        ScanError, match=f"pixels of a kind that is decoded .* got the transfer syntax .*({word})"
-    ):
+        file.write_bytes(file.read_bytes().replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.9\0"))
+    with pytest.raises(ScanError, match=r"that is decoded .* the transfer syntax 1\.2\.840\.10008\.1\.2\.9"):
         read_scan(folder)
 
 
@@ -161,7 +149,7 @@ def make_enhanced(folder, source, *, order=None, slope=None, change=None):
     folder.mkdir()
     headers = sorted(map(dcmread, source.glob("*.dcm")), key=lambda h: float(h.ImagePositionPatient[2]))
     headers = [headers[k] for k in order] if order else headers
-    whole = Dataset(headers[0])
+    whole = copy.deepcopy(headers[0])
     for keyword in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness"):
         delattr(whole, keyword)
     whole.SOPClassUID, whole.NumberOfFrames = ENHANCED, len(headers)
@@ -307,7 +295,7 @@ def test_a_slice_that_was_cut_off_is_never_left_out_in_silence(tmp_path, place, 
     folder = make_series(tmp_path / "mr")
     file = folder / f"{place:03d}.dcm"
     file.write_bytes(file.read_bytes()[:length])
-    with pytest.raises(ScanError, match=r"cut off|ends before them|slice without"):
+    with pytest.raises(ScanError, match=r"cut off|ends before them|to their end"):
         read_scan(folder)
 
 
@@ -381,22 +369,12 @@ def test_damaged_headers_are_read_or_refused_and_nothing_else(tmp_path_factory, 
     assert series.shape[2] <= 2
 
 
-def test_headers_that_nest_deeply_are_refused(tmp_path):
+def test_headers_that_nest_without_end_are_refused(tmp_path):
     folder = make_series(tmp_path / "mr", shape=(4, 3, 1))
-    header = dcmread(folder / "000.dcm")
-    inner = functools.reduce(lambda inner, _: _nested(inner), range(300), Dataset())
-    header.ReferencedStudySequence = Sequence([inner])
-    try:
-        header.save_as(folder / "000.dcm")
-    except RecursionError:
-        pytest.skip("cannot be written")
-    try:
-        read_scan(folder)
-    except ScanError as error:
-        assert "must" in str(error) or "cannot" in str(error)
-
-
-def _nested(inner):
-    outer = Dataset()
-    outer.ReferencedStudySequence = Sequence([inner])
-    return outer
+    file = folder / "000.dcm"
+    content = file.read_bytes()
+    start = content.index(b"\x08\x00\x08\x00CS")
+    level = b"\x08\x00\x10\x11SQ\0\0\xff\xff\xff\xff\xfe\xff\x00\xe0\xff\xff\xff\xff"
+    file.write_bytes(content[:start] + level * 5000 + content[start:])
+    with pytest.raises(ScanError, match="must be readable DICOM"):
+        find_series(folder)

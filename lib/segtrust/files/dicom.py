@@ -183,9 +183,10 @@ def _named(header: Dataset) -> Dataset:
 
 
 def _is_image(header: Dataset) -> bool:
-    """Whether it should be an image: by its class, and where that is private or missing by what it has."""
-    kind = str(header.get("SOPClassUID") or "")
-    return not kind.startswith(_NO_SCAN) and ("Rows" in header or kind.startswith(_STORAGE))
+    """Whether it should be an image, by its class; one of a private class is one if it has a matrix."""
+    head = str(getattr(header, "file_meta", {}).get("MediaStorageSOPClassUID") or "")
+    kind = head or str(header.get("SOPClassUID") or "")  # the head is whole where the rest was cut off
+    return not kind.startswith(_NO_SCAN) and ("Rows" in header or not kind or kind.startswith(_STORAGE))
 
 
 def _chosen(headers: _Headers, name: str, uid: str) -> _Headers:
