@@ -76,25 +76,27 @@ def stacked(slices: Sequence[Slice], name: str) -> Stack:
         return Stack((first,), np.eye(4), shape, None, first.thickness)  # a picture: its place is unknown
     _check_places(slices, name)
     orientation = _one(slices, "orientation", name)
-    right, down = orientation[:3], orientation[3:]
-    normal = np.cross(right, down)
+    right, down, normal = _at_right_angles(orientation[:3], orientation[3:])
     ordered = sorted(slices, key=lambda one: float(normal @ _place(one)))
     positions = np.array([_place(one) for one in ordered])
     _check_even(ordered, positions, normal, name)
-    step = (positions[-1] - positions[0]) / (len(positions) - 1) if len(positions) > 1 else None
-    thickness = first.thickness if step is None or first.thickness else float(np.linalg.norm(step))
-    if step is None and thickness is not None:
-        step = normal * thickness
+    gap = float(normal @ (positions[-1] - positions[0])) / (len(slices) - 1) if len(slices) > 1 else None
+    thickness = first.thickness or gap
     size = _one(slices, "size", name) if any(one.size is not None for one in slices) else None
-    known = size is not None and step is not None
-    between_rows, between_columns = size if known and size is not None else (1.0, 1.0)
-    across = step if known and step is not None else normal
+    apart = gap or thickness
+    spacing = None if size is None or apart is None else (float(size[1]), float(size[0]), apart)
     affine = np.eye(4)
-    affine[:3] = _TO_RAS @ np.column_stack([
-        right * between_columns, down * between_rows, across, positions[0],
-    ])  # fmt: skip
-    spacing = (float(between_columns), float(between_rows), float(np.linalg.norm(across))) if known else None
+    affine[:3, :3] = np.column_stack([right, down, normal]) * (spacing or (1.0, 1.0, 1.0))
+    affine[:3, 3] = positions[0]
+    affine[:3] = _TO_RAS @ affine[:3]
     return Stack(tuple(ordered), affine, shape, spacing, thickness)
+
+
+def _at_right_angles(right: NDArray[np.float64], down: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Directions of columns, rows and slices of length 1 at right angles: those that rounding moved."""
+    u, _, v = np.linalg.svd(np.column_stack([right, down, np.cross(right, down)]))
+    axes: NDArray[np.float64] = (u @ v).T
+    return axes
 
 
 def _place(one: Slice) -> NDArray[np.float64]:
