@@ -4,6 +4,7 @@ Headers only; no pixel is decoded here. :mod:`segtrust.files.series_worker` deco
 and :mod:`segtrust.dicom` writes objects that refer to it.
 """
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,7 +93,9 @@ def find_series(path: Path, uid: str = "") -> DicomSeries:
         Geometry of DICOM PS3.3 C.7.6.2.1.1; multi-frame functional groups C.7.6.16.
     """
     try:
-        return _found(path, uid)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # they quote values, of patients' names too
+            return _found(path, uid)
     except ScanError:
         raise
     except _OF_A_DAMAGED_HEADER as error:  # attributes are decoded when they are asked for
