@@ -132,7 +132,8 @@ def _slice(file: Path, number: int, header: Dataset, groups: tuple[Dataset, ...]
 
 
 def _group(functional: Dataset, keyword: str) -> Dataset:
-    return (functional.get(_GROUPS[keyword]) or [Dataset()])[0]
+    group: Dataset = (functional.get(_GROUPS[keyword]) or [Dataset()])[0]
+    return group
 
 
 def _holder(header: Dataset, groups: tuple[Dataset, ...], keyword: str) -> Dataset | None:

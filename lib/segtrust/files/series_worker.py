@@ -50,9 +50,9 @@ def main() -> None:
             )
             _say(answers, {"error": f"{text} Export them again.", "code": "scan_unreadable"})
         else:
-            about = {"shape": values.shape, "dtype": values.dtype.str, "spacing": series.spacing}
-            about |= {"affine": series.affine.ravel().tolist(), "series": series.facts()}
-            _say(answers, about)
+            kind = {"shape": values.shape, "dtype": values.dtype.str}
+            place = {"spacing": series.spacing, "affine": series.affine.ravel().tolist()}
+            _say(answers, {**kind, **place, "series": series.facts()})
             answers.write(memoryview(np.ascontiguousarray(values.T)).cast("B"))
             answers.flush()
             del values
