@@ -183,14 +183,26 @@ def test_a_label_as_the_panel_of_ohif_sends_it(server, uid, tmp_path, series):
     np.testing.assert_array_equal(final_label(server, uid("predicted"), tmp_path)[1], label)
 
 
+def test_a_series_that_is_no_even_volume_is_refused_to_whoever_asks(server, uid, submit, pacs):
+    before = len(pacs.find("Series", Modality="SEG"))
+    answers = [
+        server.get("/datastore/image", params={"image": uid("uneven")}),
+        server.infer("hippocampus", uid("uneven"), output="json"),
+        submit(uid("uneven"), np.ones((8, 8, 8), np.uint8), [FRONT]),
+    ]
+    for answer in answers:
+        assert answer.status_code == 422, answer.text
+        assert "slices at even distances without a gap" in answer.json()["detail"]
+    assert len(pacs.find("Series", Modality="SEG")) == before
+
+
 @pytest.mark.parametrize(
     ("name", "values", "names", "status", "words"),
     [
         ("predicted", 1, ["liver"], 422, "no segment has the name of a structure"),
-        ("uneven", 1, [FRONT], 422, "slices at even distances without a gap"),
         ("predicted", 9, [], 422, "values [9] that no model uses"),
     ],
-    ids=["unknown structure", "series that nothing can refer to", "unknown value"],
+    ids=["unknown structure", "unknown value"],
 )
 def test_a_label_that_cannot_be_kept_is_refused_and_the_pacs_stays_as_it_was(
     server, uid, submit, pacs, tmp_path, name, values, names, status, words

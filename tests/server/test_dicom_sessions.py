@@ -58,7 +58,7 @@ def test_what_the_page_lists_is_refused(server, tmp_path, name):
 
 def test_an_archive_without_a_scan_is_refused(server):
     refused = session(server, {})
-    assert refused.status_code == 422, refused.text
+    assert (refused.status_code, refused.json()["code"]) == (404, "scan_missing")
     answer = server.infer(
         "hippocampus", session_id=session(server, {"a.txt": b"x", "b.txt": b"y"}), output="json"
     )

@@ -275,6 +275,22 @@ class SegtrustApp(_Host):
             raise ScanError(f"no scan {image!r} in the datastore. Is the id right?", "scan_missing")
         return Path(uri), True
 
+    def next_sample(self, request: dict[str, Any]) -> dict[str, Any]:
+        """The scan that a strategy picks; one that cannot be read, too, with the reason: somebody must look."""
+        strategy = self._strategies.get(request.get("strategy") or "random")
+        if strategy is None:
+            return dict(super().next_sample(request))  # which says that there is none
+        sample = strategy(request, self.datastore())
+        if not sample or not sample.get("id"):
+            return {}
+        try:
+            sample["path"] = self.datastore().get_image_uri(sample["id"])
+        except ScanError as error:
+            sample |= {"path": "", "reason": f"it cannot be read: {error}"}
+        if self._auto_update_scoring:
+            self.async_scoring(None)
+        return dict(sample)
+
     def async_scoring(self, method: str | None, params: dict[str, Any] | None = None) -> dict[str, Any]:
         if not self._server_mode:  # a process beside the server asks the server
             return super().async_scoring(method, params) if method else {}
