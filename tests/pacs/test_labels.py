@@ -183,12 +183,19 @@ def test_a_label_as_the_panel_of_ohif_sends_it(server, uid, tmp_path, series):
     np.testing.assert_array_equal(final_label(server, uid("predicted"), tmp_path)[1], label)
 
 
-def test_a_series_that_is_no_even_volume_is_refused_to_whoever_asks(server, uid, submit, pacs):
+def test_a_series_that_is_no_even_volume_is_refused_to_whoever_asks(server, uid, pacs):
     before = len(pacs.find("Series", Modality="SEG"))
+    params, info = {"image": uid("uneven")}, [{"name": FRONT, "idx": 1}]
+    label = gzip.compress(nib.Nifti1Image(np.ones((8, 8, 8), np.uint8), np.eye(4)).to_bytes())
     answers = [
-        server.get("/datastore/image", params={"image": uid("uneven")}),
+        server.get("/datastore/image", params=params),
         server.infer("hippocampus", uid("uneven"), output="json"),
-        submit(uid("uneven"), np.ones((8, 8, 8), np.uint8), [FRONT]),
+        server.put(
+            "/datastore/label",
+            params=params,
+            files={"label": ("label.nii.gz", label)},
+            data={"params": json.dumps({"label_info": info})},
+        ),
     ]
     for answer in answers:
         assert answer.status_code == 422, answer.text
