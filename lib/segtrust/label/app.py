@@ -276,7 +276,7 @@ class SegtrustApp(_Host):
         return Path(uri), True
 
     def next_sample(self, request: dict[str, Any]) -> dict[str, Any]:
-        """The scan that a strategy picks; one that cannot be read comes with the reason: somebody must look."""
+        """The scan that a strategy picks; one that cannot be read comes with the reason, to be looked at."""
         strategy = self._strategies.get(request.get("strategy") or "random")
         if strategy is None:
             return dict(super().next_sample(request))  # which says that there is none
