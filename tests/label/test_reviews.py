@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from segtrust.errors import SettingError
+from segtrust.files import Grid
 from segtrust.label.queue.reviews import reviewed_slices
 
 
@@ -29,3 +30,12 @@ def test_slices_are_counted_along_the_thick_axis(label, told, found):
 def test_what_is_no_slice_is_refused(label, told):
     with pytest.raises(SettingError, match="must be 'all' or a list of whole numbers from 0 to 3"):
         reviewed_slices({"reviewed_slices": told}, label)
+
+
+def test_slices_are_those_of_the_scan_where_the_label_is_stored_in_another_order(label):
+    affine = np.array([[0, 5.0, 0, 0], [0, 0, 1, 0], [1, 0, 0, 0], [0, 0, 0, 1]])
+    scan = Grid((7, 4, 6), affine, (1.0, 5.0, 1.0))
+    assert reviewed_slices({"reviewed_slices": "all"}, label, lambda: scan) == ([0, 1, 2, 3], 4)
+    thin = Grid((7, 4, 9), np.diag([1.0, 1.0, 2.0, 1.0]), (1.0, 1.0, 2.0))
+    with pytest.raises(SettingError, match="from 0 to 8"):
+        reviewed_slices({"reviewed_slices": [9]}, label, lambda: thin)

@@ -60,7 +60,7 @@ def _save_label(
     tag = tag or DefaultLabelTag.FINAL.value
     by = annotator(info, user)
     with while_waiting(request), _kept(label) as file:
-        reviewed, slices = reviewed_slices(info, file) or (None, 0)
+        reviewed, slices = reviewed_slices(info, file, lambda: host.datastore().grid_of(image)) or (None, 0)
         submission = Submission(by=by, reviewed=None if reviewed is None else tuple(reviewed), slices=slices)
         label_id = host.datastore().submit_label(image, str(file), tag, info, submission)
     answer = {**host.on_save_label(image, label_id), "image": image, "label": label_id}

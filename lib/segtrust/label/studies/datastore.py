@@ -204,6 +204,11 @@ class SafeDatastore(ScansFolder):
         except LabelError:
             return ""  # training says what is wrong with it
 
+    def grid_of(self, image_id: str) -> Grid | None:
+        """Where the voxels of a scan lie; ``None`` if it is unknown, or a series in a PACS."""
+        place = self._place_of(image_id)
+        return None if place is None else place[1]
+
     def _place_of(self, image_id: str) -> tuple[str, Grid] | None:
         """Name and grid of a scan."""
         path = self.image_path(image_id)
