@@ -1,6 +1,5 @@
 """HTTP routes and handlers that replace MONAI Label's; installed once the server is up."""
 
-import itertools
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -46,8 +45,10 @@ def install_routes(server: FastAPI) -> None:
         ("POST", "infer/{model}", run_inference),
         ("POST", "activelearning/{strategy}", next_scan),
     )
-    groups = (INFERENCE_ROUTES, DATASTORE_ROUTES, SESSION_ROUTES, SCORE_ROUTES, TRAIN_ROUTES, SERVICE_ROUTES)
-    for method, path, route in itertools.chain(tasks, *groups):
+    for method, path, route in (
+        *(*tasks, *INFERENCE_ROUTES, *DATASTORE_ROUTES, *SESSION_ROUTES),
+        *(*SCORE_ROUTES, *TRAIN_ROUTES, *SERVICE_ROUTES),
+    ):
         server.add_api_route(
             f"{prefix}/{path}", route, methods=[method], include_in_schema=False, response_model=None
         )

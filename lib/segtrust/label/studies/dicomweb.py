@@ -282,7 +282,7 @@ class DicomwebDatastore(SafeDatastore):
 
     def final_labels(self) -> dict[str, FinalLabel]:
         return {
-            image: FinalLabel(self._model_of(label), label.series)
+            image: FinalLabel(self._model_with_most(label), label.series)
             for image, label in sorted(self._pacs.labels().items())
         }
 
@@ -293,7 +293,7 @@ class DicomwebDatastore(SafeDatastore):
     def patient_of(self, image_id: str) -> str | None:
         return self._pacs.patient(image_id)
 
-    def _model_of(self, label: LabelSeries) -> str:
+    def _model_with_most(self, label: LabelSeries) -> str:
         """The model with most of a label's structures."""
         fitting = {m: len({n.lower() for n in names} & label.names) for m, names in self._structures.items()}
         return max(fitting, key=fitting.__getitem__)
