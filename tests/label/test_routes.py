@@ -9,13 +9,11 @@ from monailabel.endpoints.user.auth import DEFAULT_USER, User
 
 from asgi import ask
 from segtrust.errors import SegtrustError
-from segtrust.label.routes import install as routes
-from segtrust.label.routes.install import (
-    _require_annotator,
-    install_routes,
-    next_scan,
-    run_inference,
-)
+from segtrust.label.routes import inference
+from segtrust.label.routes import queue as routes
+from segtrust.label.routes.inference import _infer, _require_annotator
+from segtrust.label.routes.install import install_routes
+from segtrust.label.routes.queue import _next_scan
 from segtrust.label.studies.dicomweb import DicomwebDatastore
 
 
@@ -33,7 +31,7 @@ def server():
 
 def test_our_routes_come_before_those_of_monai_label(server):
     first = server.router.routes[0]
-    assert (first.path, first.endpoint) == ("/infer/{model}", run_inference)
+    assert (first.path, first.endpoint) == ("/infer/{model}", _infer)
 
 
 def test_whole_slides_and_batches_are_checked_before_anything_starts(server):
@@ -95,7 +93,7 @@ def test_the_name_of_the_next_scan_is_all_that_a_rank_changes(monkeypatch, datas
     store = datastore if local else object.__new__(DicomwebDatastore)
     monkeypatch.setattr(store, "get_image_info", lambda scan: dict(info) if scan == "b" else None)
     monkeypatch.setattr(routes, "serving_app", lambda: _Host(store, dict(RANKED)))
-    found = next_scan("entropy", DEFAULT_USER, ASKED)
+    found = _next_scan("entropy", DEFAULT_USER, ASKED)
     assert found.pop("name") == ("b (rank 1 of 3, entropy 0.500).nii.gz" if local else "b.nii.gz")
     assert found == {**IDENTITY, **RANKED}
 
@@ -120,7 +118,7 @@ class _Inferring:
 def test_a_label_that_comes_with_an_inference_is_neither_kept_nor_handed_on(server, monkeypatch, tmp_path):
     """No task reads it; it was converted, and stayed in the temporary folder: a patient's data."""
     host = _Inferring()
-    monkeypatch.setattr(routes, "serving_app", lambda: host)
+    monkeypatch.setattr(inference, "serving_app", lambda: host)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     files = {"file": ("scan.nii", b"scan"), "label": ("label.bin", b"label")}
     answer = ask(server, "POST", "/infer/tiny", files=files)
@@ -132,4 +130,4 @@ def test_a_label_that_comes_with_an_inference_is_neither_kept_nor_handed_on(serv
 
 def test_without_a_scan_left_the_answer_is_empty(monkeypatch, datastore):
     monkeypatch.setattr(routes, "serving_app", lambda: _Host(datastore, {}))
-    assert next_scan("entropy", DEFAULT_USER, ASKED) == {}
+    assert _next_scan("entropy", DEFAULT_USER, ASKED) == {}

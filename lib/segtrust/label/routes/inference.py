@@ -1,15 +1,21 @@
-"""Routes of inference over many scans and over whole slides: checked before anything starts."""
+"""Routes of inference, over one scan, many scans and whole slides: checked before anything starts."""
 
 from collections.abc import Collection
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from fastapi import Depends
+from fastapi import BackgroundTasks, Depends, File, Form, HTTPException, Request, UploadFile
 from monailabel.config import settings as platform
 from monailabel.endpoints import batch_infer
+from monailabel.endpoints.infer import ResultType, send_response
 from monailabel.endpoints.user.auth import RBAC, User
 
-from segtrust.errors import ModelNotFoundError, SettingError
-from segtrust.label.host import serving_app
+from segtrust.errors import ModelNotFoundError, ScanError, SettingError
+from segtrust.label.documents import read_object
+from segtrust.label.host import Host, serving_app
+from segtrust.label.routes.intake import is_session_id
+from segtrust.label.routes.uploads import receive
+from segtrust.label.routes.waiting import while_waiting
 from segtrust.label.studies.tags import result_tag
 
 __all__ = ["INFERENCE_ROUTES", "NO_SLIDES"]
@@ -19,6 +25,63 @@ NO_SLIDES = "no model of this server segments whole slides. Ask for one scan: PO
 
 _Reader = Annotated[User, Depends(RBAC(platform.MONAI_LABEL_AUTH_ROLE_USER))]
 _Admin = Annotated[User, Depends(RBAC(platform.MONAI_LABEL_AUTH_ROLE_ADMIN))]
+
+
+def _infer(  # noqa: PLR0913, PLR0917 -- MONAI Label's parameters
+    background_tasks: BackgroundTasks,
+    connection: Request,
+    model: str,
+    user: _Reader,
+    image: str = "",
+    session_id: str = "",
+    params: Annotated[str, Form()] = "{}",
+    file: Annotated[UploadFile | None, File()] = None,
+    output: ResultType | None = None,
+) -> object:
+    """Run one infer task on a scan of the datastore, of a session, or of the request itself."""
+    # not `async`: runs in a worker thread, so that other requests are answered meanwhile
+    host = serving_app()
+    options = read_object(params, "params")
+    if options.get("save_label"):
+        _require_annotator(user)
+    with (
+        while_waiting(connection),
+        receive(file.file if file else None, file.filename if file else None) as scan,
+    ):
+        request: dict[str, Any] = {"image": image, **options, "model": model}
+        if scan:
+            request["image"] = scan
+        if session_id:
+            request |= _session(host, session_id)
+        if not request["image"]:
+            raise ScanError("give `image`, `session_id` or a `file`: no scan was named.", "scan_missing")
+        if output == ResultType.dicom_seg:
+            return _dicom_seg(host, request, background_tasks)
+        result = host.infer(request)
+    return send_response(host.datastore(), result, output, background_tasks)
+
+
+def _require_annotator(user: User) -> None:
+    role = platform.MONAI_LABEL_AUTH_ROLE_ANNOTATOR
+    if platform.MONAI_LABEL_AUTH_ENABLE and role not in user.roles:
+        raise HTTPException(status_code=403, detail=f'Role "{role}" is required to save a label')
+
+
+def _session(host: Host, session_id: str) -> dict[str, Any]:
+    sessions = host.sessions()
+    if sessions is None:
+        raise HTTPException(status_code=406, detail="Session Feature is Not Enabled")
+    session = sessions.get_session(session_id) if is_session_id(session_id) else None
+    if session is None:
+        raise ScanError(f"no session {session_id!r}; has it expired? Upload the scan again.", "scan_missing")
+    return {"image": Path(session.image), "session": session.to_json()}
+
+
+def _dicom_seg(host: Host, request: dict[str, Any], tasks: BackgroundTasks) -> object:
+    result = host.infer({**request, "result_extension": ".dcm"})
+    return send_response(
+        host.datastore(), {**result, "dicom_seg": result["file"]}, ResultType.dicom_seg, tasks
+    )
 
 
 def _no_slides(user: _Reader, model: str) -> object:  # noqa: ARG001
@@ -63,6 +126,7 @@ def _is_flag(value: object) -> bool:
 
 
 INFERENCE_ROUTES = (
+    ("POST", "infer/{model}", _infer),
     ("POST", "infer/wsi/{model}", _no_slides),
     ("POST", "infer/wsi_v2/{model}", _no_slides),
     ("POST", "batch/infer/{model}", _infer_batch),
