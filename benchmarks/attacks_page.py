@@ -24,7 +24,18 @@ FOOT = """
 An answer of 503 or 507 acknowledges nothing and says what to do. Labels and scans are those that the server
 acknowledged with 200; after the attack, and after a new start, each was looked for among the labels of now
 and those of the history. The program ends with 1 if one is missing, if file and information are those of two
-people, or if anything is answered with 500.
+people, or if anything is answered with 500. The kills were counted on a machine with other work.
+
+## What the first runs showed
+
+Each of these was mended at its root and has a test; the table above is of the mended program.
+
+- 856 of 6,054 bad requests were answered with 500, and 638 refusals had another form than the rest.
+- 3 of 50 scans were served twice: between two transactions of a submission a scan was free.
+- A label that was replaced while it was downloaded came with the length of the other one.
+- 5 of 99 labels that were acknowledged while the studies were unmounted were on no disk that anybody would look
+  at, and 4 answers were 500.
+- A name such as `/home/x/scan`, asked for with a label, was listed, and could be downloaded then.
 
 ## Answers
 """
@@ -57,8 +68,14 @@ def page() -> str:
 
 def line(name: str, part: dict[str, Any]) -> str:
     """One attack."""
-    sizes = ", ".join(f"{value} {key.replace('_', ' ')}" for key, value in part["sizes"].items())
-    return row(name, sizes, acknowledged(part), wrong(part), str(part["minutes"]))
+    words = {"requests_in_all": "requests", "times": "times", "flips": "files of each format"}
+    words |= {"examples": "requests for each operation"}
+    sizes = ", ".join(
+        f"{value} {words.get(key, key)}" for key, value in part["sizes"].items() if key != "every"
+    )
+    return row(
+        name, sizes or "every kind on every route", acknowledged(part), wrong(part), str(part["minutes"])
+    )
 
 
 def acknowledged(part: dict[str, Any]) -> str:
