@@ -33,8 +33,8 @@ Each of these was mended at its root and has a test; the table above is of the m
 - 856 of 6,054 bad requests were answered with 500, and 638 refusals had another form than the rest.
 - 3 of 50 scans were served twice: between two transactions of a submission a scan was free.
 - A label that was replaced while it was downloaded came with the length of the other one.
-- 5 of 99 labels that were acknowledged while the studies were unmounted were on no disk that anybody would look
-  at, and 4 answers were 500.
+- 5 of 99 labels that were acknowledged while the studies were unmounted were on no disk that anybody would
+  look at, and 4 answers were 500.
 - A name such as `/home/x/scan`, asked for with a label, was listed, and could be downloaded then.
 
 ## Answers
