@@ -44,6 +44,7 @@ from segtrust.label.samples import SamplesTask
 from segtrust.label.scoring.method import EntropyScoring
 from segtrust.label.scoring.worker import ScoringWorker
 from segtrust.label.served import serve_models
+from segtrust.label.sessions import remove_expired
 from segtrust.label.settings import AppSettings
 from segtrust.label.studies.connection import connect, forget_defaults, image_filters, listing_seconds
 from segtrust.label.studies.datastore import SafeDatastore
@@ -274,6 +275,10 @@ class SegtrustApp(_Host):
         if not uri or not Path(uri).exists():
             raise ScanError(f"no scan {image!r} in the datastore. Is the id right?", "scan_missing")
         return Path(uri), True
+
+    def cleanup_sessions(self) -> None:
+        if (sessions := self.sessions()) is not None:
+            remove_expired(sessions)
 
     def next_sample(self, request: dict[str, Any]) -> dict[str, Any]:
         """The scan that a strategy picks; one that cannot be read comes with the reason, to be looked at."""
