@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from segtrust.files.geometry import Grid
 from segtrust.files.header import Header
 from segtrust.files.limits import current_limits
 from segtrust.files.scan import placed
+from segtrust.files.stopping import check_stopped
 from segtrust.files.volume import read_volume
 
 __all__ = ["LabelFile", "read_label_file"]
@@ -34,7 +36,7 @@ class LabelFile:
     """
 
     name: str
-    values: NDArray[np.unsignedinteger]
+    values: NDArray[np.unsignedinteger[Any]]
     grid: Grid
     header: Header
     names: Mapping[int, str] = field(default_factory=dict)
@@ -92,8 +94,8 @@ def read_label_file(path: Path) -> LabelFile:
     return LabelFile(path.name, _whole(values, path.name), grid, header, _names(header, path.name))
 
 
-def _whole(values: NDArray[np.generic], name: str) -> NDArray[np.unsignedinteger]:
-    distinct = np.unique(values)
+def _whole(values: NDArray[np.generic], name: str) -> NDArray[np.unsignedinteger[Any]]:
+    distinct = _distinct(values, name)
     low, high = distinct[0], distinct[-1]
     if not (low >= 0 and high <= _LARGEST and (distinct == np.floor(distinct)).all()):
         raise ScanError(
@@ -102,8 +104,19 @@ def _whole(values: NDArray[np.generic], name: str) -> NDArray[np.unsignedinteger
             "Is it a probability map, or was it resampled with interpolation? Save the labels themselves.",
             "label_values",
         )
-    current_limits().check("max_classes", len(distinct), name)
     return values.astype(np.uint8 if high <= np.iinfo(np.uint8).max else np.uint16)
+
+
+def _distinct(values: NDArray[np.generic], name: str) -> NDArray[np.generic]:
+    """Different values, slice by slice: no copy of the volume is sorted, and too many end it early."""
+    distinct: NDArray[np.generic] = np.empty(0, values.dtype)
+    for index in range(values.shape[-1]):
+        check_stopped()
+        distinct = np.union1d(distinct, values[..., index])
+        if not (distinct == np.floor(distinct)).all():
+            return distinct  # no label, which is all that has to be known
+        current_limits().check("max_classes", len(distinct), name)
+    return distinct
 
 
 def _names(header: Header, name: str) -> dict[int, str]:

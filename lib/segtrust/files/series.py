@@ -201,7 +201,7 @@ def _exchange(process: "subprocess.Popen[bytes]", path: Path, uid: str, limits: 
     shape, dtype = tuple(int(size) for size in about["shape"]), np.dtype(str(about["dtype"]))
     limits.check("max_data_mb", int(np.prod(shape, dtype=np.float64)) * dtype.itemsize, path.name)
     values = np.empty(shape, dtype, order="F")
-    memory = memoryview(values.ravel(order="K")).cast("B")
+    memory = values.ravel(order="K").data.cast("B")
     filled = 0
     while filled < len(memory):
         count = process.stdout.readinto(memory[filled:])  # type: ignore[attr-defined]  # a BufferedReader

@@ -53,7 +53,7 @@ def main() -> None:
             kind = {"shape": values.shape, "dtype": values.dtype.str}
             place = {"spacing": series.spacing, "affine": series.affine.ravel().tolist()}
             _say(answers, {**kind, **place, "series": series.facts()})
-            answers.write(memoryview(np.ascontiguousarray(values.T)).cast("B"))
+            answers.write(np.ascontiguousarray(values.T).data.cast("B"))
             answers.flush()
             del values
 

@@ -163,7 +163,7 @@ def _decoded(file: BinaryIO, header: Header, name: str) -> NDArray[Any]:
     if header.encoding == _TEXT:
         return _from_text(file, header, name)
     values = np.empty(header.values, header.dtype)
-    memory, filled = memoryview(values).cast("B"), 0
+    memory, filled = values.data.cast("B"), 0
     skip = header.offset if header.whole_file else 0
     try:
         for piece in _pieces(file, header, skip + header.data_bytes + 1):

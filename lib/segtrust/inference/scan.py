@@ -49,7 +49,7 @@ class Scan:
     @property
     def grid(self) -> Grid:
         """Where the voxels lie."""
-        return Grid(self.shape, self.affine, self.spacing)  # type: ignore[arg-type]  # three axes
+        return Grid(self.shape, self.affine, self.spacing)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -67,5 +68,5 @@ def _received(files: list[UploadFile], folder: Path) -> list[Path]:
     return paths
 
 
-SESSION_ROUTES = (("PUT", "session/", _create_session),)
+SESSION_ROUTES: tuple[tuple[str, str, Callable[..., Any]], ...] = (("PUT", "session/", _create_session),)
 """Method, path and function of each route."""

@@ -193,11 +193,11 @@ class SafeDatastore(ScansFolder):
                 self._set_unusable(scan, str(error))
                 model = None
             else:
-                model = self._model_of(path)
+                model = self._model_by_hand(path)
             known = self._by_hand[scan] = (stamp, model)
         return known[1]
 
-    def _model_of(self, path: Path) -> str:
+    def _model_by_hand(self, path: Path) -> str:
         try:
             with cleaned_file(path, None, self._structures) as (_, report):
                 return report.model
