@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "tests"))  # the attacks are those of the tests, with other sizes
+sys.path.insert(0, str(ROOT / "tests" / "helpers"))  # the attacks are those of the tests, with other sizes
 
 from attacks.crowd import ask_as_a_crowd, submit_at_once  # noqa: E402
 from attacks.disks import can_mount, fill_the_disk, take_the_disk_away  # noqa: E402

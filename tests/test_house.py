@@ -143,6 +143,55 @@ def test_every_module_has_its_place_in_the_rings():
     assert placed == modules - {"__init__", "__main__"}
 
 
+TESTS = ROOT / "tests"
+TEST_THE_WHOLE = {"browser", "pacs", "papers", "server", "slicer3d"}
+OF_NO_MODULE = {
+    # of the project
+    *(
+        "test_administrator.py",
+        "test_attacks.py",
+        "test_benchmarks.py",
+        "test_containerfile.py",
+        "test_docs.py",
+    ),
+    *("test_house.py", "test_packages.py", "test_rounds_page.py", "test_simulation_page.py"),
+    # of what several modules of a room keep together
+    "cli/test_volumes.py",
+    "files/test_doors.py",
+    "files/test_places.py",
+    "inference/test_geometry.py",
+    "inference/test_out_of_memory.py",
+    "inference/test_views.py",
+    "label/test_disks.py",
+    "quality/test_likeness.py",
+    "release/test_kills.py",
+    "training/test_stochastic_head.py",
+}
+
+
+def places_of_modules():
+    """Each test file outside the rooms that test the whole, with the paths of a module that it can be of."""
+    for path in sorted(TESTS.rglob("test_*.py")):
+        name = path.relative_to(TESTS)
+        if name.parts[0] not in TEST_THE_WHOLE:
+            place, stem = LIB / name.parent, path.stem.removeprefix("test_")
+            yield name.as_posix(), (place / f"{stem}.py", place / f"_{stem}.py", place / stem / "__init__.py")
+
+
+def test_each_test_file_stands_where_its_module_stands():
+    without = {name for name, modules in places_of_modules() if not any(m.is_file() for m in modules)}
+    assert without == OF_NO_MODULE
+
+
+def test_what_tests_share_lies_with_the_helpers():
+    names = {path.stem for path in (TESTS / "helpers").iterdir()}
+    assert names >= {"live_server", "phantoms", "writers", "attacks"}
+    assert {path.name for path in TESTS.glob("*.py") if not path.name.startswith("test_")} == {"conftest.py"}
+    rooms = {path.name for path in TESTS.iterdir() if path.is_dir()} - {"helpers"} | {"conftest", "tests"}
+    across = re.compile(rf"^\s*(?:from|import) (?:test_\w+|{'|'.join(sorted(rooms))})\b", re.M)
+    assert [p.name for p in TESTS.rglob("*.py") if across.search(p.read_text("utf-8"))] == []
+
+
 def test_nothing_asks_a_registry_for_segtrust_which_is_on_none():
     pages = [
         *ROOT.glob("*.md"),

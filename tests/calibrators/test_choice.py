@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from calibration_cohorts import cohort, constant
 from segtrust import calibrators as c
 from segtrust.errors import ShapeError
-from test_calibrators import cohort, constant
 
 FAST = {"pooled_temperature": c.fit_pooled_temperature, "top_label_isotonic": c.fit_top_label_isotonic}
 

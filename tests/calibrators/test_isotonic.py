@@ -8,10 +8,10 @@ import torch
 from hypothesis import given
 from sklearn.isotonic import IsotonicRegression
 
+from calibration_cohorts import cohort, constant
 from segtrust import calibrators as c
 from segtrust.errors import ModelError, ShapeError
 from strategies import probs
-from test_calibrators import cohort, constant
 
 BEND = c.TopLabelIsotonic((-1.0, 1.0, 5.0), (0.2, 0.6, 0.9))
 

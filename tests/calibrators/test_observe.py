@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from calibration_cohorts import cohort, constant
 from segtrust import calibrators as c
 from segtrust.errors import ShapeError
-from test_calibrators import cohort, constant
 
 
 @pytest.mark.parametrize(

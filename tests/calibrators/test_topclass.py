@@ -8,10 +8,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from calibration_cohorts import cohort, constant
 from segtrust import calibrators as c
 from segtrust.errors import ModelError, ShapeError
 from strategies import probs
-from test_calibrators import cohort, constant
 
 
 def test_only_the_predicted_class_is_scaled_with_its_temperature():

@@ -97,7 +97,8 @@ def test_two_workers_give_what_one_gives_though_one_dies(
     if ray:
         pytest.importorskip("ray", reason="no ray: pip install -c constraints.txt '.[ray]'")
         # a worker of Ray imports what it is sent by name, also from this folder
-        known = os.pathsep.join(filter(None, [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")]))
+        helpers = Path(__file__).parents[1] / "helpers"
+        known = os.pathsep.join(filter(None, [str(helpers), os.environ.get("PYTHONPATH")]))
         monkeypatch.setenv("PYTHONPATH", known)
     alone, together = make_studies("alone"), make_studies("together")
     expected = score_folder("tiny", alone, settings)

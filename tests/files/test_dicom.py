@@ -18,8 +18,8 @@ from pydicom.uid import (
     generate_uid,
 )
 
-from dicom.test_series import REFUSALS, set_all, set_one
 from dicom_phantoms import make_series, write_slice
+from dicom_refusals import REFUSALS, set_all, set_one
 from segtrust.errors import ScanError
 from segtrust.files.dicom import find_series
 from segtrust.files.series import read_series

@@ -2,7 +2,7 @@
 
 import pytest
 
-from conftest import publish_random_version
+from phantoms import publish_random_version
 from segtrust.errors import ModelError, ModelNotFoundError
 from segtrust.label.served import serve_models
 from segtrust.label.settings import AppSettings

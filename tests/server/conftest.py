@@ -1,19 +1,14 @@
 """A real MONAI Label server on 127.0.0.1 with real scans, for every test in this folder."""
 
-import contextlib
 import json
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-import live_server
-from live_server import ROOT
+from copied_studies import running_server
 from segtrust.inference import Predictor
 from segtrust.models import Label, find_models, open_version, shipped_models_dir
-
-__all__ = ["HERE", "ROOT", "running_server"]
 
 HERE = Path(__file__).parent
 
@@ -28,17 +23,6 @@ def pytest_collection_modifyitems(items):
 def hippocampus_scans(hippocampus_dir) -> list[Path]:
     names = json.loads((hippocampus_dir / "splits.json").read_text())["splits"]["test"][:4]
     return [hippocampus_dir / "images" / f"{name}.nii.gz" for name in names]
-
-
-@contextlib.contextmanager
-def running_server(folder: Path, scans, **options):
-    """Start a server on copies of scans."""
-    studies = folder / "studies"
-    studies.mkdir(parents=True)
-    for scan in scans:
-        shutil.copyfile(scan, studies / scan.name)
-    with live_server.running_server(folder, studies, **options) as running:
-        yield running
 
 
 @pytest.fixture(scope="session")

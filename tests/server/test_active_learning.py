@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from monailabel.client import MONAILabelClient
 
+from copied_studies import running_server
 from labelled_site import give_back, give_roles
 from segtrust.store import StateStore
-from server.conftest import running_server
 
 BAND = "chance of error 1 in 20 to 1 in 5"
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from server.conftest import ROOT, running_server
+from copied_studies import running_server
+from live_server import ROOT
 
 SOURCES = (
     "lib",

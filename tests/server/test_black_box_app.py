@@ -8,11 +8,12 @@ import pytest
 import torch
 from monailabel.utils.others.class_utils import get_class_of_subclass_from_file
 
+from copied_studies import running_server
+from live_server import ROOT
 from phantoms import make_blob, publish_random_version, spec_of, write_scan
 from segtrust.inference.members import load_member
 from segtrust.inference.stored import STORED, open_predictor
 from segtrust.models import open_version, publish_version
-from server.conftest import ROOT, running_server
 
 APP = ROOT / "sample-apps" / "black-box"
 UNCALIBRATED = {"calibrator": {"name": "identity"}}

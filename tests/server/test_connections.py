@@ -4,13 +4,16 @@ import os
 import subprocess
 import sys
 
-from server.conftest import HERE
+from live_server import ROOT
 
 
 def test_the_guard_of_this_test_does_refuse(tmp_path):
     log = tmp_path / "log"
     code = "import socket; socket.create_connection(('192.0.2.1', 9), timeout=1)"
-    environment = os.environ | {"PYTHONPATH": str(HERE / "guard"), "SEGTRUST_CONNECTION_LOG": str(log)}
+    environment = os.environ | {
+        "PYTHONPATH": str(ROOT / "tests" / "server" / "guard"),
+        "SEGTRUST_CONNECTION_LOG": str(log),
+    }
     ended = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=False)
     assert ended.returncode != 0
     assert b"PermissionError" in ended.stderr

@@ -6,7 +6,7 @@ import nibabel as nib
 import numpy as np
 from monailabel.datastore.local import LocalDatastore
 
-from server.conftest import running_server
+from copied_studies import running_server
 
 
 def test_a_server_that_is_ended_leaves_what_plain_monai_label_reads(tmp_path, tiny_model, tiny_scan):

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from pydicom import dcmread
 
-from dicom.test_series import REFUSALS
 from dicom_phantoms import make_series
+from dicom_refusals import REFUSALS
 
 
 def packed(files):

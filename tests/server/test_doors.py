@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import requests
 
-from server.test_failures import NOISE, nifti
+from bad_scans import NOISE, nifti
 
 SECRET = b"patient 4711, do not tell" * 40
 

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-from server.conftest import ROOT
+from live_server import ROOT
 
 
 def test_the_app_offers_the_mask_the_uncertainty_view_and_both_in_one(server):

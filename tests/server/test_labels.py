@@ -4,7 +4,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from server.conftest import running_server
+from copied_studies import running_server
 
 
 @pytest.fixture

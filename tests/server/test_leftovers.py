@@ -11,8 +11,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from bad_scans import NOISE, nifti
 from live_server import running_server, until
-from server.test_failures import NOISE, nifti
 
 BIG = bytes(3 << 20)  # above what a multipart parser keeps in memory
 

@@ -8,8 +8,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from bad_scans import BAD_SCANS, NOISE, nifti
 from live_server import running_server
-from server.test_failures import BAD_SCANS, NOISE, nifti
 
 NAME = "Mueller-Hans"
 

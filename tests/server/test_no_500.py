@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from attacks.files import send_flipped_files
 from attacks.routes import make_requests_up, send_bad_requests
+from copied_studies import running_server
 from flipped_files import FORMATS
 from phantoms import make_blob, write_scan
-from server.conftest import running_server
 
 SECONDS = 20  # longer than any request here may take
 

@@ -5,11 +5,12 @@ import numpy as np
 import pytest
 from monailabel.utils.others.class_utils import get_class_of_subclass_from_file
 
+from copied_studies import running_server
+from live_server import ROOT
 from phantoms import spec_of
 from segtrust.inference import Predictor
 from segtrust.models import Head, Intensity, Label, open_version
 from segtrust.stochastic import n_channels
-from server.conftest import ROOT, running_server
 
 APP = ROOT / "sample-apps" / "stochastic"
 SCAN = ROOT.parent / "shared" / "data" / "hippocampus" / "images" / "hippocampus_003.nii.gz"

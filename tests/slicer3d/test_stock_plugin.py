@@ -6,11 +6,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from copied_studies import running_server
 from labelled_site import give_roles
 from segtrust.inference import Predictor
 from segtrust.models import find_models, open_version, shipped_models_dir
 from segtrust.store import StateStore
-from server.conftest import running_server
 
 pytestmark = [pytest.mark.server, pytest.mark.viewers, pytest.mark.slow]
 

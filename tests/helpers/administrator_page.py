@@ -16,7 +16,7 @@ from live_server import ended, until
 
 __all__ = ["HOST", "Proxy", "block", "configuration", "running_nginx"]
 
-PAGE = Path(__file__).parents[1] / "docs" / "how-to" / "administrator.md"
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "administrator.md"
 HOST = "segtrust.example.org"
 _FRAME = """
 daemon off;

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import publish_random_version
+from phantoms import publish_random_version
 from segtrust.inference import Predictor
 from segtrust.label.scoring.method import EntropyScoring
 

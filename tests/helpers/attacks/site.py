@@ -19,7 +19,7 @@ from phantoms import make_blob, publish_random_version, spec_of, write_scan
 
 __all__ = ["ROOT", "Site", "make_site", "until"]
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 _START_SECONDS = 120
 _SETTINGS = {"auto_score": "false", "models": "tiny", "label_history": "100000", "warm_up": "false"}
 

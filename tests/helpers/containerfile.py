@@ -11,7 +11,7 @@ from pathlib import Path
 
 __all__ = ["CONTAINERFILE", "Image", "instructions"]
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 CONTAINERFILE = ROOT / "docs" / "how-to" / "Containerfile"
 _PATHS = re.compile(r"(?<![\w.-])/(?=(opt/segtrust|srv/app|src|state|studies)\b)")
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from conftest import publish_random_version
 from labelled_site import give_roles
+from phantoms import publish_random_version
 from segtrust.inference import fingerprint
 from segtrust.label.queue import ranking
 from segtrust.label.queue.queue import CHECK, Queue

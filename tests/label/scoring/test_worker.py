@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from conftest import publish_random_version
+from phantoms import publish_random_version
 from segtrust.errors import DeviceError, ModelNotFoundError, ScanError, StoreError
 from segtrust.inference import Predictor, fingerprint, write_volume
 from segtrust.label.scoring import scan_scores
