@@ -3,6 +3,7 @@
 import shutil
 
 import pytest
+from filelock import FileLock
 
 from labelled_site import give_roles, make_site
 from segtrust import cli
@@ -132,6 +133,34 @@ def test_a_label_of_another_model_is_not_learnt_from(big_site, tmp_path, rounds)
     words = ["--conf", "state_dir", str(state), "--models-dir", str(tmp_path / "made" / "shipped")]
     assert cli.main(["train", "balls", "--studies", str(studies), *words]) == 0
     assert "p19_r" not in {scan for scan, _, _ in rounds[0]["scans"]}
+
+
+def test_no_round_begins_while_the_server_trains(big_site, tmp_path, rounds, monkeypatch, capsys):
+    monkeypatch.setattr(trainer, "_LOCK_SECONDS", 0.05)
+    studies, state, _ = big_site
+    words = ["--conf", "state_dir", str(state), "--models-dir", str(tmp_path / "made" / "shipped")]
+    with FileLock(state / "training" / "running.lock"):
+        assert cli.main(["train", "balls", "--studies", str(studies), *words]) == 1
+    assert "only one training of a site can run. Stop the other one, or wait." in capsys.readouterr().err
+    assert not rounds
+
+
+def test_the_server_begins_no_training_while_the_command_line_trains(big_site, tmp_path, rounds, monkeypatch):
+    studies, state, _ = big_site
+    conf = {"state_dir": str(state), "models_dir": str(tmp_path / "made" / "shipped")}
+    site = open_site(studies, AppSettings.from_conf(conf))
+    task = RoundTask(site.served["balls"], site.store, site.state_dir)
+    seen, run_round = [], site_round.run_round
+
+    def look_and_run(*args, **options):
+        seen.append(task.is_running())
+        return run_round(*args, **options)
+
+    monkeypatch.setattr(site_round, "run_round", look_and_run)
+    words = ["--conf", "state_dir", str(state), "--models-dir", conf["models_dir"]]
+    assert cli.main(["train", "balls", "--studies", str(studies), *words]) == 0
+    assert seen == [True]
+    assert not task.is_running()
 
 
 @pytest.mark.parametrize(

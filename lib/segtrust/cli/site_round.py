@@ -8,7 +8,7 @@ from dataclasses import replace
 from segtrust.cli.failures import failure_table
 from segtrust.label.settings import AppSettings
 from segtrust.label.studies.beside import open_site
-from segtrust.label.training.trainer import round_settings
+from segtrust.label.training.trainer import only_training, round_settings
 from segtrust.release.cohort import describe_subjects
 from segtrust.release.collect import collect_labelled
 from segtrust.release.plan import Progress
@@ -31,6 +31,7 @@ def run_on_site(args: argparse.Namespace) -> int:
     Raises:
         SettingError: if the folder does not exist or an option is wrong.
         ModelNotFoundError: if there is no such model.
+        BusyError: if the server, or another command, trains a model of the site.
         TrainingError: if the round cannot run.
     """
     settings = AppSettings.from_conf(_conf(args))
@@ -40,17 +41,18 @@ def run_on_site(args: argparse.Namespace) -> int:
     wanted, _ = round_settings(asked, settings)
     if args.seed is not None:
         wanted = replace(wanted, seed=args.seed)
-    collected = collect_labelled(model.name, site.datastore, site.store, settings.subjects)
-    print(describe_subjects(collected.subjects), flush=True)
-    result = run_round(
-        model.folder,
-        site.state_dir / "models",
-        collected.scans,
-        wanted,
-        cache=site.state_dir / "training" / "members",
-        key=site.store.site_key(),
-        report=_shown(),
-    )
+    with only_training(site.state_dir):
+        collected = collect_labelled(model.name, site.datastore, site.store, settings.subjects)
+        print(describe_subjects(collected.subjects), flush=True)
+        result = run_round(
+            model.folder,
+            site.state_dir / "models",
+            collected.scans,
+            wanted,
+            cache=site.state_dir / "training" / "members",
+            key=site.store.site_key(),
+            report=_shown(),
+        )
     left_out, unusable = {**collected.left_out, **result.report["left_out"]}, result.report["unusable"]
     for scan in sorted(left_out.keys() - set(unusable)):
         print(f"left out {scan}: {left_out[scan]}")

@@ -4,7 +4,8 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ from segtrust.release.plan import Progress, RoundSettings, round_options
 from segtrust.release.round import RoundResult, run_round
 from segtrust.store import StateStore
 
-__all__ = ["RoundTask", "no_labels", "round_settings"]
+__all__ = ["RoundTask", "no_labels", "only_training", "round_settings"]
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +58,7 @@ class RoundTask(TrainTask):
         self.model = model
         self.store = store
         self.record = RoundRecord(state_dir / "training", model.name)
-        self._lock = FileLock(state_dir / "training" / "running.lock")
+        self._state_dir = state_dir
         self._models_dir = state_dir / "models"
         self._cache = state_dir / "training" / "members"
 
@@ -84,11 +85,12 @@ class RoundTask(TrainTask):
 
     def is_running(self) -> bool:
         """Whether some process trains a model of this site."""
+        lock = _lock_of(self._state_dir)
         try:
-            self._lock.acquire(blocking=False)
+            lock.acquire(blocking=False)
         except Timeout:
             return True
-        self._lock.release()
+        lock.release()
         return False
 
     def labels(self, datastore: Datastore) -> dict[str, str]:
@@ -123,20 +125,15 @@ class RoundTask(TrainTask):
         settings, ignored = round_settings(request, self.model.settings)
         if (server := server_pid()) is not None:
             threading.Thread(target=_end_with, args=(server,), name="end-with-server", daemon=True).start()
-        try:
-            self._lock.acquire(timeout=_LOCK_SECONDS)
-        except Timeout as error:
-            raise BusyError("only one training of a site can run. Stop the other one, or wait.") from error
-        started = time.time()
-        try:
-            self.record.begin(started=started, settings=settings.to_json(), ignored=list(ignored))
-            result, facts = self._round(settings, datastore)
-            self.record.update(state=result.status, seconds=round(time.time() - started, 1), **facts)
-        except Exception as error:
-            self._fail(error, round(time.time() - started, 1))
-            raise
-        finally:
-            self._lock.release()
+        with only_training(self._state_dir):
+            started = time.time()
+            try:
+                self.record.begin(started=started, settings=settings.to_json(), ignored=list(ignored))
+                result, facts = self._round(settings, datastore)
+                self.record.update(state=result.status, seconds=round(time.time() - started, 1), **facts)
+            except Exception as error:
+                self._fail(error, round(time.time() - started, 1))
+                raise
         logger.info("Training of %s: %s. %s", self.model.name, result.status, result.reason)
         return {"state": result.status, "version": result.version, "reason": result.reason}
 
@@ -177,6 +174,31 @@ class RoundTask(TrainTask):
         if status == 500 and not isinstance(error, SegtrustError):
             detail = f"Unforeseen error, the server's log has the details: {type(error).__name__}."
         self.record.update(state="failed", seconds=seconds, error={"detail": detail, "code": code})
+
+
+@contextmanager
+def only_training(state_dir: Path) -> Iterator[None]:
+    """Let no other process train a model of the site while the ``with`` runs.
+
+    Args:
+        state_dir: folder of the site.
+
+    Raises:
+        BusyError: if another one trains.
+    """
+    lock = _lock_of(state_dir)
+    try:
+        lock.acquire(timeout=_LOCK_SECONDS)
+    except Timeout as error:
+        raise BusyError("only one training of a site can run. Stop the other one, or wait.") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _lock_of(state_dir: Path) -> FileLock:
+    return FileLock(state_dir / "training" / "running.lock")
 
 
 def no_labels(model: str) -> LabelError:
