@@ -305,6 +305,20 @@ def test_colour_is_refused(tmp_path):
         read_scan(folder)
 
 
+def test_numbers_of_colours_are_refused(tmp_path):
+    # SamplesPerPixel is 1 for these too
+    folder = make_series(tmp_path / "mr", change=set_all(PhotometricInterpretation="PALETTE COLOR"))
+    with pytest.raises(ScanError, match="one grey value per pixel, got numbers of colours"):
+        read_scan(folder)
+
+
+def test_a_mosaic_is_refused(tmp_path):
+    # one picture of all slices side by side would be read as one large slice
+    folder = make_series(tmp_path / "mr", change=set_all(ImageType=["ORIGINAL", "PRIMARY", "M", "MOSAIC"]))
+    with pytest.raises(ScanError, match=r"one slice per file, got a mosaic.*dcm2niix"):
+        read_scan(folder)
+
+
 def test_a_folder_of_folders_says_so(tmp_path):
     make_series(tmp_path / "study" / "mr")
     with pytest.raises(ScanError, match=r"must hold DICOM files, got none\. Its files lie in folders of it"):

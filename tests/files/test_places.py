@@ -201,3 +201,64 @@ def test_what_itk_reads_from_a_nifti_header_is_known(write_nifti, codes, shear):
             by_itk(path)
     else:
         np.testing.assert_allclose(by_itk(path), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("qfac", [-2.0, -0.5, 0.0, 0.5, 2.0])
+@pytest.mark.parametrize("codes", [(0, 1), (1, 1), (2, 1)], ids=str)
+def test_a_third_axis_that_readers_turn_differently_is_refused(write_nifti, tmp_path, qfac, codes):
+    # ITK looks at the sign of pixdim[0], nibabel for -1
+    affine = np.eye(4)
+    affine[:3, :3], affine[:3, 3] = turn(0.3, 0.2, 0.1) @ np.diag([1, 2, 3]), (7, 8, 9)
+    path = write_nifti(sform=affine, qform=affine, codes=codes, patch=[("<f", 76, qfac)])
+    refused = refusal(path, tmp_path)
+    assert (refused is not None) == (qfac < 0 and codes != (1, 1))
+    assert refused is None or "nibabel and ITK read it" in str(refused)
+
+
+@pytest.mark.parametrize(("slope", "intercept"), [(0, 5), (np.nan, 5), (0, 0), (np.nan, np.nan), (1, 0)])
+def test_values_that_readers_scale_differently_are_refused(write_nifti, slope, intercept):
+    path = write_nifti(patch=[("<2f", 112, slope, intercept)])
+    if intercept == 5:
+        with pytest.raises(ScanError, match=r"adds 5 to every value \(`scl_inter`\)"):
+            read_scan_file(path)
+    else:
+        read = read_scan_file(path).values[0]
+        np.testing.assert_array_equal(read, itk.array_from_image(itk.imread(str(path), itk.F)).T)
+
+
+NRRD_ALONG = ["spacings: 1 1.5 2"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ([*NRRD_ALONG, "axis mins: 10 20 30"], "`axis mins`"),
+        ([*NRRD_ALONG, "axismins: 0 0 0", "centerings: cell cell cell"], "`axismins`"),
+        (["axis mins: 0 0 0", "axis maxs: 4 5 6"], "`axis mins`"),
+        ([*NRRD_ALONG, "axis mins: nan nan nan"], ""),
+        ([*NRRD_ALONG, "space: RAS"], "`spacings` in a `space`"),
+        ([*NRRD_ALONG, "space dimension: 3", "space origin: (1,2,3)"], "`spacings` in a `space`"),
+        ([*NRRD_ALONG, 'units: "cm" "cm" "cm"'], "not in mm"),
+        ([*NRRD_ALONG, 'units: "mm" "" "mm"'], ""),
+    ],
+    ids=str,
+)
+def test_places_of_nrrd_that_itk_reads_otherwise_are_refused(tmp_path, lines, words):
+    head = ["NRRD0004", "type: uchar", "dimension: 3", "sizes: 5 6 7", "encoding: raw"]
+    path = tmp_path / "scan.nrrd"
+    path.write_bytes("\n".join([*head, *lines, "", ""]).encode() + bytes(range(210)))
+    if words:
+        with pytest.raises(ScanError, match=words):
+            read_scan_file(path)
+    else:
+        check_answer_lies_over(path, tmp_path)
+
+
+@pytest.mark.parametrize("units", ["um um um", '"um" "um" "um"', '"mm" "mm" "um"'])
+def test_lengths_of_nrrd_in_other_units_are_refused(tmp_path, units):
+    head = ["NRRD0004", "type: uchar", "dimension: 3", "sizes: 5 6 7", "encoding: raw", "space: LPS"]
+    head += ["space directions: (1,0,0) (0,1,0) (0,0,1)", f"space units: {units}", "", ""]
+    path = tmp_path / "scan.nrrd"
+    path.write_bytes("\n".join(head).encode() + bytes(range(210)))
+    with pytest.raises(ScanError, match="not in mm"):
+        read_scan_file(path)

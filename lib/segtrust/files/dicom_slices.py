@@ -95,18 +95,36 @@ def _check_pixels(file: Path, header: Dataset, name: str) -> None:
             f"the transfer syntax {syntax.name}",
             "Export the series uncompressed.",
         )
-    if int(header.get("SamplesPerPixel") or 1) != 1:
-        raise refusal(
-            name,
-            "one grey value per pixel",
-            f"{header.SamplesPerPixel} colours",
-            "Export the original series, not a picture of it.",
-        )
+    _check_picture(header, name)
     frames = int(header.get("NumberOfFrames") or 1)
     stored = int(header.Rows) * int(header.Columns) * frames * int(header.get("BitsAllocated") or 8) // 8
     if syntax in _PLAIN and file.stat().st_size < stored:
         raise refusal(
             name, "all pixels of every slice", f"a file that ends before them, {file.name!r}", AGAIN
+        )
+
+
+def _check_picture(header: Dataset, name: str) -> None:
+    """Refuse colours, and pictures that hold more than one slice."""
+    colours = f"{header.get('SamplesPerPixel')} colours"
+    if str(header.get("PhotometricInterpretation") or "").startswith("PALETTE"):
+        colours = "numbers of colours (PALETTE COLOR)"
+    elif int(header.get("SamplesPerPixel") or 1) == 1:
+        colours = ""
+    if colours:
+        raise refusal(
+            name,
+            "one grey value per pixel",
+            colours,
+            "Export the original series, not a picture of it.",
+        )
+    kinds = header.get("ImageType") or []
+    if "MOSAIC" in ([kinds] if isinstance(kinds, str) else kinds):
+        raise refusal(
+            name,
+            "one slice per file",
+            "a mosaic, in which Siemens lays all slices beside each other",
+            "Convert it with dcm2niix.",
         )
 
 

@@ -207,7 +207,7 @@ class Geometry:
         if self.codes[1] > 0:
             affine[:3] = self.sform
         elif self.codes[0] > 0:
-            affine[:3] = self.qform(name)
+            affine[:3] = self.qform(name, handed=-1.0 if self.pixdim[0] == -1 else 1.0)
         else:
             shape = np.array([*self.axes, 1, 1][:3], np.float64)
             steps = self.sizes * (-1, 1, 1)
@@ -233,7 +233,7 @@ class Geometry:
         elif sform > 0 and is_straight and (sform == 1 or qform <= 0):
             affine[:3, :3], affine[:3, 3] = steps / lengths * sizes, self.sform[:, 3]
         elif qform > 0:
-            affine[:3] = self.qform(name)
+            affine[:3] = self.qform(name, handed=-1.0 if self.pixdim[0] < 0 else 1.0)
         else:
             return None
         affine[:3] *= _MM.get(self.units, 1.0)
@@ -263,7 +263,7 @@ class Geometry:
         if apart <= _APART_MM:
             return ()
         codes = f"`qform_code` {self.codes[0]}, `sform_code` {self.codes[1]}"
-        sizes = ", ".join(f"{mm:.4g}" for mm in self.pixdim[1:4])
+        sizes = ", ".join(f"{mm:.4g}" for mm in self.pixdim[:4])
         if max(self.codes) <= 0:
             return (
                 (
@@ -278,8 +278,16 @@ class Geometry:
             ),
         )
 
-    def qform(self, name: str) -> NDArray[np.float64]:
+    def qform(self, name: str, *, handed: float) -> NDArray[np.float64]:
         """The three rows that the quaternion stands for.
+
+        Args:
+            name: of the file, for messages.
+            handed: -1 if the third axis is turned round. ``pixdim[0]`` says so: for ITK if it is negative,
+                for nibabel if it is -1.
+
+        Returns:
+            ``(3, 4)``, voxels to RAS+ millimetres.
 
         Raises:
             ScanError: if the quaternion is longer than 1, so that it is no rotation.
@@ -296,7 +304,6 @@ class Geometry:
                 [2 * (b * d - a * c), 2 * (c * d + a * b), a * a + d * d - b * b - c * c],
             ]
         )
-        handed = -1.0 if self.pixdim[0] == -1 else 1.0
         rows = np.empty((3, 4))
         rows[:, :3] = turn * (self.sizes * (1, 1, handed))
         rows[:, 3] = self.quaternion[3:]
@@ -358,6 +365,13 @@ def _offset(value: float, layout: _Layout, name: str) -> int:
 
 
 def _scaling(slope: float, intercept: float, name: str) -> tuple[float, float] | None:
+    if (not math.isfinite(slope) or slope == 0) and math.isfinite(intercept) and intercept != 0:
+        raise unreadable(
+            name,
+            f"its header adds {intercept:g} to every value (`scl_inter`) with a slope of {slope:g}, which "
+            "ITK does and nibabel does not",
+            "Set `scl_slope` to 1, or `scl_inter` to 0.",
+        )
     if not math.isfinite(slope) or slope == 0 or (slope, intercept) == (1, 0):
         return None
     if not math.isfinite(intercept):

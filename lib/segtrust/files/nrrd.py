@@ -37,6 +37,9 @@ _TO_RAS = {
     "left-anterior-superior": (-1, 1, 1), "las": (-1, 1, 1),
     "left-posterior-superior": (-1, -1, 1), "lps": (-1, -1, 1),
 }  # fmt: skip
+_MM = {"", "mm", "millimeter", "millimetre", "millimeters", "millimetres"}
+_WORD = re.compile(r'"([^"]*)"|([^\s"]+)')
+_BY_DIRECTIONS = "Export it with `space directions` and `space origin`."
 _IN_SPACE = {"domain", "space", "???", "none"}
 _FIELDS = frozenset({
     "axis maxs", "axis mins", "axismaxs", "axismins", "block size", "blocksize", "byte skip", "byteskip",
@@ -204,9 +207,7 @@ def _geometry(
         raise unreadable(
             name, f"its header names the space {space!r}, which is not read", "Export it in LPS or RAS."
         )
-    units = re.findall(r'"([^"]*)"', fields.get("space units", ""))
-    if any(unit.strip().lower() not in {"", "mm", "millimeter", "millimetre"} for unit in units):
-        raise unreadable(name, f"its header gives lengths in {units}, not in mm", "Export it in millimetres.")
+    _check_lengths(fields, spatial, count, name)
     # without directions the space says nothing about the axes, and ITK takes them as they are
     turn = np.array(_TO_RAS[space] if directions else (-1, -1, 1), np.float64)
     steps, is_known = np.eye(3), True
@@ -218,6 +219,10 @@ def _geometry(
             steps[:, place] = [*row, 0.0][:3]
     else:
         sizes = fields.get("spacings", "").split()
+        if sizes and any(word in fields for word in ("space", "space dimension", "space origin")):
+            raise unreadable(
+                name, "its header gives `spacings` in a `space`, which the format forbids", _BY_DIRECTIONS
+            )
         sizes_mm = _spacings(sizes, spatial, count, name)
         is_known = sizes_mm is not None
         steps = np.diag([*(sizes_mm or [1.0] * len(spatial)), 1.0, 1.0][:3])
@@ -235,6 +240,24 @@ def _geometry(
     if not is_known or not (lengths > 0).all():
         return affine, None
     return affine, (float(lengths[0]), float(lengths[1]), float(lengths[2]))
+
+
+def _check_lengths(fields: Mapping[str, str], spatial: list[int], count: int, name: str) -> None:
+    """Refuse units other than millimetres, and places along the axes, which few readers follow."""
+    units = [quoted or bare for quoted, bare in _WORD.findall(fields.get("space units", ""))]
+    along = [quoted or bare for quoted, bare in _WORD.findall(fields.get("units", ""))]
+    if len(along) == count:
+        units += [along[axis] for axis in spatial]
+    if any(unit.strip().lower() not in _MM for unit in units):
+        raise unreadable(name, f"its header gives lengths in {units}, not in mm", "Export it in millimetres.")
+    for field in ("axis mins", "axismins", "axis maxs", "axismaxs"):
+        words = fields.get(field, "").split()
+        if any(word.lower() != "nan" for axis, word in enumerate(words) if axis in spatial):
+            raise unreadable(
+                name,
+                f"its header places it by `{field}`, which ITK follows and other readers do not",
+                _BY_DIRECTIONS,
+            )
 
 
 def _spacings(sizes: list[str], spatial: list[int], count: int, name: str) -> list[float] | None:
