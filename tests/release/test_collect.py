@@ -57,6 +57,14 @@ def test_a_label_from_outside_the_queue_never_measures(labelled, store):
     assert set(found.values()) == {"train", "volunteered"}
 
 
+def test_a_scan_that_is_labelled_while_roles_are_given_waits_for_the_next_round(labelled, store, monkeypatch):
+    early = [scan for scan in labelled.list_images() if scan != "p07_l"]
+    monkeypatch.setattr(labelled, "list_images", lambda: early)
+    collected = collect_labelled("tiny", labelled, store, BY_PATIENT)
+    assert {scan.id for scan in collected.scans} == set(early)
+    assert "p07_l" not in collected.left_out
+
+
 def test_a_scan_drawn_by_lot_keeps_its_role_and_one_chosen_by_its_score_does_not(labelled, store):
     _, roles = fix_roles(labelled, store, BY_PATIENT)
     first, second = sorted(scan for scan, role in roles.items() if role == "calibration")[:2]

@@ -115,6 +115,8 @@ def collect_labelled(model: str, site: LabelledSite, store: StateStore, rule: st
     labels = labels_of(model, site)  # looks at those that somebody put there by hand
     left_out = dict(site.unusable_labels())
     for scan in labels:
+        if scan not in roles:
+            continue  # it came since the scans were listed; the next round has it
         try:
             image, label = site.labelled_files(scan)
         except SegtrustError as error:
