@@ -392,3 +392,20 @@ def test_headers_that_nest_without_end_are_refused(tmp_path):
     file.write_bytes(content[:start] + level * 5000 + content[start:])
     with pytest.raises(ScanError, match="must be readable DICOM"):
         find_series(folder)
+
+
+@pytest.mark.parametrize("fault", [MemoryError, ScanError], ids=["no memory", "bounds"])
+def test_no_scan_gets_the_values_of_one_whose_answer_was_not_read_to_its_end(tmp_path, monkeypatch, fault):
+    one, other = make_series(tmp_path / "one"), make_series(tmp_path / "other", shape=(8, 6, 4))
+    empty = np.empty
+
+    def failing(*_args, **_options):
+        monkeypatch.setattr(np, "empty", empty)
+        raise fault("none left")
+
+    read_series(one)
+    monkeypatch.setattr(np, "empty", failing)
+    with pytest.raises(ScanError):
+        read_series(one)
+    monkeypatch.setattr(np, "empty", empty)
+    np.testing.assert_array_equal(read_series(other).values, expected(other))

@@ -16,7 +16,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,17 +74,7 @@ def read_series(path: Path, uid: str = "") -> Series:
     """
     _check_files(path)
     with _turn(), _lent_worker() as worker:
-        try:
-            return worker.read(path, uid)
-        except (ScanError, StoppedError):
-            raise
-        except (OSError, ValueError, EOFError) as error:  # it died, or said nonsense
-            worker.end()
-            raise ScanError(
-                f"the DICOM files of {path.name!r} cannot be read: their decoder ended "
-                f"({type(error).__name__}). Were they damaged? Export them again.",
-                "scan_unreadable",
-            ) from error
+        return worker.read(path, uid)
 
 
 def is_dicom(path: Path) -> bool:
@@ -121,6 +111,13 @@ def _check_files(path: Path) -> None:
     limits.check("max_file_mb", sum(file.stat().st_size for file in files if is_regular(file)), path.name)
 
 
+@dataclass(frozen=True)
+class _Broken:
+    """Why an answer was not read to its end; what is left of it must not become that of another scan."""
+
+    reason: Exception
+
+
 class _Worker:
     """A process that reads one series after the other."""
 
@@ -143,11 +140,12 @@ class _Worker:
         self._process.wait()
         for stream in (self._process.stdin, self._process.stdout):
             if stream is not None:
-                stream.close()
+                with suppress(OSError):  # what was not sent yet has no reader any more
+                    stream.close()
 
     def read(self, path: Path, uid: str) -> Series:
         limits = current_limits()
-        answer: list[Series | Exception] = []
+        answer: list[Series | ScanError | _Broken] = []
         reader = threading.Thread(
             target=_ask, args=(self._process, path, uid, limits, answer), name="DICOM answer", daemon=True
         )
@@ -168,9 +166,19 @@ class _Worker:
                     "were not. Are they damaged? Otherwise raise the server's setting `read_seconds`.",
                     "scan_too_large",
                 )
-        if isinstance(answer[0], Exception):
-            raise answer[0]
-        return answer[0]
+        outcome = answer[0]
+        if isinstance(outcome, _Broken):
+            self.end()
+            if isinstance(outcome.reason, ScanError):
+                raise outcome.reason
+            raise ScanError(
+                f"the DICOM files of {path.name!r} cannot be read: their decoder ended "
+                f"({type(outcome.reason).__name__}). Were they damaged? Export them again.",
+                "scan_unreadable",
+            ) from outcome.reason
+        if isinstance(outcome, ScanError):
+            raise outcome
+        return outcome
 
 
 def _ask(
@@ -178,15 +186,18 @@ def _ask(
     path: Path,
     uid: str,
     limits: FileLimits,
-    answer: list[Series | Exception],
+    answer: list[Series | ScanError | _Broken],
 ) -> None:
     try:
         answer.append(_exchange(process, path, uid, limits))
-    except (ScanError, OSError, ValueError, EOFError, KeyError, TypeError) as error:
-        answer.append(error if isinstance(error, ScanError | OSError | EOFError) else ValueError(str(error)))
+    except Exception as error:  # noqa: BLE001  # raised again where the answer is waited for
+        answer.append(_Broken(error))
 
 
-def _exchange(process: "subprocess.Popen[bytes]", path: Path, uid: str, limits: FileLimits) -> Series:
+def _exchange(
+    process: "subprocess.Popen[bytes]", path: Path, uid: str, limits: FileLimits
+) -> Series | ScanError:
+    """The series, or the worker's own refusal; whatever is raised leaves an answer that is read in part."""
     if process.stdin is None or process.stdout is None:
         raise EOFError
     request = {"path": str(path.resolve()), "series": uid, "limits": vars(limits)}
@@ -197,7 +208,7 @@ def _exchange(process: "subprocess.Popen[bytes]", path: Path, uid: str, limits: 
         raise EOFError
     about = json.loads(line)
     if "error" in about:
-        raise ScanError(str(about["error"]), _CODES.get(str(about["code"]), "scan_unreadable"))
+        return ScanError(str(about["error"]), _CODES.get(str(about["code"]), "scan_unreadable"))
     shape, dtype = tuple(int(size) for size in about["shape"]), np.dtype(str(about["dtype"]))
     limits.check("max_data_mb", int(np.prod(shape, dtype=np.float64)) * dtype.itemsize, path.name)
     values = np.empty(shape, dtype, order="F")
