@@ -198,3 +198,19 @@ def test_parts_of_files_that_nobody_writes_any_more_are_swept_and_others_stay(tm
         os.utime(tmp_path / name, (time.time() - age,) * 2)
     assert sweep_parts([tmp_path, tmp_path / "missing"], set()) == 2
     assert {p.name for p in tmp_path.iterdir()} == {n for n, age in names.items() if age != 120}
+
+
+def test_a_part_that_is_renamed_while_others_are_swept_is_passed_over(tmp_path, monkeypatch):
+    for name in (part_of(tmp_path / "a.nii.gz").name, ".b.nii.gz." + "2" * 32):
+        (tmp_path / name).write_bytes(b"x")
+    listing = os.scandir
+
+    def listing_before_the_rename(folder):
+        with listing(folder) as entries:
+            listed = list(entries)
+        for number, entry in enumerate(listed):
+            Path(entry.path).rename(tmp_path / f"whole{number}.nii.gz")
+        return listed
+
+    monkeypatch.setattr(temporary.os, "scandir", listing_before_the_rename)
+    assert sweep_parts([tmp_path], set()) == 0

@@ -221,7 +221,10 @@ def _is_over(entry: os.DirEntry[str], runs: set[str]) -> bool:
     marked, unmarked = _PART.fullmatch(entry.name), _UNMARKED_PART.fullmatch(entry.name)
     if not (marked or unmarked):
         return False
-    idle = time.time() - entry.stat(follow_symlinks=False).st_mtime
+    try:
+        idle = time.time() - entry.stat(follow_symlinks=False).st_mtime
+    except FileNotFoundError:  # renamed by a server that lives
+        return False
     return idle > (_IDLE_SECONDS if unmarked else _OLD_SECONDS) or (marked is not None and marked[1] in runs)
 
 

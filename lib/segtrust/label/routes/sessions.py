@@ -4,20 +4,17 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from fastapi import Depends, File, HTTPException, Request, UploadFile
 from monailabel.config import settings as platform
 from monailabel.endpoints.user.auth import RBAC, User
-from monailabel.interfaces.utils.app import app_instance
 
 from segtrust.errors import ScanError
 from segtrust.files import ENDINGS, current_limits, read_claims
 from segtrust.files.archive import copy_bounded, safe_name, unpack
+from segtrust.label.host import serving_app
 from segtrust.label.routes.waiting import while_waiting
-
-if TYPE_CHECKING:
-    from segtrust.label.app import SegtrustApp
 
 __all__ = ["SESSION_ROUTES"]
 
@@ -31,8 +28,7 @@ def _create_session(
     uncompress: bool = False,
     expiry: int = 0,
 ) -> dict[str, Any]:
-    host: SegtrustApp = app_instance()
-    sessions = host.sessions()
+    sessions = serving_app().sessions()
     if sessions is None:
         raise HTTPException(status_code=406, detail="Session Feature is Not Enabled")
     with (
