@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from segtrust.adapters.images import SUFFIXES
 from segtrust.errors import ScanError, SettingError
-from segtrust.files import read_claims
+from segtrust.files import ENDINGS, read_claims
 from segtrust.files.subjects import SubjectTable
 
 __all__ = [
@@ -313,7 +312,7 @@ def _by_id(folder: Path) -> dict[str, Path]:
     _check_folder(folder)
     files: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
-        suffix = next((s for s in SUFFIXES if path.name.endswith(s)), "")
+        suffix = next((s for s in ENDINGS if path.name.endswith(s)), "")
         if suffix and path.is_file() and not path.name.startswith("."):
             files.setdefault(path.name.removesuffix(suffix), path)
     return files
@@ -344,7 +343,7 @@ def _images(labels: Path, images: Path | None) -> dict[str, Path]:
 def _nothing(pred: Sequence[Path], labels: Path, reference: Mapping[str, Path]) -> str:
     first = next(iter(sorted(reference)), None)
     if first is None:
-        return f"{labels} must hold label maps ({', '.join(SUFFIXES)}), got none."
+        return f"{labels} must hold label maps ({', '.join(ENDINGS)}), got none."
     return (
         f"no label of {labels} has probabilities in {', '.join(map(str, pred))}: looked for {first}.npz, a "
         f"folder {first}, {first}_0 and so on, and {first}.nii.gz with a class axis. nnU-Net writes them "

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from segtrust.adapters import ProbabilityCase, ras_axes, toward_ras
+from segtrust.adapters import ProbabilityCase
 from segtrust.evaluate.methods import ScanView
-from segtrust.files import Grid, read_volume
+from segtrust.files import Grid, ras_axes, read_volume, toward_ras
 from segtrust.report.overlay import Slice, draw_slices
 
 __all__ = ["scan_slices"]
