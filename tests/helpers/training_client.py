@@ -82,3 +82,8 @@ class Trainee:
     def processes(self):
         """All processes below the server."""
         return psutil.Process(self.server.process.pid).children(recursive=True)
+
+    def training_processes(self):
+        """The training and all processes below it; the server also has a reader of files."""
+        (training,) = (p for p in self.processes() if "monailabel.interfaces.utils.app" in p.cmdline())
+        return [training, *training.children(recursive=True)]
