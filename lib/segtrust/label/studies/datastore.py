@@ -139,7 +139,9 @@ class SafeDatastore(ScansFolder):
     def final_labels(self) -> dict[str, FinalLabel]:
         """Scans with a final label, and whose it is; nothing is fetched for it."""
         notes, labels = self._store.all_info(), {}
-        for scan in sorted(self.get_labeled_images()):
+        with self._guard:  # those that cannot be used too: they may have been mended since
+            labelled = sorted(s for s, obj in self._datastore.objects.items() if FINAL in obj.labels)
+        for scan in labelled:
             path = Path(self.get_label_uri(scan, FINAL))
             about = notes.get(InfoKey("label", scan, FINAL), {}).get("segtrust")
             state = path.stat()
@@ -225,14 +227,19 @@ class SafeDatastore(ScansFolder):
     def _look_at(self, image: str) -> None:
         super()._look_at(image)
         obj = self._datastore.objects.get(image)
-        is_by_hand = obj is not None and FINAL in obj.labels and image in self._by_hand
-        if is_by_hand:  # it was seen before, and may be another file now
+        if obj is not None and FINAL in obj.labels and self._is_put_by_hand(image):
             path = Path(self._datastore.label_path(FINAL)) / f"{image}{obj.labels[FINAL].ext}"
             if path.is_file():
                 state = path.stat()
                 self._model_by_values(image, path, f"{state.st_size}-{state.st_mtime_ns}")
         else:
             self._set_unusable(image, None)
+
+    def _is_put_by_hand(self, image: str) -> bool:
+        """Whether a final label came into the folder past all cleaning."""
+        return image in self._by_hand or "segtrust" not in (
+            self._store.get_info(InfoKey("label", image, FINAL)) or {}
+        )
 
     def update_image_info(self, image_id: str, info: dict[str, Any]) -> None:
         # the endpoint of /activelearning reports here whom it served; that belongs to the state file's list

@@ -290,5 +290,8 @@ class _Watcher(PatternMatchingEventHandler):
     def on_moved(self, event: FileSystemEvent) -> None:
         self._folder.notice(event)
 
+    def on_closed(self, event: FileSystemEvent) -> None:
+        self._folder.notice(event)  # only now a file that was created is there to its end
+
     def on_modified(self, event: FileSystemEvent) -> None:
         self._folder.notice_change(event)
