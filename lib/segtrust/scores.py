@@ -137,8 +137,8 @@ def scan_entropy(structures: Mapping[int, float | None]) -> float | None:
         >>> scan_entropy({1: 0.2, 2: 0.4, 3: None})
         0.30000000000000004
     """
-    known = [value for value in structures.values() if value is not None]
-    return sum(known) / len(known) if known else None
+    values = [value for value in structures.values() if value is not None]
+    return sum(values) / len(values) if values else None
 
 
 def binary_segment_entropy(probability: FloatMap, segment: Mask) -> float | None:

@@ -81,12 +81,12 @@ def adopt(args: argparse.Namespace) -> ModelVersion:
 def document(path: Path) -> Mapping[str, Any]:
     """Read a JSON file."""
     try:
-        found = json.loads(path.read_text("utf-8"))
+        content = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise ModelError(f"{path} must be a JSON file, but {error}.") from error
-    if not isinstance(found, dict):
-        raise ModelError(f"{path} must hold a JSON object, got {type(found).__name__}.")
-    return found
+    if not isinstance(content, dict):
+        raise ModelError(f"{path} must hold a JSON object, got {type(content).__name__}.")
+    return content
 
 
 def add_volumes(source: Path, model: Path) -> None:

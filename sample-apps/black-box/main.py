@@ -14,12 +14,12 @@ class BlackBoxApp(SegtrustApp, MONAILabelApp):
     """Everything in `models_dir`; nothing that ships, and nothing is trained."""
 
     def __init__(self, app_dir: str, studies: str, conf: Mapping[str, str]) -> None:
-        given = {"models_dir": str(Path(app_dir) / "models"), **conf}
-        served = {"models": ",".join(find_models(Path(given["models_dir"])))}
+        settings = {"models_dir": str(Path(app_dir) / "models"), **conf}
+        served = {"models": ",".join(find_models(Path(settings["models_dir"])))}
         super().__init__(
             app_dir,
             studies,
-            {**served, **given},
+            {**served, **settings},
             name="segtrust - black box",
             description="Segmentations of other people's networks, and where not to trust them.",
         )

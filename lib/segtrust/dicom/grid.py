@@ -88,9 +88,9 @@ def place(
     order = np.abs(axes).argmax(axis=1)
     if sorted(order) != [0, 1, 2]:
         raise _other_grid("axes along those of the series", f"axes {np.round(axes, 3).tolist()}")
-    found = tuple(shape[axis] for axis in order)
-    if len(shape) != 3 or found != series_shape:
-        raise _other_grid(f"{series_shape} columns, rows and slices", f"{found}")
+    sizes = tuple(shape[axis] for axis in order)
+    if len(shape) != 3 or sizes != series_shape:
+        raise _other_grid(f"{series_shape} columns, rows and slices", f"{sizes}")
     signs = np.sign(axes[range(3), order])
     exact = np.zeros((3, 4))
     exact[range(3), order] = signs

@@ -106,8 +106,8 @@ def _group(groups: Dataset, shared: Dataset, name: str) -> Dataset:
     holder = groups if name in groups else shared
     if name not in holder:
         raise _refusal(f"a {name} for every frame", "none", _AGAIN)
-    found: Dataset = holder[name].value[0]
-    return found
+    group: Dataset = holder[name].value[0]
+    return group
 
 
 _AGAIN = "Draw or export it on the series itself."

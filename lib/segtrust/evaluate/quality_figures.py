@@ -222,12 +222,12 @@ def _with_usual_intervals(assessment: Assessment) -> Assessment:
     return replace(assessment, structures=structures)
 
 
-def _held(said: Sequence[tuple[StructureAssessment, StructureTruth]]) -> dict[str, dict[str, int]]:
+def _held(judged: Sequence[tuple[StructureAssessment, StructureTruth]]) -> dict[str, dict[str, int]]:
     """How many intervals hold the true Dice, and the true volume, of how many."""
-    dice = [s.dice_interval[0] <= t.dice <= s.dice_interval[1] for s, t in said if s.dice_interval]
+    dice = [s.dice_interval[0] <= t.dice <= s.dice_interval[1] for s, t in judged if s.dice_interval]
     volume = [
         s.volume_factors[0] <= t.volume_ratio <= s.volume_factors[1]
-        for s, t in said
+        for s, t in judged
         if s.volume_factors and t.volume_ratio is not None
     ]
     return {n: {"n": len(held), "inside": sum(held)} for n, held in (("dice", dice), ("volume", volume))}

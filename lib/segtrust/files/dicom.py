@@ -62,10 +62,10 @@ class DicomSeries:
         """What an answer says about it, in JSON types."""
         header = self.slices[0].header
         named = {"number": "SeriesNumber", "description": "SeriesDescription", "modality": "Modality"}
-        known = {key: str(header.get(keyword) or "") for key, keyword in named.items()}
+        texts = {key: str(header.get(keyword) or "") for key, keyword in named.items()}
         return {
             "uid": self.uid,
-            **{key: text[:64] for key, text in known.items() if text},
+            **{key: text[:64] for key, text in texts.items() if text},
             "slices": len(self.slices),
             **({"files_passed_over": self.passed_over} if self.passed_over else {}),
         }

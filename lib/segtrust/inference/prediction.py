@@ -306,7 +306,7 @@ class Prediction:
             "scores": self.scores.to_json(),
             "flags": [vars(f) for f in self.flags],
             "slices": [vars(s) for s in self.slices],
-            **(_said(self.assessment) if self.assessment else {}),
+            **(_quality_of(self.assessment) if self.assessment else {}),
             **({"contours": contours.to_json(names)} if contours else {}),
             "steps": list(self.steps),
             "limits": f"{BLIND_SPOT} {RESEARCH_ONLY}",
@@ -329,7 +329,7 @@ class Prediction:
         }
 
 
-def _said(assessment: Assessment) -> dict[str, Any]:
+def _quality_of(assessment: Assessment) -> dict[str, Any]:
     """What holds for the scan as a whole; the structures have the rest."""
     rule, unlike = assessment.rule, assessment.unlikeness
     return {

@@ -65,10 +65,10 @@ class LossTerm:
         if self.name not in LOSSES:
             raise SettingError(f"`loss` must be one of {', '.join(LOSSES)}, got {self.name!r}. {_FORM}")
         check_limits(weight=self.weight, warm_up=self.warm_up)
-        known = _parameters(self.name)
+        parameters = _parameters(self.name)
         for name, value in self.parameters.items():
-            if name not in known:
-                allowed = ", ".join([*known, "warm_up"])
+            if name not in parameters:
+                allowed = ", ".join([*parameters, "warm_up"])
                 raise SettingError(f"`{self.name}` takes {allowed}, got {name!r}.")
             if name in LIMITS:
                 check_limits(**{name: value})

@@ -31,16 +31,16 @@ def reviewed_slices(
         SettingError: if they are not slices of the label.
         ScanError: if the label cannot be read.
     """
-    told = params.get("reviewed_slices")
-    if told is None:
+    reviewed = params.get("reviewed_slices")
+    if reviewed is None:
         return None
     place = grid() or read_label_file(label).grid
     slices = place.shape[review_axis(np.linalg.norm(place.affine[:3, :3], axis=0).tolist())]
-    if told == "all":
+    if reviewed == "all":
         return list(range(slices)), slices
-    if not isinstance(told, list) or not all(type(n) is int and 0 <= n < slices for n in told):
+    if not isinstance(reviewed, list) or not all(type(n) is int and 0 <= n < slices for n in reviewed):
         raise SettingError(
             f"`reviewed_slices` must be 'all' or a list of whole numbers from 0 to {slices - 1}, "
-            f"got {told!r}."
+            f"got {reviewed!r}."
         )
-    return told, slices
+    return reviewed, slices

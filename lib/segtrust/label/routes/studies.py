@@ -59,7 +59,7 @@ def _save_label(
     info, ignored = split_fields(params, SUBMISSION_FIELDS)
     tag = tag or DefaultLabelTag.FINAL.value
     by = annotator(info, user)
-    with while_waiting(request), _kept(label) as file:
+    with while_waiting(request), _received(label) as file:
         reviewed, slices = reviewed_slices(info, file, lambda: host.datastore().grid_of(image)) or (None, 0)
         submission = Submission(by=by, reviewed=None if reviewed is None else tuple(reviewed), slices=slices)
         label_id = host.datastore().submit_label(image, str(file), tag, info, submission)
@@ -80,7 +80,7 @@ def _add_image(
     info, ignored = split_fields(params, UPLOAD_FIELDS)
     info |= {"user": user.username} if user.username else {}
     name = re.split(r"[/\\]", file.filename or "")[-1]
-    with while_waiting(request), _kept(file) as path:
+    with while_waiting(request), _received(file) as path:
         scan_id = image or name.removesuffix(path.name.removeprefix(_UPLOAD))
         by = annotator({}, user)
         answer = {"image": host.datastore().add_image(scan_id, str(path), info, replace=replace, by=by)}
@@ -105,7 +105,7 @@ def _change_label_info_of_old(
 
 
 @contextmanager
-def _kept(upload: UploadFile) -> Iterator[Path]:
+def _received(upload: UploadFile) -> Iterator[Path]:
     """A file as long as the ``with`` runs; its ending is the client's, as it says what it is."""
     ending = split_name(upload.filename or ".nii.gz", _ENDINGS)[1]
     with tempfile.TemporaryDirectory(prefix="segtrust-upload-") as folder:

@@ -149,12 +149,12 @@ def _named(
     """The segments as the client or the file's header names them; they must not contradict each other."""
     if not label_info:
         return [{"name": name, "idx": value} for value, name in label.names.items()] or None
-    told = _segments(label_info)
+    segments = _segments(label_info)
     for value, name in label.names.items():
-        if value in told and told[value].strip().lower() != name.strip().lower():
+        if value in segments and segments[value].strip().lower() != name.strip().lower():
             raise LabelError(
                 f"`label_info` must name the segments as the file does, but value {value} is "
-                f"{told[value]!r} there "
+                f"{segments[value]!r} there "
                 f"and {name!r} in the header of {label.name!r}. Submit it again with the names as they are."
             )
     return label_info
@@ -179,10 +179,10 @@ def _check_values(present: Sequence[int], structures: Structures) -> CleaningRep
     for model, names in structures.items():
         if set(present) <= set(names.values()):
             return CleaningReport(model=model, values={value: value for value in present})
-    known = "; ".join(f"{model}: {dict(names)}" for model, names in structures.items())
+    tables = "; ".join(f"{model}: {dict(names)}" for model, names in structures.items())
     strange = sorted(set(present) - {value for names in structures.values() for value in names.values()})
     raise LabelError(
-        f"the label has values {strange or list(present)} that no model uses ({known}) and came without "
+        f"the label has values {strange or list(present)} that no model uses ({tables}) and came without "
         "`label_info`. Send `label_info` with a name for each value."
     )
 
@@ -238,11 +238,11 @@ def _match_names(names: Mapping[int, str], structures: Structures) -> CleaningRe
 
 def _value_of(name: str, table: Mapping[str, int]) -> int | None:
     """Value of the structure that a segment's name means; 3D Slicer calls a second one ``name_1``."""
-    known = {structure.strip().lower(): value for structure, value in table.items()}
+    values = {structure.strip().lower(): value for structure, value in table.items()}
     word = name.strip().lower()
-    if word in known or is_band(name):
-        return known.get(word)
-    return known.get(re.sub(r"_\d+$", "", word))
+    if word in values or is_band(name):
+        return values.get(word)
+    return values.get(re.sub(r"_\d+$", "", word))
 
 
 def _refuse_overwritten(label: NDArray[Any], names: Mapping[int, str], report: CleaningReport) -> None:

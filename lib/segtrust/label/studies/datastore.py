@@ -110,8 +110,8 @@ class SafeDatastore(ScansFolder):
             report,
         ):
             if segments:
-                known = self._structures.get(report.model, {})
-                about["label_info"] = [{"name": name, "idx": value} for name, value in known.items()]
+                values = self._structures.get(report.model, {})
+                about["label_info"] = [{"name": name, "idx": value} for name, value in values.items()]
             about["segtrust"] = report.to_json()
             return self._keep_label(image_id, cleaned, tag, about, submission if tag == FINAL else None)
 
@@ -183,8 +183,8 @@ class SafeDatastore(ScansFolder):
 
     def _model_by_values(self, scan: str, path: Path, stamp: str) -> str | None:
         """Whose a label is that somebody put into the folder; ``None`` if it cannot be used."""
-        known = self._by_hand.get(scan)
-        if known is None or known[0] != stamp:
+        entry = self._by_hand.get(scan)
+        if entry is None or entry[0] != stamp:
             try:
                 place = self._place_of(scan)
                 label = read_label_file(path)
@@ -196,8 +196,8 @@ class SafeDatastore(ScansFolder):
                 model = None
             else:
                 model = self._model_by_hand(path)
-            known = self._by_hand[scan] = (stamp, model)
-        return known[1]
+            entry = self._by_hand[scan] = (stamp, model)
+        return entry[1]
 
     def _model_by_hand(self, path: Path) -> str:
         try:

@@ -125,10 +125,10 @@ class DicomwebDatastore(SafeDatastore):
         self._update_datastore_file()
 
     def get_image_info(self, image_id: str) -> dict[str, Any]:
-        if told := super().get_image_info(image_id):
-            return told
-        kept = self._store.get_info(InfoKey("image", image_id))
-        return self._pacs.info(image_id) if kept is None else kept
+        if info := super().get_image_info(image_id):
+            return info
+        stored = self._store.get_info(InfoKey("image", image_id))
+        return self._pacs.info(image_id) if stored is None else stored
 
     def update_image_info(self, image_id: str, info: dict[str, Any]) -> None:
         if set(info) - {"strategy"} and not self._pacs.has(image_id):
@@ -228,9 +228,9 @@ class DicomwebDatastore(SafeDatastore):
         label = self._label(label_id)
         if label is None or not (image := self.get_image_uri(label.image)):
             return ""
-        kept = super().get_label_info(label.image, FINAL).get("SeriesInstanceUID")
+        cached = super().get_label_info(label.image, FINAL).get("SeriesInstanceUID")
         path = str(super().get_label_uri(label.image, FINAL))
-        if kept != label.series or not Path(path).is_file():
+        if cached != label.series or not Path(path).is_file():
             self._fetch_label(label, Path(image))
             path = str(super().get_label_uri(label.image, FINAL))
         return path
@@ -253,9 +253,9 @@ class DicomwebDatastore(SafeDatastore):
             info: dict[str, Any] = {"label_info": named, "SeriesInstanceUID": label.series}
             with cleaned_file(path, named, self._structures) as (file, report):
                 info["segtrust"] = report.to_json()
-                kept = self._store.get_info(InfoKey("label", label.image, FINAL)) or {}
-                if kept.get("SeriesInstanceUID") == label.series:  # only the cache was emptied
-                    info |= kept
+                former = self._store.get_info(InfoKey("label", label.image, FINAL)) or {}
+                if former.get("SeriesInstanceUID") == label.series:  # only the cache was emptied
+                    info |= former
                 with self._changes.alone(label.image):
                     self._replace_label(label.image, file, FINAL, info, None)
 

@@ -192,18 +192,18 @@ class ScanFolder(LocalDatastore):
                 if image not in images or any(image not in labels.get(tag, {}) for tag in obj.labels):
                     self._look_at(image)
             for image, extensions in images.items():
-                self._set(image, extensions, {tag: found.get(image, []) for tag, found in labels.items()})
+                self._set(image, extensions, {tag: listing.get(image, []) for tag, listing in labels.items()})
             self._summary = None
 
     def _look_at(self, image: str) -> None:
         """Bring one scan of the list up to what lies in the folder."""
         with self._guard:
-            known = self._datastore.objects.get(image)
-            extensions = self._extensions_of(image, Path(self._datastore.image_path()), known and known.image)
-            if known is None and not extensions:
+            scan = self._datastore.objects.get(image)
+            extensions = self._extensions_of(image, Path(self._datastore.image_path()), scan and scan.image)
+            if scan is None and not extensions:
                 return
             labels = {
-                folder.name: self._extensions_of(image, folder, known and known.labels.get(folder.name))
+                folder.name: self._extensions_of(image, folder, scan and scan.labels.get(folder.name))
                 for folder in self._tag_folders()
             }
             if extensions:
@@ -215,16 +215,16 @@ class ScanFolder(LocalDatastore):
             self._summary = None
 
     def _set(self, image: str, extensions: list[str], labels: Mapping[str, list[str]]) -> None:
-        known = self._datastore.objects.get(image)
-        if known is None:
-            known = self._datastore.objects[image] = ImageLabelModel(image=_new(image, extensions[0]))
-        elif known.image.ext not in extensions:
-            known.image.ext = extensions[0]
-        for tag, found in labels.items():
-            if found and tag not in known.labels:
-                known.labels[tag] = _new(image, found[0])
-            elif found and known.labels[tag].ext not in found:
-                known.labels[tag].ext = found[0]
+        scan = self._datastore.objects.get(image)
+        if scan is None:
+            scan = self._datastore.objects[image] = ImageLabelModel(image=_new(image, extensions[0]))
+        elif scan.image.ext not in extensions:
+            scan.image.ext = extensions[0]
+        for tag, endings in labels.items():
+            if endings and tag not in scan.labels:
+                scan.labels[tag] = _new(image, endings[0])
+            elif endings and scan.labels[tag].ext not in endings:
+                scan.labels[tag].ext = endings[0]
 
     def _tag_folders(self) -> list[Path]:
         folder = Path(self._datastore.label_path(None))
@@ -234,7 +234,7 @@ class ScanFolder(LocalDatastore):
             return [Path(entry.path) for entry in entries if entry.is_dir()]
 
     def _listing(self, folder: Path) -> _Listing:
-        found: _Listing = {}
+        listing: _Listing = {}
         with os.scandir(folder) as entries:
             names = [
                 entry.name
@@ -243,19 +243,19 @@ class ScanFolder(LocalDatastore):
             ]
         for name in names:
             image, extension = self._to_id(name)
-            found.setdefault(image, []).append(extension)
-        for several in found.values():
+            listing.setdefault(image, []).append(extension)
+        for several in listing.values():
             several.sort(key=self._suffixes.index)
-        return found
+        return listing
 
-    def _extensions_of(self, image: str, folder: Path, known: DataModel | None) -> list[str]:
+    def _extensions_of(self, image: str, folder: Path, listed: DataModel | None) -> list[str]:
         """Of a scan or label; one may be listed whose extension is not among those of the folder.
 
         A client may have made the name up: what leads to another folder is nothing that lies in this one.
         """
         if any(separator in image for separator in "/\\\0"):
             return []
-        suffixes = dict.fromkeys((*self._suffixes, *([known.ext] if known else [])))
+        suffixes = dict.fromkeys((*self._suffixes, *([listed.ext] if listed else [])))
         return [
             suffix
             for suffix in suffixes
