@@ -13,7 +13,6 @@ from typing import Literal, get_args
 from segtrust.errors import SettingError
 
 __all__ = [
-    "BLIND",
     "FRACTIONS",
     "HELD_OUT",
     "ROLES",

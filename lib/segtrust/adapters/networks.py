@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from segtrust.errors import ModelError, install_line
 
-__all__ = ["SUFFIXES", "ExportedNetwork", "OnnxNetwork", "load_network"]
+__all__ = ["SUFFIXES", "ExportedNetwork", "load_network"]
 
 SUFFIXES = (".pt2", ".onnx")
 """Endings of members that bring their own network."""

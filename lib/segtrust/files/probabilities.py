@@ -21,7 +21,7 @@ from segtrust.files.limits import current_limits
 from segtrust.files.opening import opened
 from segtrust.files.volume import Volume, read_volume
 
-__all__ = ["MOST_CLASSES", "ProbabilityVolume", "read_probability_volume"]
+__all__ = ["ProbabilityVolume", "read_probability_volume"]
 
 MOST_CLASSES = 65_535
 """More would not fit into the numbers that viewers read."""

@@ -12,11 +12,8 @@ from segtrust.models import ModelSpec
 __all__ = [
     "BAND_PREFIX",
     "BLIND_SPOT",
-    "CONTOUR_PREFIX",
     "FLAGGED",
-    "PARTIAL_SUFFIX",
     "RESEARCH_ONLY",
-    "SAMPLES_PREFIX",
     "agreement_colours",
     "agreement_labels",
     "app_labels",

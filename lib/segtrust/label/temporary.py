@@ -27,7 +27,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from segtrust.errors import StoreError
 
-__all__ = ["PrivateFolder", "RequestFolders", "make_private", "part_of", "sweep_parts"]
+__all__ = ["PrivateFolder", "make_private", "part_of", "sweep_parts"]
 
 _RUN = "SEGTRUST_RUN"
 _NO_RUN = "0" * 12

@@ -9,7 +9,7 @@ from monailabel.config import settings as platform
 from monailabel.endpoints.user.auth import RBAC
 from monailabel.utils.others.generic import get_mime_type
 
-__all__ = ["router", "send_app_config", "send_panel_file", "send_viewer_file"]
+__all__ = ["router"]
 
 _OURS = Path(__file__).parent / "static"
 _BUNDLED = Path(endpoints.__file__).parent / "static" / "ohif"

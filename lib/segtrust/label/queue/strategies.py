@@ -11,7 +11,7 @@ from segtrust.label.queue.queue import CHECK, Queue
 from segtrust.label.served import ServedModel
 from segtrust.selection import STRATEGIES
 
-__all__ = ["OHIF_KEY", "QueueStrategy", "chosen_model", "queue_strategies", "telling_name"]
+__all__ = ["chosen_model", "queue_strategies", "telling_name"]
 
 OHIF_KEY = "random"
 """The only strategy that OHIF's button can call."""

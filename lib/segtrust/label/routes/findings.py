@@ -16,7 +16,7 @@ from segtrust.label.host import serving_app
 from segtrust.label.names import BAND_PREFIX, BLIND_SPOT, RESEARCH_ONLY, structure_labels
 from segtrust.models import ModelVersion
 
-__all__ = ["MEASURES", "Measure", "list_models", "read_findings", "read_map"]
+__all__ = ["MEASURES", "Measure", "router"]
 
 router = APIRouter(
     prefix="/segtrust",

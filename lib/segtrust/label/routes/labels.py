@@ -13,7 +13,7 @@ from segtrust.label.host import serving_app
 from segtrust.label.queue.annotators import annotator
 from segtrust.label.studies.datastore import SafeDatastore
 
-__all__ = ["download_former_label", "list_former_labels", "restore_former_label"]
+__all__ = ["router"]
 
 router = APIRouter(prefix="/segtrust/labels", tags=["Labels"])
 
