@@ -4,6 +4,7 @@ import copy
 
 import itk
 import numpy as np
+import psutil
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -21,7 +22,9 @@ from pydicom.uid import (
 from dicom_phantoms import make_series, write_slice
 from dicom_refusals import REFUSALS, set_all, set_one
 from segtrust.errors import ScanError
+from segtrust.files import series
 from segtrust.files.dicom import find_series
+from segtrust.files.limits import FileLimits, use_limits
 from segtrust.files.series import read_series
 from segtrust.inference import read_scan
 
@@ -409,3 +412,15 @@ def test_no_scan_gets_the_values_of_one_whose_answer_was_not_read_to_its_end(tmp
         read_series(one)
     monkeypatch.setattr(np, "empty", empty)
     np.testing.assert_array_equal(read_series(other).values, expected(other))
+
+
+def test_a_reader_that_never_answers_is_ended_in_time_and_the_next_scan_is_read(tmp_path):
+    folder = make_series(tmp_path / "mr")
+    read_series(folder)
+    hung = series._idle[-1]
+    psutil.Process(hung._process.pid).suspend()
+    reason = "must be read within 1 seconds, which they were not"
+    with use_limits(FileLimits(read_seconds=1)), pytest.raises(ScanError, match=reason):
+        read_series(folder)
+    assert not hung.lives
+    np.testing.assert_array_equal(read_series(folder).values, expected(folder))
