@@ -16,6 +16,7 @@ __all__ = [
     "BALLS",
     "BALLS_AS_STORED",
     "KEY",
+    "fix_key",
     "give_back",
     "give_roles",
     "label_ball",
@@ -50,6 +51,13 @@ def make_site(folder, roles):
     publish_random_version(folder / "shipped" / "balls", BALLS)
     (folder / "studies").mkdir()
     return [label_ball(folder / "studies", f"s{i:02d}", role, seed=i) for i, role in enumerate(roles)]
+
+
+def fix_key(store, key=KEY):
+    """Give a new site a secret that is the same in every run, and so the same roles."""
+    with closing(sqlite3.connect(store.path, timeout=30)) as db, db:
+        db.execute("INSERT INTO site VALUES ('key', ?)", (key,))
+    assert store.site_key() == key
 
 
 def give_roles(store, patients):

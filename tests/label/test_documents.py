@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bad_inputs import DOCUMENTS, HARMLESS, RAW
+from bad_inputs import DOCUMENTS, RAW
 from segtrust.errors import SettingError
 from segtrust.label.documents import DocumentError, read_object
 
@@ -39,16 +39,12 @@ def test_any_other_text_is_an_object_or_a_refusal(text):
     json.dumps(document, allow_nan=False, ensure_ascii=False).encode("utf-8")
 
 
-@pytest.mark.parametrize("kind", sorted({*DOCUMENTS, *RAW} - {"400 digits after the point"}))
+@pytest.mark.parametrize("kind", sorted({*DOCUMENTS, *RAW}))
 def test_each_kind_of_bad_json_is_refused(kind):
     with pytest.raises(SettingError, match="must be a JSON object such as") as refused:
         read_object({**DOCUMENTS, **RAW}[kind], "params")
     assert refused.value.code == "setting"
     assert len(str(refused.value)) < 300
-
-
-def test_only_what_a_route_may_overlook_is_called_harmless():
-    assert set(DOCUMENTS) > HARMLESS
 
 
 @pytest.mark.parametrize("text", ["", "  ", b"", "{}"], ids=repr)

@@ -1,10 +1,13 @@
 """The models an app serves."""
 
+from dataclasses import replace
+
 import pytest
 
 from phantoms import publish_random_version
 from segtrust.errors import ModelError, ModelNotFoundError
-from segtrust.label.served import serve_models
+from segtrust.label.results import last_results
+from segtrust.label.served import ServedModel, serve_models
 from segtrust.label.settings import AppSettings
 from segtrust.label.warmup import warm_up
 
@@ -45,10 +48,29 @@ def test_nothing_to_serve_is_an_error(tmp_path):
         serve_models(AppSettings(), tmp_path, only=("nobody",))
 
 
-def test_warming_up_makes_one_prediction(served, caplog):
+def test_warming_up_predicts_once_with_each_model_of_one_channel_and_a_failure_stops_no_other(
+    two_models, make_model, tiny_spec, monkeypatch, caplog
+):
+    channels = ("T1", "T2")
+    network = {**tiny_spec.network, "in_channels": 2}
+    double = make_model(replace(tiny_spec, name="double", channels=channels, network=network))
+    models = [*two_models.values(), ServedModel(double, AppSettings(device="cpu"), last_results())]
+    publish_random_version(models[0].folder, tiny_spec, seed=5)
+    (models[0].folder / "versions" / "0002" / "calibration.json").write_text("{}")
+    predicted = []
+    predict = ServedModel.predict_apart
+
+    def counted(model, path):
+        prediction = predict(model, path)
+        predicted.append((model.name, prediction.mask.shape))
+        return prediction
+
+    monkeypatch.setattr(ServedModel, "predict_apart", counted)
     with caplog.at_level("INFO", logger="segtrust"):
-        warm_up([served])
-    assert "is warm" in caplog.text
+        warm_up(models)
+    assert predicted == [("other", (32, 32, 32))]
+    assert [record.args[0] for record in caplog.records if "is warm" in record.msg] == ["other"]
+    assert "Model tiny did not warm up" in caplog.text
 
 
 def test_what_training_publishes_on_the_site_is_served_instead_of_the_model_that_was_found(

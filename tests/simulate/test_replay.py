@@ -139,18 +139,21 @@ def test_a_stopped_batch_is_handed_out_to_its_end(replays, folder, work, tmp_pat
 def test_no_label_is_read_before_the_scan_is_opened(replays, folder, tmp_path, monkeypatch):
     read = []
 
-    def spy(path):
-        read.append(path.name.removesuffix(".nii.gz"))
-        return read_labels(path)
+    def spied(function):
+        def spy(path):
+            read.append(path.name.removesuffix(".nii.gz"))
+            return function(path)
 
-    read_labels = cases.read_labels
-    for module in (cases, oracle):
-        monkeypatch.setattr(module, "read_labels", spy)
+        return spy
+
+    for module, name in ((cases, "read_label_file"), (oracle, "read_labels")):
+        monkeypatch.setattr(module, name, spied(getattr(module, name)))
     rounds = [Replay(PLAN, folder, tmp_path, name, 0) for name in ("entropy", "uniform")]
     for job in rounds:
         read.clear()
         records = replay.replay(job, rounds=2)
         assert set(read) <= set(opened(records[-1])) | set(folder.evaluation)
+        assert set(read) & set(opened(records[-1]))  # or the spies see nothing
 
 
 def test_strategies_see_no_label_and_no_junk_mark():
