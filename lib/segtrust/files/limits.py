@@ -52,11 +52,6 @@ class FileLimits:
                 raise SettingError(f"`{name}` must be at least 1, got {getattr(self, name)}.")
 
     @property
-    def file_bytes(self) -> int:
-        """Largest size of a file in bytes."""
-        return self.max_file_mb * _MIB
-
-    @property
     def data_bytes(self) -> int:
         """Largest size of uncompressed values in bytes."""
         return self.max_data_mb * _MIB

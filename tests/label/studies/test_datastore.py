@@ -193,7 +193,7 @@ def test_counts_follow_every_change(datastore, tmp_path):
     for tag in ("final", "other"):
         datastore.save_label("a", file, tag, {})
     assert datastore.status() == {"total": 3, "completed": 1, "label_tags": {"final": 1, "other": 1}}
-    assert sorted(datastore.unlabeled_ids()) == ["b", "c"]
+    assert sorted(datastore.get_unlabeled_images()) == ["b", "c"]
     datastore.remove_label("a", "final")
     datastore.remove_image("b")
     assert datastore.status() == {"total": 2, "completed": 0, "label_tags": {"other": 1}}

@@ -142,7 +142,7 @@ def test_scans_without_a_final_label_are_listed_without_looking_at_files(opened,
     opened.save_label("s00", label, "final", {})
     opened.save_label("s01", label, "original", {})
     shutil.rmtree(folder)
-    assert sorted(opened.unlabeled_ids()) == SCANS[1:]
+    assert sorted(opened.get_unlabeled_images()) == SCANS[1:]
 
 
 def test_a_snapshot_is_written_once_for_many_changes_and_at_the_end():

@@ -94,10 +94,6 @@ class ScanFolder(LocalDatastore):
         except OSError as error:
             logger.warning("What happens in the folder of scans by hand is not noticed: %s", error)
 
-    def unlabeled_ids(self) -> list[str]:
-        """Scans without a final label, as :meth:`get_unlabeled_images`; no file is looked at."""
-        return self.get_unlabeled_images()
-
     def list_images(self) -> list[str]:
         with self._guard:
             return list(self._datastore.objects)
