@@ -1,5 +1,6 @@
 """The folder of scans and labels."""
 
+import gzip
 import json
 import os
 import shutil
@@ -12,7 +13,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from monailabel.interfaces.exception import ImageNotFoundException
-from watchdog.events import FileDeletedEvent
+from watchdog.events import FileDeletedEvent, FileModifiedEvent, FileMovedEvent
 
 from numbered_labels import write_number
 from segtrust.label.failures import LabelError, PathError
@@ -318,6 +319,29 @@ def test_a_label_put_by_hand_that_lies_elsewhere_leaves_its_scan_unlabelled(data
     sent = label_file(Path(datastore.get_image_uri("a")).parents[1], [0, 1])
     datastore.submit_label("a", sent, "final", {}, SENT)
     assert "a" in datastore.final_labels()
+    assert "unusable_labels" not in datastore.status()
+
+
+def test_a_label_put_by_hand_while_the_server_runs_is_looked_at(datastore):
+    # first half copied, then whole but elsewhere, then right: each time the list says what is there now
+    folder = Path(datastore.get_image_uri("a")).parent / "labels" / "final"
+    place = folder / "a.nii.gz"
+    put_by_hand(datastore, "a", np.ones((20, 18, 16), np.uint8), np.eye(4))
+    whole = place.read_bytes()
+    for content, reason in [
+        (whole[: len(whole) // 2], "Was it cut off?"),
+        (gzip.compress(nib.Nifti1Image(np.ones((20, 18, 16), np.uint8), ELSEWHERE).to_bytes()), "must lie"),
+        (whole, ""),
+    ]:
+        place.write_bytes(content)
+        datastore.notice_change(FileModifiedEvent(str(place)))
+        assert reason in datastore.status().get("unusable_labels", {}).get("a", "")
+        assert ("a" in datastore.get_unlabeled_images()) == bool(reason)
+    place.write_bytes(whole[:40])
+    datastore.notice(FileMovedEvent(str(folder / "part"), str(place)))
+    assert "a" in datastore.get_unlabeled_images()
+    place.unlink()
+    datastore.notice(FileDeletedEvent(str(place)))
     assert "unusable_labels" not in datastore.status()
 
 

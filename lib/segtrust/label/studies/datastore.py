@@ -1,11 +1,13 @@
 """MONAI Label's local datastore with clean labels, safe paths, and information that cannot be lost."""
 
+import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import requests
 from monailabel.interfaces.exception import ImageNotFoundException, MONAILabelException
+from watchdog.events import FileSystemEvent
 
 from segtrust.errors import ScanError
 from segtrust.files import Grid, read_claims
@@ -21,6 +23,8 @@ from segtrust.release.collect import FinalLabel
 from segtrust.store import InfoKey, StateStore
 
 __all__ = ["SafeDatastore"]
+
+logger = logging.getLogger(__name__)
 
 
 class SafeDatastore(ScansFolder):
@@ -234,6 +238,18 @@ class SafeDatastore(ScansFolder):
                 self._model_by_values(image, path, f"{state.st_size}-{state.st_mtime_ns}")
         else:
             self._set_unusable(image, None)
+
+    def notice_change(self, event: FileSystemEvent) -> None:
+        """Look at a final label again that somebody writes or copies into the folder, piece by piece."""
+        super().notice_change(event)
+        path = Path(str(event.src_path))
+        if path.parent == Path(self._datastore.label_path(FINAL)):
+            scan = self._to_id(path.name)[0]
+            try:
+                if self._is_put_by_hand(scan):
+                    self._look_at(scan)
+            except OSError as error:  # would end the watching
+                logger.warning("A final label changed, and cannot be looked at: %s", error)
 
     def _is_put_by_hand(self, image: str) -> bool:
         """Whether a final label came into the folder past all cleaning."""
