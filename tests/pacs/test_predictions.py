@@ -187,22 +187,12 @@ def test_an_object_that_nobody_knows_is_refused_with_the_known_ones(server, uid)
     assert "got entropie" in answer.json()["detail"]
 
 
-def test_a_series_that_nothing_can_refer_to_still_gets_its_mask(server, uid, tmp_path):
-    asked = {"store_in_pacs": "mask,entropy", "result_extension": ".nrrd"}
-    answer = server.infer("quick", uid("uneven"), output="image", **asked)
-    assert answer.status_code == 200
-    assert answer.content.startswith(b"NRRD")
-    report = server.infer("quick", uid("uneven"), output="json", **asked).json()["segtrust"]["pacs"]
-    assert report["stored"] == {}
-    for name in ("mask", "entropy"):
-        assert "slices at even distances without a gap" in report["refused"][name]
-        assert "Fetch the missing slices" in report["refused"][name]
-
-
-def test_a_dicom_seg_of_a_series_that_nothing_can_refer_to_is_refused(server, uid):
-    answer = server.infer("quick", uid("uneven"), output="dicom_seg")
-    assert (answer.status_code, answer.json()["code"]) == (422, "dicom")
-    assert "slices at even distances" in answer.json()["detail"]
+@pytest.mark.parametrize("output", ["image", "json", "dicom_seg"])
+def test_an_uneven_series_is_refused_in_words_and_nothing_is_stored(server, uid, output):
+    asked = {} if output == "dicom_seg" else {"store_in_pacs": "mask,entropy"}
+    answer = server.infer("quick", uid("uneven"), output=output, **asked)
+    assert (answer.status_code, answer.json()["code"]) == (422, "scan_series"), answer.text
+    assert "even distances without a gap" in answer.json()["detail"]
 
 
 def test_a_scan_that_was_sent_along_is_predicted_but_not_stored(server, series, uid, tmp_path):
@@ -254,7 +244,7 @@ def test_a_compressed_ct_and_a_whole_head_end_to_end(
     assert errors_of(read_back(stored["mask"])) == []
 
 
-def test_the_next_scan_comes_with_what_a_viewer_needs_to_open_it(server, series, tmp_path):
+def test_the_next_scan_comes_with_what_a_viewer_needs_to_open_it(server, series, uid, tmp_path):
     for name in ("CT, JPEG 2000", "MR head"):  # done, so that the scans left to score are small
         scan = volume(server.get("/datastore/image", params={"image": series[name].uid}), tmp_path)
         content = nib.Nifti1Image(np.zeros(scan[0].shape, np.uint8), scan[1]).to_bytes()
@@ -262,7 +252,7 @@ def test_the_next_scan_comes_with_what_a_viewer_needs_to_open_it(server, series,
         answer = server.put("/datastore/label", params={"image": series[name].uid}, files=files)
         assert answer.status_code == 200, answer.text
     scored = server.post("/scoring/entropy?run_sync=true", json={"model": "quick"}).json()
-    assert scored["failed"] == {}
+    assert set(scored["failed"]) == {uid("uneven")}
     give_back(StateStore(server.log.parent / "state" / "state.sqlite"))
     first = server.post("/activelearning/entropy", json={"model": "quick"}).json()
     assert first["rank"] == 1

@@ -13,6 +13,7 @@ from monailabel.client import MONAILabelClient
 
 from copied_studies import running_server
 from labelled_site import give_back, give_roles
+from live_server import until
 from segtrust.store import StateStore
 
 BAND = "chance of error 1 in 20 to 1 in 5"
@@ -95,8 +96,12 @@ def test_4_uniform_is_repeatable_with_a_seed_and_reaches_every_scan(server, expe
 
 
 def test_5_a_scan_that_fails_is_named_and_stops_nothing(server, expected):
-    files = {"file": ("broken.nii.gz", io.BytesIO(gzip.compress(b"no scan at all")))}
-    assert server.put("/datastore/image?image=broken", files=files).status_code == 200
+    broken = gzip.compress(b"no scan at all")
+    files = {"file": ("broken.nii.gz", io.BytesIO(broken))}
+    assert server.put("/datastore/image?image=broken", files=files).status_code == 422
+    (server.studies / "broken.nii.gz").write_bytes(broken)
+    listed = lambda: server.get("/datastore/?output=all").json()["objects"]  # noqa: E731
+    until(lambda: "broken" in listed(), 30, lambda: "the scan is not listed")
     found = server.post("/scoring/entropy?run_sync=true", json={}).json()
     assert list(found["failed"]) == ["broken"]
     assert "cannot be read" in found["failed"]["broken"]

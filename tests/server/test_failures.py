@@ -3,6 +3,7 @@
 import io
 import json
 import tarfile
+from pathlib import Path
 
 import pytest
 
@@ -103,7 +104,9 @@ def test_an_archive_cannot_write_outside_its_session(server, tmp_path):
         archive.addfile(member, io.BytesIO(b"evil"))
     files = {"files": ("scan.tar", io.BytesIO(content.getvalue()))}
     answer = server.put("/session/?uncompress=true", files=files)
-    assert answer.status_code == 400, answer.text
+    assert answer.status_code == 422, answer.text
+    assert "would lie outside its folder" in answer.json()["detail"]
+    assert not Path("/tmp/segtrust-escaped.txt").exists()
     assert server.stays_up()
 
 
