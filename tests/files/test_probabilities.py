@@ -231,7 +231,18 @@ def test_a_label_must_hold_whole_numbers(values, tmp_path):
     pred, labels = write_cohort(tmp_path, 1)
     label = np.resize(np.array(values, np.float32), MASK.shape)
     nib.save(nib.Nifti1Image(label, AFFINE), labels / "scan00.nii.gz")
-    with pytest.raises(ScanError, match="must hold whole numbers, got"):
+    with pytest.raises(ScanError, match="must hold whole numbers from 0 to 65535, got values from 0 to"):
+        read_case(find_cases([pred], labels).cases[0])
+
+
+def test_a_label_that_readers_put_at_different_places_is_refused(tmp_path):
+    pred, labels = write_cohort(tmp_path, 1)
+    image = nib.Nifti1Image(MASK, AFFINE)
+    elsewhere = AFFINE.copy()
+    elsewhere[:3, 3] += 30
+    image.set_qform(elsewhere, code=1)
+    nib.save(image, labels / "scan00.nii.gz")
+    with pytest.raises(ScanError, match="qform"):
         read_case(find_cases([pred], labels).cases[0])
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from segtrust._checks import check_labels
 from segtrust.adapters.folder import CaseFiles
 from segtrust.errors import ProbabilityError, ScanError
-from segtrust.files import Grid, read_volume
+from segtrust.files.label import read_label_file
 from segtrust.files.probabilities import ProbabilityVolume, read_probability_volume
 
 __all__ = ["ProbabilityCase", "read_case", "read_probabilities"]
@@ -40,21 +40,21 @@ def read_case(files: CaseFiles, *, ignore: int | None = None, trust_order: bool 
 
     Args:
         files: where it lies, with a label.
-        ignore: value of voxels that nobody labelled.
+        ignore: value of voxels that nobody labelled, 0 to 65,535.
         trust_order: take an ``.npz`` without a mask to be in the order of the label.
 
     Returns:
         The scan; probabilities are turned onto the label's grid if they lie on it in another order.
 
     Raises:
-        ScanError: if a file cannot be read, or probabilities and label lie on different grids.
+        ScanError: if a file cannot be read, the label holds no labels or lies at different places for
+            different readers, or probabilities and label lie on different grids.
         ProbabilityError: if the values are no probabilities, or a label is no class.
     """
     if files.label is None:
         raise ScanError(f"the scan {files.id!r} must have a label, got none.", "scan_missing")
-    reference = read_volume(files.label)
-    labels = _whole_numbers(files.id, reference.scaled())
-    grid = Grid(labels.shape, reference.header.affine, reference.header.spacing)
+    reference = read_label_file(files.label)
+    labels, grid = reference.values.astype(np.int64), reference.grid
     valid = np.ones_like(labels, dtype=bool) if ignore is None else labels != ignore
     probs = read_probabilities(files, trust_order=trust_order).onto(grid, f"the label {files.label.name}")
     inside = torch.from_numpy(np.where(valid, labels, 0))
@@ -82,21 +82,3 @@ def read_probabilities(files: CaseFiles, *, trust_order: bool = False) -> Probab
         ProbabilityError: as there.
     """
     return read_probability_volume(files.id, files.volumes, mask=files.mask, trust_order=trust_order)
-
-
-def _whole_numbers(name: str, values: NDArray[np.generic]) -> NDArray[np.int64]:
-    if values.ndim != 3:
-        raise ScanError(
-            f"the label of {name!r} must hold one value per voxel, got shape {values.shape}.",
-            "scan_dimensions",
-        )
-    with np.errstate(invalid="ignore"):
-        whole = values.astype(np.int64)
-    if not np.array_equal(whole, values):
-        odd = values[whole != values].flat[0]
-        raise ScanError(
-            f"the label of {name!r} must hold whole numbers, got {odd:g}. Was it resampled with "
-            "interpolation? Resample labels by nearest neighbour.",
-            "scan_unreadable",
-        )
-    return np.ascontiguousarray(whole)
