@@ -4,6 +4,7 @@
 """
 
 import gzip
+import re
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -13,9 +14,16 @@ import nibabel as nib
 import nrrd
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "helpers"))
+
+from dicom_phantoms import make_series
+from dicom_refusals import REFUSALS
 from segtrust.adapters import find_cases, read_case
 from segtrust.errors import SegtrustError
 from segtrust.experiments.pages import write_or_check
+from segtrust.files.dicom import find_series
+from segtrust.files.label import read_label_file
+from segtrust.files.scan import scan_grid
 from segtrust.files.subjects import read_subject_table
 from segtrust.inference.scan import read_scan
 
@@ -41,7 +49,7 @@ Row = tuple[str, Callable[[Path], str]]
 
 def nifti(path: Path, values: np.ndarray, affine: np.ndarray = AFFINE) -> Path:
     """Write a NIfTI file."""
-    nib.save(nib.Nifti1Image(values, affine), path)
+    nib.save(nib.Nifti1Image(values, affine, dtype=values.dtype), path)
     return path
 
 
@@ -80,6 +88,98 @@ def scans() -> Iterator[Row]:
     yield "several volumes", read(lambda d: nifti(d / "scan.nii.gz", np.stack([SCAN, SCAN], -1)))
     yield "not a number somewhere", read(lambda d: nifti(d / "scan.nii.gz", np.where(SCAN > 9, np.nan, SCAN)))
     yield "one value everywhere", read(lambda d: nifti(d / "scan.nii.gz", np.ones(SIZE, np.float32)))
+
+
+def places() -> Iterator[Row]:
+    """Headers that say where a scan lies, as `read_scan` takes them."""
+
+    def header(change: Callable[[nib.Nifti1Image], None]) -> Callable[[Path], str]:
+        def row(folder: Path) -> str:
+            image = nib.Nifti1Image(SCAN, LPS)
+            change(image)
+            nib.save(image, folder / "scan.nii")
+            read_scan(folder / "scan.nii")
+            return "read; mask and maps lie over it as nibabel, ITK and SimpleITK read them"
+
+        return row
+
+    def text(name: str, *lines: str) -> Callable[[Path], str]:
+        def row(folder: Path) -> str:
+            fields = [
+                "NRRD0004",
+                "type: float",
+                "dimension: 3",
+                "sizes: 6 5 4",
+                "encoding: raw",
+                "endian: little",
+            ]
+            content = "\n".join([*fields, *lines, "", ""]).encode() + SCAN.tobytes(order="F")
+            (folder / name).write_bytes(content)
+            read_scan(folder / name)
+            return "read"
+
+        return row
+
+    moved, leaning = LPS.copy(), LPS.copy()
+    moved[:3, 3] += 30
+    leaning[1, 2] = 0.5
+    directions = "space directions: (1,0,0) (0,1,0) (0,0,1)"
+
+    yield "NIfTI, sform and qform alike", header(lambda _: None)
+    yield "sform and qform at different places", header(lambda i: i.set_qform(moved, code=1))
+    yield "no sform and no qform", header(lambda i: (i.set_sform(None, code=0), i.set_qform(None, code=0)))
+    yield (
+        "axes that are not at right angles",
+        header(lambda i: (i.set_sform(leaning, code=1), i.set_qform(None, code=0))),
+    )
+    yield "lengths in micrometres", header(lambda i: i.header.set_xyzt_units("micron"))
+    yield "NRRD whose voxels lie in another file", text("scan.nrrd", "data file: /etc/passwd")
+    yield (
+        "NRRD, lengths in centimetres",
+        text("scan.nrrd", "space: LPS", directions, 'space units: "cm" "cm" "cm"'),
+    )
+    yield "NRRD, axis mins", text("scan.nrrd", "spacings: 1 1 1", "axis mins: 5 5 5")
+
+
+def labels() -> Iterator[Row]:
+    """Labels that are submitted for a scan, or lie in `labels/final`."""
+
+    def read(values: np.ndarray, affine: np.ndarray = AFFINE) -> Callable[[Path], str]:
+        def row(folder: Path) -> str:
+            scan, label = nifti(folder / "scan.nii", SCAN), nifti(folder / "label.nii", values, affine)
+            grid = scan_grid(scan)
+            turned = read_label_file(label)
+            same = np.array_equal(turned.on(grid, "scan").values, turned.values)
+            return "read" if same else "turned onto the grid of the scan"
+
+        return row
+
+    elsewhere, half = AFFINE.copy(), AFFINE.copy()
+    elsewhere[:3, 3] += 100
+    half[0, 3] += 0.5
+    yield "64-bit integers", read(LABEL.astype(np.int64))
+    yield "values up to 65,535", read(LABEL.astype(np.uint16) * 65535)
+    yield "the same place in another voxel order", read(LABEL[::-1, ::-1], LPS)
+    yield "another place", read(LABEL, elsewhere)
+    yield "half a voxel aside", read(LABEL, half)
+    yield "another size", read(LABEL[:5])
+    yield "values of .5", read(LABEL * np.float32(0.5))
+    yield "several layers", read(np.stack([LABEL, LABEL], -1))
+
+
+def series() -> Iterator[Row]:
+    """DICOM folders, the same for a studies folder, a session and a PACS."""
+
+    def read(change: Callable[[list], list] | None) -> Callable[[Path], str]:
+        def row(folder: Path) -> str:
+            find_series(make_series(folder / "series", change=change))
+            return "read"
+
+        return row
+
+    yield "one even series", read(None)
+    for name, (change, _) in REFUSALS.items():
+        yield name, read(change)
 
 
 def volumes() -> Iterator[Row]:
@@ -165,6 +265,9 @@ def page() -> str:
     parts = [HEAD]
     for title, rows in (
         ("Scans", scans()),
+        ("Where a scan lies", places()),
+        ("Labels of a scan", labels()),
+        ("DICOM folders", series()),
         ("Probability volumes and their labels", volumes()),
         ("Tables of subjects", subjects()),
     ):
@@ -180,6 +283,7 @@ def outcome(row: Callable[[Path], str]) -> str:
             text = row(Path(folder))
         except SegtrustError as error:
             text = f"refused: {error}"
+        text = re.sub(r"\d+(\.\d+){8,}", "UID", text)  # others each time
         plain = text.replace(f"{Path(folder) / 'x'}"[:-1], "").replace("|", "/")
     return " ".join(plain.split())
 

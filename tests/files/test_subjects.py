@@ -168,6 +168,9 @@ def test_a_missing_file_is_named(tmp_path):
         read_subject_table(tmp_path / "none.csv")
 
 
+NO_SUBJECT = ("nan", "none", "null", "n/a", "#n/a")
+
+
 @given(
     st.dictionaries(
         st.from_regex(r"[a-z0-9][a-z0-9._-]{0,12}[a-z0-9]", fullmatch=True).filter(
@@ -181,7 +184,7 @@ def test_a_missing_file_is_named(tmp_path):
     st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]),
 )
 def test_what_was_written_is_what_is_read(tmp_path_factory, owners, delimiter, encoding):
-    owners = {case: subject for case, subject in owners.items() if subject.strip("\ufeff").lower() != "n/a"}
+    owners = {case: name for case, name in owners.items() if name.strip("\ufeff").lower() not in NO_SUBJECT}
     text = io.StringIO(newline="")
     csv.writer(text, delimiter=delimiter).writerows([("case", "subject"), *owners.items()])
     path = table(tmp_path_factory.mktemp("t"), text.getvalue(), encoding)
