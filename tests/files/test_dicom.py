@@ -25,7 +25,7 @@ from segtrust.errors import ScanError
 from segtrust.files import series
 from segtrust.files.dicom import find_series
 from segtrust.files.limits import FileLimits, use_limits
-from segtrust.files.series import read_series
+from segtrust.files.series import read_series_volume
 from segtrust.inference import read_scan
 
 CT, PET, ENHANCED = (f"1.2.840.10008.5.1.4.1.1.{part}" for part in ("2", "128", "4.1"))
@@ -79,14 +79,14 @@ def test_each_slice_has_its_own_slope_and_intercept(tmp_path, kind):
         return headers
 
     folder = make_series(tmp_path / "mr", change=scaled)
-    np.testing.assert_allclose(read_series(folder).values, expected(folder), rtol=1e-6)
+    np.testing.assert_allclose(read_series_volume(folder).values, expected(folder), rtol=1e-6)
 
 
 def test_whole_slopes_keep_whole_numbers_and_negative_values(tmp_path):
     folder = make_series(
         tmp_path / "ct", change=set_all(SOPClassUID=CT, RescaleSlope=1, RescaleIntercept=-1024)
     )
-    values = read_series(folder).values
+    values = read_series_volume(folder).values
     assert values.dtype.kind == "i"
     assert np.array_equal(values, expected(folder))
 
@@ -120,7 +120,7 @@ def compressed(folder, syntax):
 def test_other_transfer_syntaxes_are_read_to_the_same_values(tmp_path, syntax):
     folder = make_series(tmp_path / "mr", shape=(16, 12, 3))
     wanted = expected(folder)
-    assert np.array_equal(read_series(compressed(folder, syntax)).values, wanted)
+    assert np.array_equal(read_series_volume(compressed(folder, syntax)).values, wanted)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "JPEG2000"])
@@ -142,7 +142,7 @@ def test_lossless_jpeg_is_read_to_the_same_values(tmp_path, kind):
         header["PixelData"].is_undefined_length = True
         header.save_as(file)
         assert packed.file_meta.TransferSyntaxUID.is_compressed
-    assert np.array_equal(read_series(folder).values, wanted)
+    assert np.array_equal(read_series_volume(folder).values, wanted)
 
 
 def test_a_transfer_syntax_that_nothing_decodes_is_named(tmp_path):
@@ -193,7 +193,10 @@ def make_enhanced(folder, source, *, order=None, slope=None, change=None):
 @pytest.mark.parametrize("order", [None, [4, 3, 2, 1, 0], [2, 0, 4, 1, 3]], ids=["up", "down", "mixed"])
 def test_an_enhanced_object_is_read_as_the_series_with_the_same_slices(tmp_path, order):
     classic = make_series(tmp_path / "mr")
-    one, other = read_series(classic), read_series(make_enhanced(tmp_path / "enhanced", classic, order=order))
+    one, other = (
+        read_series_volume(classic),
+        read_series_volume(make_enhanced(tmp_path / "enhanced", classic, order=order)),
+    )
     assert np.array_equal(one.values, other.values)
     np.testing.assert_allclose(one.affine, other.affine, atol=1e-9)
     assert one.spacing == pytest.approx(other.spacing)
@@ -202,7 +205,7 @@ def test_an_enhanced_object_is_read_as_the_series_with_the_same_slices(tmp_path,
 def test_an_enhanced_object_has_its_slope(tmp_path):
     classic = make_series(tmp_path / "mr")
     wanted = expected(classic) * 2.5 - 7
-    values = read_series(make_enhanced(tmp_path / "enhanced", classic, slope=(2.5, -7))).values
+    values = read_series_volume(make_enhanced(tmp_path / "enhanced", classic, slope=(2.5, -7))).values
     np.testing.assert_allclose(values, wanted, rtol=1e-6)
 
 
@@ -262,7 +265,7 @@ def test_what_lies_beside_a_series_is_passed_over_and_counted(tmp_path):
         tmp_path / "scout", shape=(9, 7, 1), change=set_all(ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
     )
     (scout / "000.dcm").rename(folder / "scout.dcm")
-    series = read_series(folder)
+    series = read_series_volume(folder)
     assert np.array_equal(series.values, wanted)
     assert series.facts["slices"] == 5
     assert series.facts["files_passed_over"] == 5
@@ -277,13 +280,13 @@ def test_two_series_are_refused_with_their_names_and_one_of_them_can_be_chosen(t
     with pytest.raises(
         ScanError, match=r"one SeriesInstanceUID, got 2 different ones: .* \(3 files\)"
     ) as caught:
-        read_series(first)
+        read_series_volume(first)
     assert uid in str(caught.value)
-    chosen = read_series(first, uid)
+    chosen = read_series_volume(first, uid)
     assert np.array_equal(chosen.values, wanted)
     assert chosen.facts["uid"] == uid
     with pytest.raises(ScanError, match=r"no series .1\.2\.3. in .a.\. There: "):
-        read_series(first, "1.2.3")
+        read_series_volume(first, "1.2.3")
 
 
 def test_the_series_that_was_read_is_named(tmp_path):
@@ -359,7 +362,7 @@ def test_every_voxel_lies_where_its_slice_says_whatever_the_direction(
         down=axes[:, 1],
         descending=down,
     )
-    series = read_series(folder)
+    series = read_series_volume(folder)
     file = data.draw(st.sampled_from(sorted(folder.iterdir())))
     header = dcmread(file)
     column, row = data.draw(st.integers(0, 8)), data.draw(st.integers(0, 6))
@@ -418,21 +421,21 @@ def test_no_scan_gets_the_values_of_one_whose_answer_was_not_read_to_its_end(tmp
         monkeypatch.setattr(np, "empty", empty)
         raise fault("none left")
 
-    read_series(one)
+    read_series_volume(one)
     monkeypatch.setattr(np, "empty", failing)
     with pytest.raises(ScanError):
-        read_series(one)
+        read_series_volume(one)
     monkeypatch.setattr(np, "empty", empty)
-    np.testing.assert_array_equal(read_series(other).values, expected(other))
+    np.testing.assert_array_equal(read_series_volume(other).values, expected(other))
 
 
 def test_a_reader_that_never_answers_is_ended_in_time_and_the_next_scan_is_read(tmp_path):
     folder = make_series(tmp_path / "mr")
-    read_series(folder)
+    read_series_volume(folder)
     hung = series._idle[-1]
     psutil.Process(hung._process.pid).suspend()
     reason = "must be read within 1 seconds, which they were not"
     with use_limits(FileLimits(read_seconds=1)), pytest.raises(ScanError, match=reason):
-        read_series(folder)
+        read_series_volume(folder)
     assert not hung.lives
-    np.testing.assert_array_equal(read_series(folder).values, expected(folder))
+    np.testing.assert_array_equal(read_series_volume(folder).values, expected(folder))

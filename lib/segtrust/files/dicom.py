@@ -17,7 +17,7 @@ from pydicom.errors import InvalidDicomError
 
 from segtrust.errors import ScanError
 from segtrust.files.dicom_geometry import Stack, check_alike, stacked
-from segtrust.files.dicom_slices import SPLIT, Slice, refusal, slices_of
+from segtrust.files.dicom_slices import SPLIT, DicomSlice, refusal, slices_of
 from segtrust.files.opening import is_regular
 
 __all__ = ["DicomSeries", "find_series"]
@@ -51,7 +51,7 @@ class DicomSeries:
     """
 
     uid: str
-    slices: tuple[Slice, ...]
+    slices: tuple[DicomSlice, ...]
     affine: NDArray[np.float64]
     shape: tuple[int, int, int]
     spacing: tuple[float, float, float] | None

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
 
-from segtrust.files.dicom_slices import AGAIN, SPLIT, Slice, refusal
+from segtrust.files.dicom_slices import AGAIN, SPLIT, DicomSlice, refusal
 
 __all__ = ["Stack", "check_alike", "stacked"]
 
@@ -31,7 +31,7 @@ _REPEATS = {
 class Stack:
     """Slices in ascending order with their grid, as :class:`segtrust.files.dicom.DicomSeries` has them."""
 
-    slices: tuple[Slice, ...]
+    slices: tuple[DicomSlice, ...]
     affine: NDArray[np.float64]
     shape: tuple[int, int, int]
     spacing: tuple[float, float, float] | None
@@ -57,7 +57,7 @@ def check_alike(headers: Sequence[Dataset], name: str) -> None:
         raise refusal(name, "every slice once", "two files with one SOPInstanceUID", "Remove the copy.")
 
 
-def stacked(slices: Sequence[Slice], name: str) -> Stack:
+def stacked(slices: Sequence[DicomSlice], name: str) -> Stack:
     """Put slices in order and find their grid.
 
     Args:
@@ -99,11 +99,11 @@ def _at_right_angles(right: NDArray[np.float64], down: NDArray[np.float64]) -> N
     return axes
 
 
-def _place(one: Slice) -> NDArray[np.float64]:
+def _place(one: DicomSlice) -> NDArray[np.float64]:
     return np.full(3, np.nan) if one.position is None else one.position
 
 
-def _check_places(slices: Sequence[Slice], name: str) -> None:
+def _check_places(slices: Sequence[DicomSlice], name: str) -> None:
     for one in slices:
         missing = [
             keyword
@@ -121,7 +121,7 @@ def _check_places(slices: Sequence[Slice], name: str) -> None:
             )
 
 
-def _one(slices: Sequence[Slice], which: str, name: str) -> NDArray[np.float64]:
+def _one(slices: Sequence[DicomSlice], which: str, name: str) -> NDArray[np.float64]:
     """Orientation or pixel size, which must be the same for all slices."""
     keyword = {"orientation": "ImageOrientationPatient", "size": "PixelSpacing"}[which]
     values = [getattr(one, which) for one in slices]
@@ -142,7 +142,7 @@ def _one(slices: Sequence[Slice], which: str, name: str) -> NDArray[np.float64]:
 
 
 def _check_even(
-    slices: Sequence[Slice], positions: NDArray[np.float64], normal: NDArray[np.float64], name: str
+    slices: Sequence[DicomSlice], positions: NDArray[np.float64], normal: NDArray[np.float64], name: str
 ) -> None:
     if len(positions) == 1:
         return
@@ -173,7 +173,7 @@ def _check_even(
         )
 
 
-def _repeats(slices: Sequence[Slice]) -> str:
+def _repeats(slices: Sequence[DicomSlice]) -> str:
     """What slices at the same place seem to be, if an attribute tells them apart."""
     for keyword, word in _REPEATS.items():
         values = [str(one.header.get(keyword)) for one in slices if one.header.get(keyword) is not None]

@@ -11,7 +11,7 @@ from pydicom.uid import UID
 
 from segtrust.errors import ScanError
 
-__all__ = ["AGAIN", "SPLIT", "Slice", "numbers", "refusal", "slices_of"]
+__all__ = ["AGAIN", "SPLIT", "DicomSlice", "numbers", "refusal", "slices_of"]
 
 SPLIT = "Put each series, time point and echo into a folder of its own."
 AGAIN = "Export the series again."
@@ -39,7 +39,7 @@ _PLAIN = frozenset({"1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1
 
 
 @dataclass(frozen=True, eq=False)
-class Slice:
+class DicomSlice:
     """Where a slice is stored and where it lies, in millimetres; ``None`` for what the file does not say.
 
     ``frame`` counts from 0 within ``file``. ``size`` is the distance between rows and that between columns.
@@ -54,7 +54,7 @@ class Slice:
     thickness: float | None
 
 
-def slices_of(file: Path, header: Dataset, name: str) -> Iterator[Slice]:
+def slices_of(file: Path, header: Dataset, name: str) -> Iterator[DicomSlice]:
     """The slices that a file holds.
 
     Args:
@@ -137,8 +137,8 @@ _GROUPS = {
 }
 
 
-def _slice(file: Path, number: int, header: Dataset, groups: tuple[Dataset, ...], name: str) -> Slice:
-    return Slice(
+def _slice(file: Path, number: int, header: Dataset, groups: tuple[Dataset, ...], name: str) -> DicomSlice:
+    return DicomSlice(
         file=file,
         frame=number,
         header=header,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from segtrust.errors import ScanError
 from segtrust.files.geometry import Grid
 from segtrust.files.header import unreadable
-from segtrust.files.series import is_dicom, read_series
+from segtrust.files.series import is_dicom, read_series_volume
 from segtrust.files.volume import read_claims, read_volume
 
 __all__ = ["ScanFile", "placed", "read_scan_file", "scan_grid"]
@@ -48,7 +48,7 @@ def read_scan_file(path: Path, *, channels: int | None = 1) -> ScanFile:
             readers.
     """
     if is_dicom(path):
-        series = read_series(path)
+        series = read_series_volume(path)
         values, facts = series.values, series.facts
         grid = placed(values.shape, series.affine, series.spacing, (), path.name)
     else:

@@ -30,7 +30,7 @@ from segtrust.files.limits import FileLimits, current_limits
 from segtrust.files.opening import is_regular, opened
 from segtrust.files.stopping import StoppedError, check_stopped
 
-__all__ = ["Series", "is_dicom", "keep_warm", "read_series"]
+__all__ = ["SeriesVolume", "is_dicom", "keep_warm", "read_series_volume"]
 
 _PAUSE_S = 0.1
 _WORKERS = 4  # at the same time
@@ -43,7 +43,7 @@ _CODES: dict[str, ScanCode] = {
 
 
 @dataclass(frozen=True, eq=False)
-class Series:
+class SeriesVolume:
     """Values of a series ``(X, Y, Z)``: columns, rows, slices, each with its slope and intercept applied.
 
     ``affine`` takes voxels to RAS+ millimetres. ``spacing`` is ``None`` where the files do not say how large
@@ -56,7 +56,7 @@ class Series:
     facts: Mapping[str, Any]
 
 
-def read_series(path: Path, uid: str = "") -> Series:
+def read_series_volume(path: Path, uid: str = "") -> SeriesVolume:
     """Read a folder with one DICOM series, or one DICOM file.
 
     Args:
@@ -143,9 +143,9 @@ class _Worker:
                 with suppress(OSError):  # what was not sent yet has no reader any more
                     stream.close()
 
-    def read(self, path: Path, uid: str) -> Series:
+    def read(self, path: Path, uid: str) -> SeriesVolume:
         limits = current_limits()
-        answer: list[Series | ScanError | _Broken] = []
+        answer: list[SeriesVolume | ScanError | _Broken] = []
         reader = threading.Thread(
             target=_ask, args=(self._process, path, uid, limits, answer), name="DICOM answer", daemon=True
         )
@@ -186,7 +186,7 @@ def _ask(
     path: Path,
     uid: str,
     limits: FileLimits,
-    answer: list[Series | ScanError | _Broken],
+    answer: list[SeriesVolume | ScanError | _Broken],
 ) -> None:
     try:
         answer.append(_exchange(process, path, uid, limits))
@@ -196,7 +196,7 @@ def _ask(
 
 def _exchange(
     process: "subprocess.Popen[bytes]", path: Path, uid: str, limits: FileLimits
-) -> Series | ScanError:
+) -> SeriesVolume | ScanError:
     """The series, or the worker's own refusal; whatever is raised leaves an answer that is read in part."""
     if process.stdin is None or process.stdout is None:
         raise EOFError
@@ -222,7 +222,7 @@ def _exchange(
     affine = np.asarray(about["affine"], np.float64).reshape(4, 4)
     size = about["spacing"]
     spacing = None if size is None else (float(size[0]), float(size[1]), float(size[2]))
-    return Series(values, affine, spacing, dict(about["series"]))
+    return SeriesVolume(values, affine, spacing, dict(about["series"]))
 
 
 _turns = threading.BoundedSemaphore(_WORKERS)

@@ -313,7 +313,7 @@ class DicomwebDatastore(SafeDatastore):
 
 def _write_scan(folder: Path, part: Path) -> None:
     """Write a series as NIfTI, at the place and with the voxel size that its slices give."""
-    series = files.read_series(folder)
+    series = files.read_series_volume(folder)
     if series.spacing is None:
         raise ScanError(
             f"the series {folder.name!r} must say how large its voxels are (PixelSpacing), since labels are "
