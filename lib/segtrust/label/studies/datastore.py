@@ -1,6 +1,5 @@
 """MONAI Label's local datastore with clean labels, safe paths, and information that cannot be lost."""
 
-import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,8 +22,6 @@ from segtrust.release.collect import FinalLabel
 from segtrust.store import InfoKey, StateStore
 
 __all__ = ["SafeDatastore"]
-
-logger = logging.getLogger(__name__)
 
 
 class SafeDatastore(ScansFolder):
@@ -243,13 +240,9 @@ class SafeDatastore(ScansFolder):
         """Look at a final label again that somebody writes or copies into the folder, piece by piece."""
         super().notice_change(event)
         path = Path(str(event.src_path))
-        if path.parent == Path(self._datastore.label_path(FINAL)):
-            scan = self._to_id(path.name)[0]
-            try:
-                if self._is_put_by_hand(scan):
-                    self._look_at(scan)
-            except OSError as error:  # would end the watching
-                logger.warning("A final label changed, and cannot be looked at: %s", error)
+        is_final = path.parent == Path(self._datastore.label_path(FINAL))
+        if is_final and self._is_put_by_hand(self._to_id(path.name)[0]):
+            self.notice(event)
 
     def _is_put_by_hand(self, image: str) -> bool:
         """Whether a final label came into the folder past all cleaning."""
