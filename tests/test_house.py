@@ -266,3 +266,14 @@ def test_command_of_ci_is_the_one_in_the_readme():
         line for line in (ROOT / ".ci" / "run").read_text("utf-8").splitlines() if line.startswith("exec")
     ]
     assert commands == ["exec scripts/test"]
+
+
+def test_keys_of_requests_are_read_in_one_place():
+    # a training's options are read into its own settings by `round_settings`; the batch route compares types
+    allowed = {"requests.py", "training/trainer.py", "routes/inference.py"}
+    reading = re.compile(r"\brequest(?:\.get\(|\.pop\()")
+    room = LIB / "label"
+    readers = {
+        p.relative_to(room).as_posix() for p in room.rglob("*.py") if reading.search(p.read_text("utf-8"))
+    }
+    assert readers == allowed

@@ -6,7 +6,14 @@ from segtrust.errors import SettingError
 from segtrust.inference import EXCESS, MAP_NAMES, VIEW_MAPS
 from segtrust.label.answer import AnswerForm
 from segtrust.label.failures import LabelError
-from segtrust.label.requests import InferRequest, ResultRequest
+from segtrust.label.requests import (
+    InferRequest,
+    ResultRequest,
+    SampleRequest,
+    model_name,
+    result_tag,
+    uses_several_gpus,
+)
 from segtrust.label.settings import AppSettings
 
 
@@ -105,3 +112,31 @@ def test_a_request_stores_what_it_names_else_what_the_setting_names(asked, got):
     request = InferRequest.from_request({"store_in_pacs": asked}, settings)
     assert request.store_in_pacs == got
     assert request.ignored == ()
+
+
+def test_an_option_that_a_viewer_did_not_touch_counts_by_its_first_value():
+    assert model_name({}) == model_name({"model": None}) == ""
+    assert model_name({"model": ["tiny", "other"]}) == "tiny"
+    with pytest.raises(SettingError, match="must be the name of a model"):
+        model_name({"model": 3})
+
+
+def test_the_next_scan_is_asked_for_by_strategy_model_seed_and_client():
+    asked = {"strategy": "power", "model": "other", "seed": "4", "client_id": "ann"}
+    assert SampleRequest.from_request(asked) == SampleRequest(**{**asked, "seed": 4})
+    assert SampleRequest.from_request({"seed": ""}) == SampleRequest(
+        strategy="random", model="", seed=0, client_id=""
+    )
+    with pytest.raises(SettingError, match="`seed` must be a whole number"):
+        SampleRequest.from_request({"seed": "x"})
+
+
+def test_a_result_that_nobody_looked_at_is_no_final_label():
+    assert result_tag({}) == "original"
+    with pytest.raises(LabelError, match="nobody looked at"):
+        result_tag({"label_tag": "final"})
+
+
+def test_a_batch_spreads_over_gpus_unless_it_says_no():
+    assert uses_several_gpus({})
+    assert not uses_several_gpus({"multi_gpu": False})

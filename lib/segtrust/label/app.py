@@ -36,7 +36,7 @@ from segtrust.label.names import (
 )
 from segtrust.label.queue.queue import Queue
 from segtrust.label.queue.strategies import chosen_model, queue_strategies
-from segtrust.label.requests import ResultRequest
+from segtrust.label.requests import ResultRequest, SampleRequest, model_name, result_tag, uses_several_gpus
 from segtrust.label.routes.inference import NO_SLIDES
 from segtrust.label.routes.install import install_routes
 from segtrust.label.routes.origins import OriginPolicy, guard
@@ -50,7 +50,6 @@ from segtrust.label.studies.connection import connect, forget_defaults, image_fi
 from segtrust.label.studies.datastore import SafeDatastore
 from segtrust.label.studies.dicomweb import DicomwebDatastore, cache_dir
 from segtrust.label.studies.pacs import Pacs
-from segtrust.label.studies.tags import result_tag
 from segtrust.label.studies.unread import Unread
 from segtrust.label.temporary import PrivateFolder, make_private, sweep_parts
 from segtrust.label.training.trainer import RoundTask, round_settings
@@ -282,7 +281,7 @@ class SegtrustApp(_Host):
 
     def next_sample(self, request: dict[str, Any]) -> dict[str, Any]:
         """The scan that a strategy picks; one that cannot be read comes with the reason, to be looked at."""
-        strategy = self._strategies.get(request.get("strategy") or "random")
+        strategy = self._strategies.get(SampleRequest.from_request(request).strategy)
         if strategy is None:
             return dict(super().next_sample(request))  # which says that there is none
         sample = strategy(request, self.datastore())
@@ -301,7 +300,7 @@ class SegtrustApp(_Host):
             return super().async_scoring(method, params) if method else {}
         worker = self.scoring_worker
         if method:
-            model = chosen_model((params or {}).get(method) or {}, self.served)
+            model = chosen_model(model_name((params or {}).get(method) or {}), self.served)
             return worker.described(worker.request(model.name))
         for name in self.served if self.settings.auto_score else ():  # at start, and after a next sample
             worker.request(name)
@@ -385,6 +384,6 @@ class _BatchInfer(BatchInferTask):
         self, request: dict[str, Any], datastore: Datastore, infer: Callable[..., Any]
     ) -> dict[str, Any]:
         result_tag(request)  # refused before the first scan, not after it
-        several = torch.cuda.is_available() and request.get("multi_gpu", True)
+        several = torch.cuda.is_available() and uses_several_gpus(request)
         results: dict[str, Any] = super().__call__({**request, "multi_gpu": several}, datastore, infer)
         return results

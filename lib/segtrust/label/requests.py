@@ -5,14 +5,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from monailabel.interfaces.datastore import DefaultLabelTag
+
 from segtrust.errors import SettingError
 from segtrust.inference import EXCESS, MAP_NAMES, VIEW_MAPS
 from segtrust.label.answer import AnswerForm
 from segtrust.label.settings import AppSettings, parse_bool, read_names
-from segtrust.label.studies.tags import result_tag
+from segtrust.label.studies.tags import check_result_tag
 from segtrust.quality import CONTOUR_WORDS, ContourWords
 
-__all__ = ["InferRequest", "ResultRequest", "first_value"]
+__all__ = [
+    "InferRequest",
+    "ResultRequest",
+    "SampleRequest",
+    "first_value",
+    "model_name",
+    "result_tag",
+    "uses_several_gpus",
+]
 
 _MAPS = (*MAP_NAMES, EXCESS, *VIEW_MAPS)
 _FLOATS = {"float": "float32", "single": "float32", "float64": "float32", "double": "float32"}
@@ -126,6 +136,75 @@ class ResultRequest:
             image=request.get("image"),
             tag=result_tag(request) if saved else None,
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleRequest:
+    """Which scan is wanted next, and by whom.
+
+    ``strategy`` is ``random``, MONAI Label's own, unless it is named; ``model`` is empty for the first that
+    is served; ``client_id`` is empty for a client that does not say who it is.
+
+    Raises:
+        SettingError: for a model that is no text, or a seed that is no whole number.
+    """
+
+    strategy: str
+    model: str
+    seed: int
+    client_id: str
+
+    @classmethod
+    def from_request(cls, request: Mapping[str, Any]) -> Self:
+        """Read MONAI Label's keys ``strategy``, ``model``, ``seed`` and ``client_id``."""
+        return cls(
+            strategy=str(request.get("strategy") or "random"),
+            model=model_name(request),
+            seed=_seed(request.get("seed")),
+            client_id=str(request.get("client_id") or ""),
+        )
+
+
+def model_name(request: Mapping[str, Any]) -> str:
+    """The option ``model`` of a request; empty if it names none.
+
+    Raises:
+        SettingError: if it is no text.
+    """
+    name = first_value(request.get("model"))
+    if name and not isinstance(name, str):
+        raise SettingError(f"`model` must be the name of a model, got {name!r}.")
+    return name or ""
+
+
+def result_tag(request: Mapping[str, Any]) -> str:
+    """The tag under which a request wants a model's result to be saved.
+
+    Args:
+        request: an inference; ``label_tag`` is ``original`` unless it is there.
+
+    Returns:
+        The tag as text.
+
+    Raises:
+        LabelError: if the tag is ``final``: the result would replace a label that a person made.
+        PathError: as :func:`~segtrust.label.studies.tags.check_tag`.
+    """
+    return check_result_tag(request.get("label_tag") or DefaultLabelTag.ORIGINAL)
+
+
+def uses_several_gpus(request: Mapping[str, Any]) -> bool:
+    """Whether a batch may spread over several GPUs; MONAI Label takes an absent key for yes."""
+    return bool(request.get("multi_gpu", True))
+
+
+def _seed(value: object) -> int:
+    if value in (None, ""):
+        return 0
+    try:
+        return int(str(value))
+    except ValueError as error:
+        raise SettingError(f"`seed` must be a whole number, got {value!r}.") from error
 
 
 def _form_of(request: Mapping[str, Any]) -> AnswerForm:

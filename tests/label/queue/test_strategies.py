@@ -64,11 +64,10 @@ def test_the_key_of_ohif_serves_the_strategy_of_the_setting_and_says_so(two_mode
 
 
 def test_the_first_model_is_asked_unless_another_is_named(two_models):
-    assert chosen_model({}, two_models).name == "tiny"
-    assert chosen_model({"model": ["tiny", "other"]}, two_models).name == "tiny"
-    assert chosen_model({"model": "other"}, two_models).name == "other"
+    assert chosen_model("", two_models).name == "tiny"
+    assert chosen_model("other", two_models).name == "other"
     with pytest.raises(ModelNotFoundError, match="Served: tiny, other"):
-        chosen_model({"model": "third"}, two_models)
+        chosen_model("third", two_models)
 
 
 def test_without_a_rank_the_name_stays():

@@ -8,6 +8,7 @@ from monailabel.interfaces.tasks.strategy import Strategy
 
 from segtrust.errors import ModelNotFoundError, SettingError
 from segtrust.label.queue.queue import CHECK, Queue
+from segtrust.label.requests import SampleRequest
 from segtrust.label.served import ServedModel
 from segtrust.selection import STRATEGIES
 
@@ -48,12 +49,10 @@ class QueueStrategy(Strategy):
         return {**super().info(), "config": {"model": list(self._models), "seed": ""}}
 
     def __call__(self, request: dict[str, Any], datastore: Datastore) -> dict[str, Any] | None:
+        wanted = SampleRequest.from_request(request)
+        model = chosen_model(wanted.model, self._models)
         return self._queue.next_scan(
-            self._name,
-            chosen_model(request, self._models),
-            datastore,
-            seed=_seed(request.get("seed")),
-            client_id=str(request.get("client_id") or ""),
+            self._name, model, datastore, seed=wanted.seed, client_id=wanted.client_id
         )
 
 
@@ -86,26 +85,21 @@ def queue_strategies(
     return {**own, OHIF_KEY: QueueStrategy(ohif_strategy, alias, models, queue)}
 
 
-def chosen_model(request: Mapping[str, Any], models: Mapping[str, ServedModel]) -> ServedModel:
-    """The model that a request's option `model` names; the first one if it names none.
+def chosen_model(name: str, models: Mapping[str, ServedModel]) -> ServedModel:
+    """The model of a name; the first one for an empty name.
 
     Args:
-        request: the request; a list (an option a viewer did not touch) counts by its first value.
+        name: as a request says it.
         models: models of the app.
 
     Returns:
         The model.
 
     Raises:
-        SettingError: if the option is no name.
         ModelNotFoundError: if there is no such model.
     """
-    name = request.get("model")
-    name = name[0] if isinstance(name, list) and name else name
     if not name:
         return next(iter(models.values()))
-    if not isinstance(name, str):
-        raise SettingError(f"`model` must be the name of a model, got {name!r}. Served: {', '.join(models)}.")
     if name not in models:
         raise ModelNotFoundError(f"no model {name!r}. Served: {', '.join(models)}.")
     return models[name]
@@ -136,12 +130,3 @@ def telling_name(sample: Mapping[str, Any]) -> str:
         return name
     by = "" if strategy == "entropy" else f" by {strategy}"
     return f"{scan_id} (rank {rank} of {sample['of']}{by}, entropy {score:.3f}){name.removeprefix(scan_id)}"
-
-
-def _seed(value: object) -> int:
-    if value in (None, ""):
-        return 0
-    try:
-        return int(str(value))
-    except ValueError as error:
-        raise SettingError(f"`seed` must be a whole number, got {value!r}.") from error

@@ -13,10 +13,10 @@ from monailabel.endpoints.user.auth import RBAC, User
 from segtrust.errors import ModelNotFoundError, ScanError, SettingError
 from segtrust.label.documents import read_object
 from segtrust.label.host import Host, serving_app
+from segtrust.label.requests import result_tag
 from segtrust.label.routes.intake import is_session_id
 from segtrust.label.routes.uploads import receive
 from segtrust.label.routes.waiting import while_waiting
-from segtrust.label.studies.tags import result_tag
 
 __all__ = ["INFERENCE_ROUTES", "NO_SLIDES"]
 

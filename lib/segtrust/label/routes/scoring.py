@@ -10,6 +10,7 @@ from monailabel.interfaces.exception import MONAILabelError, MONAILabelException
 from segtrust.errors import SettingError
 from segtrust.label.host import Host, serving_app
 from segtrust.label.queue.strategies import chosen_model
+from segtrust.label.requests import model_name
 
 __all__ = ["SCORE_ROUTES"]
 
@@ -58,7 +59,7 @@ def _start(
     host = serving_app()
     _check(host, method)
     worker = host.scoring_worker
-    run = worker.request(chosen_model(params or {}, host.served).name)
+    run = worker.request(chosen_model(model_name(params or {}), host.served).name)
     if not run_sync:
         return worker.described(run)
     worker.wait(run)

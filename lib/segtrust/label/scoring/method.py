@@ -8,6 +8,7 @@ from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.tasks.scoring import ScoringMethod
 
 from segtrust.label.queue.strategies import chosen_model
+from segtrust.label.requests import model_name
 from segtrust.label.scoring.studies import score_missing
 from segtrust.label.served import ServedModel
 from segtrust.store import StateStore
@@ -34,7 +35,7 @@ class EntropyScoring(ScoringMethod):
         return {**super().info(), "config": {"model": list(self._models)}}
 
     def __call__(self, request: dict[str, Any], datastore: Datastore) -> dict[str, Any]:
-        model = chosen_model(request, self._models)
+        model = chosen_model(model_name(request), self._models)
         outcome = score_missing(model, datastore, self._store)
         failed = outcome.failed | outcome.again
         logger.info(

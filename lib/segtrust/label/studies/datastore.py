@@ -17,7 +17,7 @@ from segtrust.label.studies.changes import Submission
 from segtrust.label.studies.cleaning import Structures, cleaned_file
 from segtrust.label.studies.ids import LABEL_SUFFIXES
 from segtrust.label.studies.scans import ScansFolder
-from segtrust.label.studies.tags import FINAL, check_tag, result_tag
+from segtrust.label.studies.tags import FINAL, check_result_tag, check_tag
 from segtrust.release.collect import FinalLabel
 from segtrust.store import InfoKey, StateStore
 
@@ -132,7 +132,7 @@ class SafeDatastore(ScansFolder):
             LabelError: if the tag is ``final``.
             ImageNotFoundException: if there is no such scan.
         """
-        tag = result_tag({"label_tag": tag})
+        tag = check_result_tag(tag)
         _check_suffix(file)
         self._require_scan(image_id)
         return self._keep_label(image_id, Path(file), tag, {**info, "result": True})

@@ -1,14 +1,12 @@
 """Tags of labels: which names are allowed, and that `final` is for what a person submitted."""
 
 import re
-from collections.abc import Mapping
-from typing import Any
 
 from monailabel.interfaces.datastore import DefaultLabelTag
 
 from segtrust.label.failures import LabelError, PathError
 
-__all__ = ["FINAL", "check_tag", "result_tag", "tag_name"]
+__all__ = ["FINAL", "check_result_tag", "check_tag", "tag_name"]
 
 FINAL = DefaultLabelTag.FINAL.value
 """The tag of labels that people submitted: they are trained on, and end the work on a scan."""
@@ -45,11 +43,11 @@ def check_tag(tag: object) -> str:
     return name
 
 
-def result_tag(request: Mapping[str, Any]) -> str:
-    """The tag under which a request wants a model's result to be saved.
+def check_result_tag(tag: object) -> str:
+    """Check that a model's result may be saved under a tag.
 
     Args:
-        request: an inference; ``label_tag`` is ``original`` unless it is there.
+        tag: as for :func:`check_tag`.
 
     Returns:
         The tag as text.
@@ -58,10 +56,10 @@ def result_tag(request: Mapping[str, Any]) -> str:
         LabelError: if the tag is ``final``: the result would replace a label that a person made.
         PathError: as :func:`check_tag`.
     """
-    tag = check_tag(request.get("label_tag") or DefaultLabelTag.ORIGINAL)
-    if tag == FINAL:
+    name = check_tag(tag)
+    if name == FINAL:
         raise LabelError(
             f"`label_tag` must not be {FINAL!r} for a model's result that nobody looked at. Choose "
             "another tag such as 'original', or look at the result and submit it: PUT /datastore/label."
         )
-    return tag
+    return name
