@@ -284,6 +284,7 @@ def test_what_is_not_read_is_counted_with_reasons(tmp_path):
     (final / "a.nii.gz").write_bytes(b"no volume")
     datastore = open_folder(str(studies), str(studies / ".segtrust" / "state.sqlite"), extensions=ALL)
     assert datastore.list_images() == ["a"]
+    datastore.look_at_labels()
     told = datastore.unread().to_json()
     assert {entry["reason"]: entry["files"] for entry in told["reasons"]} == {
         "a file has an ending in capitals; it must be in small letters": 1,
@@ -300,7 +301,7 @@ def test_what_is_not_read_is_counted_with_reasons(tmp_path):
         "a file in labels/final ends in .mha, which is not read": 1,
         "a file in labels/final is a copy of attributes that macOS makes": 1,
         "a file in labels/final has an ending in capitals; it must be in small letters": 1,
-        "a file in labels/final cannot be read as a volume": 1,
+        "a file in labels/final cannot be used; GET /datastore/ says why": 1,
     }
     assert told["files"] == 15
     assert "site 2/h.nii.gz" in json.dumps(told)

@@ -4,14 +4,11 @@ import filecmp
 import os
 import time
 import uuid
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from monailabel.interfaces.exception import ImageNotFoundException
 
-from segtrust.errors import ScanError
-from segtrust.files import read_claims
 from segtrust.files.scan import read_scan_file
 from segtrust.label.failures import ConflictError, PathError
 from segtrust.label.studies.changes import FileChange
@@ -31,10 +28,6 @@ class ScansFolder(LabelledFolder):
     """A folder in which no scan takes the place, the labels or the scores of another unasked."""
 
     _unread: tuple[float, Unread] | None = None
-
-    @cached_property
-    def _headers(self) -> dict[Path, tuple[tuple[int, int], bool]]:
-        return {}
 
     def add_image(
         self,
@@ -176,28 +169,15 @@ class ScansFolder(LabelledFolder):
         if self._unread is None or time.monotonic() - self._unread[0] > _UNREAD_S:
             with self._guard:  # only for the list: looking takes half a second where there are 20,000 scans
                 served = {scan: obj.image.ext for scan, obj in self._datastore.objects.items()}
-            submitted = {key.id for key, info in self._store.all_info().items() if "segtrust" in info}
             what = find_unread(
                 Path(self._datastore.image_path()),
                 Path(self._datastore.label_path(FINAL)),
                 self._suffixes,
                 served,
-                lambda scan, path: scan in submitted or self._is_readable(path),
+                self.unusable_labels(),
             )
             self._unread = (time.monotonic(), what)
         return self._unread[1]
-
-    def _is_readable(self, path: Path) -> bool:
-        """Whether a file that somebody put into the folder has a header; looked at again when it changes."""
-        try:
-            state = path.stat()
-            stamp = (state.st_size, state.st_mtime_ns)
-        except OSError:
-            return False
-        entry = self._headers.get(path)
-        if entry is None or entry[0] != stamp:
-            entry = self._headers[path] = (stamp, _has_header(path))
-        return entry[1]
 
     def _after_change(self, image_id: str, extension: str) -> None:
         with self._guard:
@@ -243,14 +223,6 @@ class ScansFolder(LabelledFolder):
             of = self._identity(image_id)
             scans.append(self.history.copy(file, image_id, "", info, by=by, reason=reason, of=of))
         return (*scans, *labels)
-
-
-def _has_header(path: Path) -> bool:
-    try:
-        read_claims(path)
-    except ScanError:
-        return False
-    return True
 
 
 def _are_equal(one: Path, other: Path) -> bool:

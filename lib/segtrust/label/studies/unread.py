@@ -1,7 +1,7 @@
 """What lies in the studies folder and is not read, counted with the reasons."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -44,7 +44,7 @@ def find_unread(
     final: Path,
     suffixes: Sequence[str],
     served: Mapping[str, str],
-    is_readable: Callable[[str, Path], bool],
+    unusable: Collection[str],
 ) -> Unread:
     """Look for files that somebody may think are read.
 
@@ -53,7 +53,7 @@ def find_unread(
         final: the folder of the final labels; other labels beside it are not looked at.
         suffixes: endings that are read.
         served: scan id -> ending of the file that is read.
-        is_readable: whether the final label of a scan can be opened.
+        unusable: ids of scans whose final label was looked at and cannot be used.
 
     Returns:
         What is not read.
@@ -66,7 +66,7 @@ def find_unread(
         elif not _is_ours(entry.name) and (reason := _why(entry.name, suffixes, served)):
             unread.add(reason, entry.name)
     for entry in _entries(final):
-        if not _is_ours(entry.name) and (reason := _why_no_label(entry, suffixes, served, is_readable)):
+        if not _is_ours(entry.name) and (reason := _why_no_label(entry, suffixes, served, unusable)):
             unread.add(f"a file in labels/{final.name} {reason}", f"labels/{final.name}/{entry.name}")
     return unread
 
@@ -83,7 +83,7 @@ def _why_no_label(
     entry: os.DirEntry[str],
     suffixes: Sequence[str],
     served: Mapping[str, str],
-    is_readable: Callable[[str, Path], bool],
+    unusable: Collection[str],
 ) -> str:
     if entry.is_dir():
         return "is a folder"
@@ -92,7 +92,7 @@ def _why_no_label(
     scan_id, _ = split_name(entry.name, suffixes)
     if scan_id not in served:
         return "belongs to no scan that is here"
-    return "" if is_readable(scan_id, Path(entry.path)) else "cannot be read as a volume"
+    return "cannot be used; GET /datastore/ says why" if scan_id in unusable else ""
 
 
 def _add_nested(unread: Unread, entry: os.DirEntry[str], folder: Path) -> None:
