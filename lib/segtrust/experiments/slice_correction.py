@@ -1,7 +1,7 @@
 """What correcting a few slices of a scan is worth: by expected error, evenly spaced, by lot, by hindsight."""
 
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Self
@@ -20,7 +20,6 @@ __all__ = [
     "SliceCounts",
     "correct",
     "evenly_spaced",
-    "slice_tables",
     "summarise_slices",
 ]
 
@@ -225,37 +224,3 @@ def summarise_slices(scans: Iterable[Corrected]) -> dict[str, Any]:
             for budget in named[0].dice
         },
     }
-
-
-def slice_tables(result: Mapping[str, Any]) -> str:
-    """Write what :func:`summarise_slices` found as two Markdown tables.
-
-    Args:
-        result: its answer, or the same read from JSON.
-
-    Returns:
-        Dice and share of wrong voxels left per choice and number of slices; then the paired differences of
-        Dice, with 95 % intervals.
-    """
-    budgets = result["budgets"]
-    head = "|".join(["", " choice ", *(f" {budget} " for budget in budgets), "\n"]) + "|---" * (
-        len(budgets) + 1
-    )
-
-    def row(name: str, cell: Callable[[Mapping[str, Any]], str]) -> str:
-        cells = [cell(budget["choices"][name]) for budget in budgets.values()]
-        return f"| {name} | " + " | ".join(cells) + " |"
-
-    def after(one: Mapping[str, Any]) -> str:
-        return f"{one['dice']['value']:.3f}, {one['left']['value']:.0%}"
-
-    def less(one: Mapping[str, Any]) -> str:
-        return "{value:+.4f} ({low:+.4f} to {high:+.4f})".format(**one["less"])
-
-    return "\n".join([
-        f"{head}|",
-        *(row(name, after) for name in CHOICES),
-        "",
-        f"{head}|",
-        *(row(name, less) for name in CHOICES if name != "expected error"),
-    ])  # fmt: skip
