@@ -129,7 +129,7 @@ def test_an_option_of_the_command_line_wins_over_the_settings_of_the_site(big_si
 def test_a_label_of_another_model_is_not_learnt_from(big_site, tmp_path, rounds):
     studies, state, _ = big_site
     store = StateStore(state / "state.sqlite")
-    store.put_info(InfoKey("label", "p19_r", "final"), {"segtrust": {"model": "hippocampus"}})
+    store.update_info(InfoKey("label", "p19_r", "final"), {"segtrust": {"model": "hippocampus"}}, {})
     words = ["--conf", "state_dir", str(state), "--models-dir", str(tmp_path / "made" / "shipped")]
     assert cli.main(["train", "balls", "--studies", str(studies), *words]) == 0
     assert "p19_r" not in {scan for scan, _, _ in rounds[0]["scans"]}

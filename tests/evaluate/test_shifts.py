@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from phantoms import make_blob
 from segtrust.errors import SettingError
-from segtrust.evaluate.shifts import SHIFT_SUITE, corrupt, shift_seed, suite_to_json
+from segtrust.evaluate.shifts import SHIFT_SUITE, corrupt, shift_seed
 
 PROTOCOL = Path(__file__).parents[2] / "benchmarks" / "protocol.json"
 NAMES = list(SHIFT_SUITE)
@@ -31,7 +31,8 @@ def test_the_suite_has_eight_corruptions_of_three_rising_strengths():
 
 
 def test_the_protocol_holds_the_suite_as_it_is_coded():
-    assert json.loads(PROTOCOL.read_text("utf-8"))["shifts"]["corruptions"] == suite_to_json()
+    suite = {name: {"parameter": c.parameter, "strengths": [*c.strengths]} for name, c in SHIFT_SUITE.items()}
+    assert json.loads(PROTOCOL.read_text("utf-8"))["shifts"]["corruptions"] == suite
 
 
 @pytest.mark.parametrize("name", NAMES)

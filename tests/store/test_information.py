@@ -15,18 +15,16 @@ def store(tmp_path):
 @pytest.fixture
 def written(store):
     """A store whose label was written into the snapshot as ``{"by": "ann", "note": 1}``."""
-    store.put_info(LABEL, {"by": "ann", "note": 1})
+    store.update_info(LABEL, {"by": "ann", "note": 1}, {})
     store.mark_written(store.all_info())
     return store
 
 
 def test_an_information_comes_back_as_it_was_put(store):
     assert store.get_info(LABEL) is None
-    store.put_info(LABEL, {"by": "ann"})
-    store.put_info(IMAGE, {"ts": 1})
+    store.update_info(LABEL, {"by": "ann"}, {})
+    store.update_info(IMAGE, {"ts": 1}, {})
     assert store.all_info() == {LABEL: {"by": "ann"}, IMAGE: {"ts": 1}}
-    store.remove_info([LABEL])
-    assert store.all_info() == {IMAGE: {"ts": 1}}
 
 
 def test_two_writers_keep_each_others_entries(store):
@@ -38,9 +36,9 @@ def test_two_writers_keep_each_others_entries(store):
 
 
 def test_a_snapshot_that_nobody_changed_changes_nothing(written):
-    written.put_info(LABEL, {"by": "ben"})
+    written.update_info(LABEL, {"by": "ben"}, {})
     assert written.merge({LABEL: {"by": "ann", "note": 1}}, when=0) == 0
-    assert written.get_info(LABEL) == {"by": "ben"}
+    assert written.get_info(LABEL) == {"by": "ben", "note": 1}
 
 
 def test_what_another_program_changed_is_taken_over_entry_by_entry(written):

@@ -9,7 +9,6 @@ import hashlib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +16,7 @@ from scipy import ndimage
 
 from segtrust.errors import SettingError
 
-__all__ = ["SHIFT_SUITE", "corrupt", "shift_seed", "suite_to_json"]
+__all__ = ["SHIFT_SUITE", "corrupt", "shift_seed"]
 
 Volume = NDArray[np.float32]
 Values = NDArray[np.float64]
@@ -82,13 +81,6 @@ def shift_seed(seed: int, scan_id: str, name: str) -> int:
     """
     digest = hashlib.sha256(f"{seed}|{scan_id}|{name}".encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
-
-
-def suite_to_json() -> dict[str, Any]:
-    """The suite's parameters and strengths, as the protocol holds them."""
-    return {
-        name: {"parameter": c.parameter, "strengths": list(c.strengths)} for name, c in SHIFT_SUITE.items()
-    }
 
 
 def _rician_noise(unit: Values, strength: float, rng: np.random.Generator) -> Values:

@@ -96,20 +96,6 @@ class Confusion:
         voxel = 1.0 if spacing is None else float(np.prod([mm / 10 for mm in spacing]))
         return self.counts.sum(axis=1)[1:] * voxel, self.counts.sum(axis=0)[1:] * voxel
 
-    def volume_error(self) -> NDArray[np.float64]:
-        r"""Relative volume error of every structure, ``(N,)``; 0 is good, the sign tells the direction.
-
-        .. math:: (|P_k| - |R_k|) / |R_k|
-
-        NaN where the reference lacks the structure.
-
-        Source:
-            Heimann et al. 2009, signed.
-        """
-        predicted, reference = self.volumes()
-        apart = predicted - reference
-        return np.divide(apart, reference, out=np.full_like(apart, np.nan), where=reference > 0)
-
 
 def _check_range(predicted: Labels, reference: Labels, n_structures: int) -> None:
     for name, labels in (("predicted", predicted), ("reference", reference)):

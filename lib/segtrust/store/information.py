@@ -3,7 +3,7 @@
 import json
 import sqlite3
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
 from segtrust.errors import StoreError
@@ -26,11 +26,6 @@ class InfoKey(NamedTuple):
 
 class InformationTable(Database):
     """Information of images and labels: a change of one touches one row, whatever their number."""
-
-    def put_info(self, key: InfoKey, info: Mapping[str, Any]) -> None:
-        """Keep an information, in place of an earlier one."""
-        with self._transaction() as db:
-            write_info(db, key, info, time.time())
 
     def update_info(self, key: InfoKey, changes: Mapping[str, Any], default: Mapping[str, Any]) -> None:
         """Change entries of an information; what another process wrote to its other entries stays.
@@ -57,11 +52,6 @@ class InformationTable(Database):
         with self._transaction("DEFERRED") as db:
             rows = db.execute("SELECT kind, id, tag, info FROM information").fetchall()
         return {InfoKey(kind, scan, tag): json.loads(text) for kind, scan, tag, text in rows}
-
-    def remove_info(self, keys: Iterable[InfoKey]) -> None:
-        """Forget what was kept for images and labels that were removed."""
-        with self._transaction() as db:
-            db.executemany("DELETE FROM information WHERE kind = ? AND id = ? AND tag = ?", list(keys))
 
     def mark_written(self, written: Mapping[InfoKey, Mapping[str, Any]]) -> None:
         """Note what MONAI Label's own file says now, so that :meth:`merge` knows what others change there.
