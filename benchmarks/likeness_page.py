@@ -4,7 +4,7 @@ import json
 import sys
 from pathlib import Path
 
-from segtrust.experiments.pages import Found, paragraph, table, write_or_check
+from segtrust.experiments.pages import Json, paragraph, table, write_or_check
 
 ROOT = Path(__file__).parents[1]
 RESULT = ROOT / "benchmarks" / "results" / "hippocampus-likeness.json"
@@ -29,7 +29,7 @@ is most like the scan's. Group-wise intervals need nine subjects of a group; the
 in all of *train* and six in *val*: none can be given."""
 
 
-def page(result: Found) -> str:
+def page(result: Json) -> str:
     """The whole page."""
     ((system, found),) = result["systems"].items()
     conditions = found["conditions"]
@@ -51,7 +51,7 @@ def page(result: Found) -> str:
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
-def grades(conditions: Found) -> list[str]:
+def grades(conditions: Json) -> list[str]:
     """Share and Dice of each grade, and what keeps its intervals, before and after."""
     rows = []
     for name, found in conditions.items():
@@ -68,7 +68,7 @@ def grades(conditions: Found) -> list[str]:
     return table(head, rows)
 
 
-def way_table(way: str, conditions: Found, *, judged: bool = True) -> list[str]:
+def way_table(way: str, conditions: Json, *, judged: bool = True) -> list[str]:
     """One way in all conditions, and whether it passes."""
     rows, passed = [], {"intervals": True, "contours": True}
     for name, found in conditions.items():

@@ -24,7 +24,7 @@ PAPER_NLL = {
 """NLL of 1, 2, 5, 10 members, read off the authors' figure (+- .01); M = 1 is the mean over single models."""
 PAPER_CUT = "prostate 66 %, brain 62 %, heart 44 %"
 PAPER_R = "prostate -.92, brain -.78, heart -.77"
-Found = dict[str, Any]
+Json = dict[str, Any]
 
 
 def split(system: str) -> tuple[str, str, str]:
@@ -33,7 +33,7 @@ def split(system: str) -> tuple[str, str, str]:
     return arm, size, kind
 
 
-def raw_table(systems: Found, unit: str = "members") -> list[str]:
+def raw_table(systems: Json, unit: str = "members") -> list[str]:
     """Dice, and NLL, Brier and ECE of the volume, of every raw system."""
     figures = ("nll_volume", "brier_volume", "ece_volume")
     rows = [
@@ -45,7 +45,7 @@ def raw_table(systems: Found, unit: str = "members") -> list[str]:
     return table(("training", unit, "Dice", "NLL, volume", "Brier, volume", "ECE, volume"), rows)
 
 
-def region_table(systems: Found) -> list[str]:
+def region_table(systems: Json) -> list[str]:
     """NLL and ECE of each region, raw and behind T(d)."""
     rows = []
     for system, found in systems.items():
@@ -66,7 +66,7 @@ def region_table(systems: Found) -> list[str]:
     return table(("training; samples", *head), rows)
 
 
-def cut_table(cuts: Found) -> list[str]:
+def cut_table(cuts: Json) -> list[str]:
     """Share of the first member's raw NLL that more members cut."""
     rows = [
         (arm, size, *(percent(found[region]) for region in ("volume", "band")))
@@ -76,7 +76,7 @@ def cut_table(cuts: Found) -> list[str]:
     return table(("training", "members", "NLL cut, volume, %", "NLL cut, band, %"), rows)
 
 
-def correlation_table(correlations: Found, structures: list[str]) -> list[str]:
+def correlation_table(correlations: Json, structures: list[str]) -> list[str]:
     """Pearson of segment entropy and logit Dice per structure and for the mean."""
     rows = [
         (f"{arm}; {size}", interval(found["mean"], 2), *(interval(found[str(k)], 2) for k in names))
@@ -95,7 +95,7 @@ def paper_table() -> list[str]:
     return table(("paper", "M = 1", "M = 2", "M = 5", "M = 10", "cut by five"), rows)
 
 
-def hippocampus(found: Found) -> list[str]:
+def hippocampus(found: Json) -> list[str]:
     """The section of the first organ."""
     part = found["ensembles"]
     lines = [
@@ -134,7 +134,7 @@ def hippocampus(found: Found) -> list[str]:
     return lines
 
 
-def heart(found: Found) -> list[str]:
+def heart(found: Json) -> list[str]:
     """The section of the second organ."""
     part, patients = found["ensembles"], found["patients"]
     return [
@@ -160,7 +160,7 @@ def heart(found: Found) -> list[str]:
     ]
 
 
-def correlations(results: Found) -> list[str]:
+def correlations(results: Json) -> list[str]:
     """Clean scans of both organs, and shifted ones."""
     lines = [
         "## Entropy of the segment and Dice\n",
@@ -178,7 +178,7 @@ def correlations(results: Found) -> list[str]:
     return lines
 
 
-def shifts(found: Found) -> list[str]:
+def shifts(found: Json) -> list[str]:
     """Each shift and strength: Dice, correlation, detection."""
     conditions = found["conditions"]
     detectors = list(next(iter(conditions.values()))["auroc"]) if conditions else []
@@ -208,7 +208,7 @@ def shifts(found: Found) -> list[str]:
     ]
 
 
-def page(results: Found) -> str:
+def page(results: Json) -> str:
     """The whole page; a part that was not measured is named."""
     any_box = [f"{n}: {percent(results[n]['box'])} %" for n in ("hippocampus", "heart") if n in results]
     missing = [name for name in PARTS if name not in results]
@@ -239,7 +239,7 @@ def page(results: Found) -> str:
     return "\n".join(lines)
 
 
-def summary(results: Found) -> list[str]:
+def summary(results: Json) -> list[str]:
     """The paper in a few rows, for docs/papers.md.
 
     Args:
@@ -285,7 +285,7 @@ def summary(results: Found) -> list[str]:
     ]
 
 
-def _dropout_row(found: Found) -> tuple[str, str, str, str]:
+def _dropout_row(found: Json) -> tuple[str, str, str, str]:
     part = found["dropout"]
     names = ("dice_ce, batch | 1 | raw", "dice_ce, dropout | 10 | raw", "dice_ce, batch | 5 | raw")
     values = "; ".join(
@@ -300,7 +300,7 @@ def _dropout_row(found: Found) -> tuple[str, str, str, str]:
     )
 
 
-def _shift_rows(found: Found) -> list[tuple[str, str, str, str]]:
+def _shift_rows(found: Json) -> list[tuple[str, str, str, str]]:
     conditions, n = found["conditions"].values(), f"{found['subjects']} subjects"
     most = found["clean"]["dice"] - 0.1
     strong = {name: c for name, c in found["conditions"].items() if c["dice"] <= most}

@@ -12,7 +12,7 @@ RESULT = ROOT / "benchmarks" / "results" / "methods-table.json"
 PLAN = Path(__file__).parent / "methods_table.json"
 PAGE = ROOT / "docs" / "reference" / "methods-table.md"
 FIGURES = ("dice", "nll_band", "nll_outside", "nll_volume", "brier_band", "ece_band", "ece_volume")
-Found = dict[str, Any]
+Json = dict[str, Any]
 
 
 def parts(system: str) -> tuple[str, str, str]:
@@ -26,14 +26,14 @@ def is_exploratory(system: str, base: str) -> bool:
     return sum(one != two for one, two in zip(parts(system), parts(base), strict=True)) > 1
 
 
-def verdict(found: Found) -> str:
+def verdict(found: Json) -> str:
     """What the corrected p-value says of the NLL of the band."""
     if found["p_holm"] >= 0.05:
         return "no difference shown"
     return "better" if found["nll_band"]["value"] < 0 else "worse"
 
 
-def rows_of(result: Found) -> list[list[str]]:
+def rows_of(result: Json) -> list[list[str]]:
     """One row per cell that was run, in order of loss, source, calibrator."""
     found = []
     for system, figures in result["systems"].items():
@@ -48,7 +48,7 @@ def rows_of(result: Found) -> list[list[str]]:
     return found
 
 
-def not_run(result: Found, plan: Found) -> list[list[str]]:
+def not_run(result: Json, plan: Json) -> list[list[str]]:
     """Loss and sources of the table that were not run."""
     done = dict.fromkeys(parts(system)[:2] for system in result["systems"])
     losses = dict.fromkeys(loss for loss, _ in done)
@@ -59,7 +59,7 @@ def not_run(result: Found, plan: Found) -> list[list[str]]:
     ]
 
 
-def cost_rows(result: Found) -> list[list[str]]:
+def cost_rows(result: Json) -> list[list[str]]:
     """Seconds of training per loss and source, and of prediction per source."""
     training = result["cost"]["training"].items()
     return [
@@ -67,12 +67,12 @@ def cost_rows(result: Found) -> list[list[str]]:
     ]
 
 
-def prediction_rows(result: Found) -> list[list[str]]:
+def prediction_rows(result: Json) -> list[list[str]]:
     """Seconds per scan of every source."""
     return [[source, f"{seconds:.2f}"] for source, seconds in result["cost"]["prediction"].items()]
 
 
-def page(result: Found, plan: Found) -> str:
+def page(result: Json, plan: Json) -> str:
     """The whole page."""
     sources = [f"- {name}: {words}" for name, words in plan["sources"].items()]
     base = ", ".join(parts(result["base"]))

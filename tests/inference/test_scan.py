@@ -13,7 +13,15 @@ from hypothesis import settings as hypothesis_settings
 
 from phantoms import make_blob, spec_of, store_otherwise, world_coordinates, write_scan
 from segtrust.errors import ScanError
-from segtrust.inference.scan import Scan, content_box, extent_mm, fingerprint, normalise, prepare, read_scan
+from segtrust.inference.scan import (
+    Scan,
+    content_box,
+    extent_mm,
+    fingerprint,
+    normalise_intensity,
+    prepare,
+    read_scan,
+)
 from segtrust.models import Intensity
 from strategies import rotations
 
@@ -223,25 +231,25 @@ def test_the_extent_is_that_of_the_content_in_millimetres():
 
 def test_zscore_by_hand():
     # 1, 3: mean 2, population standard deviation 1
-    got = normalise(torch.tensor([[[[1.0, 3.0]]]]), Intensity())
+    got = normalise_intensity(torch.tensor([[[[1.0, 3.0]]]]), Intensity())
     np.testing.assert_allclose(got.flatten(), [-1, 1], atol=1e-6)
 
 
 def test_every_channel_is_normalised_by_itself():
     image = torch.stack([torch.arange(8.0), 1000 * torch.arange(8.0) + 5]).view(2, 2, 2, 2)
-    got = normalise(image, Intensity())
+    got = normalise_intensity(image, Intensity())
     torch.testing.assert_close(got[0], got[1], rtol=0, atol=1e-5)
 
 
 def test_a_window_by_hand():
     # (-100, 300): 100 is in the middle, beyond the ends is clipped
-    got = normalise(torch.tensor([[[[-500.0, 100.0, 900.0]]]]), Intensity("window", -100.0, 300.0))
+    got = normalise_intensity(torch.tensor([[[[-500.0, 100.0, 900.0]]]]), Intensity("window", -100.0, 300.0))
     assert got.flatten().tolist() == [0.0, 0.5, 1.0]
 
 
 def test_large_intensities_are_normalised_in_float64():
     image = 1.7e6 + torch.arange(64.0).view(1, 4, 4, 4)
-    got = normalise(image, Intensity()).double()
+    got = normalise_intensity(image, Intensity()).double()
     assert got.mean().item() == pytest.approx(0, abs=1e-6)
     assert got.std(correction=0).item() == pytest.approx(1, abs=1e-6)
 

@@ -69,16 +69,16 @@ class StructureCodes:
     modifier: Code | None = None
 
 
-def structure_codes(name: str, known: Mapping[str, StructureCodes] | None = None) -> StructureCodes:
+def structure_codes(name: str, own_codes: Mapping[str, StructureCodes] | None = None) -> StructureCodes:
     """Codes of a structure.
 
     Args:
         name: the model's name of it.
-        known: codes by name, which go before ours.
+        own_codes: codes by name, which go before ours.
 
     Returns:
-        Those of ``known``; else of SNOMED CT for a few whole organs and their anterior and posterior parts;
-        else a private code with the name as its meaning. Left and right are never guessed.
+        Those of ``own_codes``; else of SNOMED CT for a few whole organs and their anterior and posterior
+        parts; else a private code with the name as its meaning. Left and right are never guessed.
 
     Source:
         Codes of SNOMED CT as DICOM PS3.16 uses them.
@@ -89,8 +89,8 @@ def structure_codes(name: str, known: Mapping[str, StructureCodes] | None = None
         >>> structure_codes("Lesion 2").type.value
         'LESION_2'
     """
-    if known is not None and name in known:
-        return known[name]
+    if own_codes is not None and name in own_codes:
+        return own_codes[name]
     words = name.lower()
     part, _, whole = words.partition(" ")
     if words in _STRUCTURES:

@@ -164,11 +164,11 @@ def _write(
 
 def _segment(
     label: Label,
-    known: Mapping[str, StructureCodes] | None,
+    own_codes: Mapping[str, StructureCodes] | None,
     kind: hd.seg.SegmentAlgorithmTypeValues,
     algorithm: hd.AlgorithmIdentificationSequence,
 ) -> hd.seg.SegmentDescription:
-    meaning = structure_codes(label.name, known)
+    meaning = structure_codes(label.name, own_codes)
     item = hd.seg.SegmentDescription(
         segment_number=label.value,
         segment_label=long_string(label.name),

@@ -43,8 +43,8 @@ def failure_map(predicted: Labels, reference: Labels) -> NDArray[np.uint8]:
         ShapeError: if the shapes differ.
 
     Example:
-        >>> found = failure_map(np.array([[[1, 1, 1, 0, 0]]]), np.array([[[1, 0, 0, 0, 1]]]))
-        >>> [FAILURES[kind] for kind in found.ravel()]
+        >>> kinds = failure_map(np.array([[[1, 1, 1, 0, 0]]]), np.array([[[1, 0, 0, 0, 1]]]))
+        >>> [FAILURES[kind] for kind in kinds.ravel()]
         ['right', 'boundary_1', 'boundary_2', 'right', 'missed_component']
     """
     if predicted.shape != reference.shape:
@@ -52,15 +52,15 @@ def failure_map(predicted: Labels, reference: Labels) -> NDArray[np.uint8]:
             f"`predicted` and `reference` must have the same shape, got {predicted.shape} "
             f"and {reference.shape}."
         )
-    found, there = predicted > 0, reference > 0
+    inside, there = predicted > 0, reference > 0
     kinds = np.zeros(predicted.shape, np.uint8)
-    border = found != there
+    border = inside != there
     away = np.where(there, distance_to(~there, None), distance_to(there, None))
     for name, within in (("deep", np.inf), ("boundary_2", 2), ("boundary_1", 1)):
         kinds[border & (away <= within)] = FAILURES.index(name)
-    kinds[_parts_apart(reference, found)] = FAILURES.index("missed_component")
+    kinds[_parts_apart(reference, inside)] = FAILURES.index("missed_component")
     kinds[_parts_apart(predicted, there)] = FAILURES.index("spurious_component")
-    kinds[found & there & (predicted != reference)] = FAILURES.index("class_swap")
+    kinds[inside & there & (predicted != reference)] = FAILURES.index("class_swap")
     return kinds
 
 

@@ -53,8 +53,8 @@ def probability_scores(probs: NDArray[Any] | Tensor, *, head: HeadKind = "softma
         reading of the word has a name of its own.
 
     Example:
-        >>> found = probability_scores(np.array([[0.5], [0.25], [0.25]]))
-        >>> {name: round(float(score[0]), 3) for name, score in found.items()}
+        >>> scores = probability_scores(np.array([[0.5], [0.25], [0.25]]))
+        >>> {name: round(float(score[0]), 3) for name, score in scores.items()}
         {'entropy': 0.946, 'margin': 0.75, 'variation_ratio': 0.5, 'gini': 0.938}
     """
     whole = torch.as_tensor(probs)[None]

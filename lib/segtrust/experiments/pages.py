@@ -9,9 +9,9 @@ from typing import Any
 
 from segtrust.errors import SettingError
 
-__all__ = ["Found", "interval", "paragraph", "percent", "row", "table", "write_or_check"]
+__all__ = ["Json", "interval", "paragraph", "percent", "row", "table", "write_or_check"]
 
-Found = dict[str, Any]
+Json = dict[str, Any]
 
 
 def row(*cells: str) -> str:
@@ -30,21 +30,21 @@ def paragraph(*parts: str) -> str:
     return text + "\n"
 
 
-def interval(found: Found | None, digits: int = 3, *, sign: bool = False) -> str:
+def interval(figure: Json | None, digits: int = 3, *, sign: bool = False) -> str:
     """A figure with its interval; a dash where it is not defined, its missing ends left out."""
-    if found is None or found["value"] is None:
+    if figure is None or figure["value"] is None:
         return "-"
     form = f"{'+' if sign else ''}.{digits}f"
-    value = format(found["value"], form)
-    if found["low"] is None or found["high"] is None:
+    value = format(figure["value"], form)
+    if figure["low"] is None or figure["high"] is None:
         return value
-    return f"{value} ({found['low']:{form}} to {found['high']:{form}})"
+    return f"{value} ({figure['low']:{form}} to {figure['high']:{form}})"
 
 
-def percent(found: Found) -> str:
+def percent(figure: Json) -> str:
     """A share in per cent with its interval."""
     return interval(
-        {name: None if found[name] is None else 100 * found[name] for name in ("value", "low", "high")}, 0
+        {name: None if figure[name] is None else 100 * figure[name] for name in ("value", "low", "high")}, 0
     )
 
 

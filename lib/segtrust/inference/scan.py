@@ -204,7 +204,7 @@ def prepare(scan: Scan, spec: ModelSpec) -> PreparedScan:
         warnings.simplefilter("ignore")
         grid = chain(cropped)
     return PreparedScan(
-        image=normalise(grid.as_tensor(), spec.intensity),
+        image=normalise_intensity(grid.as_tensor(), spec.intensity),
         box=box,
         native_shape=scan.shape,
         _chain=chain,
@@ -234,7 +234,7 @@ def pixdim(spec: ModelSpec) -> tuple[float, ...]:
     return (*(spec.spacing or ()), *(-1.0,) * (3 - spec.spatial_dims))
 
 
-def normalise(image: Tensor, intensity: Intensity) -> Tensor:
+def normalise_intensity(image: Tensor, intensity: Intensity) -> Tensor:
     """Normalise each channel.
 
     Args:

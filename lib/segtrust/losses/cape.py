@@ -87,9 +87,9 @@ class CapeCounts:
         scans, channels = probs.shape[:2]
         tables = torch.arange(scans * channels, device=probs.device).view(scans, channels, 1)
         weight = weights.flatten(1)[:, None].expand(scans, channels, -1)
-        kept = weight > 0
-        cell = (tables * CELLS + bin_index(probs.flatten(2), CELLS))[kept]
-        weight, hit = weight[kept].double(), truth.flatten(2)[kept]
+        counts = weight > 0
+        cell = (tables * CELLS + bin_index(probs.flatten(2), CELLS))[counts]
+        weight, hit = weight[counts].double(), truth.flatten(2)[counts]
         size = scans * channels * CELLS
 
         def table(sums: Tensor) -> NDArray[np.float64]:
@@ -291,8 +291,8 @@ def _ever_fewer_bins(
 
 def _filled(hits: Table, weight: Table) -> Table:
     """Frequencies; a cell that no voxel speaks for gets its value from the cells beside it."""
-    known = np.flatnonzero(weight > 0)
-    if not len(known):
+    seen = np.flatnonzero(weight > 0)
+    if not len(seen):
         raise TrainingError("CaPE needs at least one voxel with a weight, got none. Was every scan empty?")
-    filled: Table = np.interp(np.arange(CELLS), known, hits[known] / weight[known])
+    filled: Table = np.interp(np.arange(CELLS), seen, hits[seen] / weight[seen])
     return filled

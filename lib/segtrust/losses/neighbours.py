@@ -58,8 +58,8 @@ def svls_loss(
     taps = (1 / (1 + 2 * side), side / (1 + 2 * side))
     centre = taps[0] ** (logits.ndim - 2)
     truth, counts = _counted(voxels)
-    around, known = (_spread(t, *taps) - centre * t for t in (truth, counts))
-    around = (around / known.clamp(min=_NO_NEIGHBOUR)).where(known > _NO_NEIGHBOUR, truth)
+    around, counted = (_spread(t, *taps) - centre * t for t in (truth, counts))
+    around = (around / counted.clamp(min=_NO_NEIGHBOUR)).where(counted > _NO_NEIGHBOUR, truth)
     target = (truth + around) / 2
     return voxels.mean(-(target * F.log_softmax(voxels.logits, dim=1)).sum(dim=1))
 
@@ -96,8 +96,8 @@ def neighbour_penalty(
         ``NACLLoss`` the edge is not padded with zeros, where the shares of a corner would sum to 0.30.
     """
     voxels = voxels_of(logits, labels, head=head, ignore=ignore)
-    share, known = (_spread(t, 1 / 3, 1 / 3) for t in _counted(voxels))
-    share /= known.clamp(min=_NO_NEIGHBOUR)
+    share, counted = (_spread(t, 1 / 3, 1 / 3) for t in _counted(voxels))
+    share /= counted.clamp(min=_NO_NEIGHBOUR)
     return voxels.mean((share - voxels.logits).abs().mean(dim=1))
 
 
@@ -106,8 +106,8 @@ def _counted(voxels: Voxels) -> tuple[Tensor, Tensor]:
     truth = voxels.one_hot()
     if voxels.valid is None:
         return truth, truth.new_ones(()).expand(1, 1, *truth.shape[2:])
-    known = voxels.valid[:, None].to(truth.dtype)
-    return truth * known, known
+    counted = voxels.valid[:, None].to(truth.dtype)
+    return truth * counted, counted
 
 
 def _spread(volume: Tensor, centre: float, side: float) -> Tensor:

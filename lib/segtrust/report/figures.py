@@ -10,7 +10,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from segtrust.report.palette import DASHES, LINE_COLOURS, MARKS
+from segtrust.report.palette import DASHES, INK, LINE_COLOURS, MARKS, PALE_BLUE, RULE
 
 __all__ = ["Point", "draw_coverage", "draw_curves", "draw_reliability", "draw_risk_coverage", "draw_score"]
 
@@ -27,10 +27,9 @@ _STYLE: Any = {
 
 
 # what the page's own colours replace where a browser is dark
-_INK, _RULE = "#58616d", "#d9dee5"
 _DARK = (
-    "<style>svg { --ink: " + _INK + "; --rule: " + _RULE + "; }"
-    "@media (prefers-color-scheme: dark) { svg { --ink: #a0abb8; --rule: #2f3740; } }</style>"
+    f"<style>svg {{ --ink: {INK[0]}; --rule: {RULE[0]}; }}"
+    f"@media (prefers-color-scheme: dark) {{ svg {{ --ink: {INK[1]}; --rule: {RULE[1]}; }} }}</style>"
 )
 
 
@@ -58,8 +57,13 @@ def draw_curves(
     Returns:
         An SVG as a ``data:`` address.
     """
-    inks: Any = {"axes.labelcolor": _INK, "xtick.labelcolor": _INK, "ytick.labelcolor": _INK}
-    rules: Any = {"axes.edgecolor": _RULE, "grid.color": _RULE, "xtick.color": _RULE, "ytick.color": _RULE}
+    inks: Any = {"axes.labelcolor": INK[0], "xtick.labelcolor": INK[0], "ytick.labelcolor": INK[0]}
+    rules: Any = {
+        "axes.edgecolor": RULE[0],
+        "grid.color": RULE[0],
+        "xtick.color": RULE[0],
+        "ytick.color": RULE[0],
+    }
     paper: Any = {"axes.facecolor": "none", "grid.alpha": 1, "axes.grid.axis": "y", "font.size": 10.5}
     with mpl.rc_context({**_STYLE, **inks, **rules, **paper}):
         figure = Figure(figsize=(5.4, 3.1), layout="constrained")
@@ -85,7 +89,7 @@ def draw_curves(
         axes.locator_params(axis="y", nbins=6)
         svg = _svg(figure, facecolor="none")
     start = svg.index(">", svg.index("<svg")) + 1
-    inked = svg[start:].replace(_INK, "var(--ink)").replace(_RULE, "var(--rule)")
+    inked = svg[start:].replace(INK[0], "var(--ink)").replace(RULE[0], "var(--rule)")
     return _address(svg[:start] + _DARK + inked)
 
 
@@ -174,7 +178,7 @@ def draw_coverage(points: Sequence[Sequence[float]]) -> str:
             range(len(ordered)),
             [p[1] for p in ordered],
             [p[2] for p in ordered],
-            color="#9fbfd6",
+            color=PALE_BLUE,
             linewidth=3,
         )
         for inside, colour, mark, name in (

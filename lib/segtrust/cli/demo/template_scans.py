@@ -23,7 +23,7 @@ _SEED = 20240521
 
 
 @dataclass(frozen=True, kw_only=True)
-class Change:
+class Alteration:
     """One scan: which side of the template, turned by how much, and what happened to its intensities."""
 
     name: str
@@ -54,15 +54,15 @@ def _bias(strength: float) -> Callable[[Volume, np.random.Generator], Volume]:
     return alter
 
 
-CHANGES: tuple[Change, ...] = (
-    Change(name="template_plain", mirrored=False),
-    Change(name="template_plain_mirrored", mirrored=True),
-    Change(name="template_turned", mirrored=True, degrees=8.0),
-    Change(name="template_contrast", mirrored=False, alter=_gamma(0.6)),
-    Change(name="template_bias_field", mirrored=True, alter=_bias(0.5)),
-    Change(name="template_blurred", mirrored=False, alter=_blur(1.5)),
-    Change(name="template_noisy", mirrored=True, alter=_noise(0.05)),
-    Change(name="template_very_noisy", mirrored=False, degrees=-8.0, alter=_noise(0.15)),
+CHANGES: tuple[Alteration, ...] = (
+    Alteration(name="template_plain", mirrored=False),
+    Alteration(name="template_plain_mirrored", mirrored=True),
+    Alteration(name="template_turned", mirrored=True, degrees=8.0),
+    Alteration(name="template_contrast", mirrored=False, alter=_gamma(0.6)),
+    Alteration(name="template_bias_field", mirrored=True, alter=_bias(0.5)),
+    Alteration(name="template_blurred", mirrored=False, alter=_blur(1.5)),
+    Alteration(name="template_noisy", mirrored=True, alter=_noise(0.05)),
+    Alteration(name="template_very_noisy", mirrored=False, degrees=-8.0, alter=_noise(0.15)),
 )
 """The scans in the order of their making. Powers and shares refer to intensities from 0 to 1, blur to mm."""
 
@@ -98,7 +98,7 @@ def write_template_scans(folder: Path) -> list[Path]:
 
 
 def _crop(
-    head: Volume, affine: NDArray[np.float64], centre_mm: NDArray[np.float64], change: Change
+    head: Volume, affine: NDArray[np.float64], centre_mm: NDArray[np.float64], change: Alteration
 ) -> tuple[Volume, NDArray[np.float64]]:
     """Sample 1 mm voxels around a point, turned about the left-right axis; the header keeps its place."""
     angle = np.deg2rad(change.degrees)
