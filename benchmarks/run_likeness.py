@@ -196,9 +196,9 @@ def judge_draw(
             judged += [(f"worsened, strength {s}", c) for s, cs in scan.worse.items() for c in cs]
         for condition, case in judged:
             unlikeness = quality.typical.compare(case.features)
-            p, own = (0.0, 0.0) if unlikeness is None else (
-                unlikeness.p_value, unlikeness.detectors.get("ensemble", 0.0)
-            )  # fmt: skip
+            p, own = unlikeness.p_value, unlikeness.detectors.get("ensemble", 0.0)
+            if p is None or unlikeness.undefined:
+                p, own = 0.0, 0.0
             yield Said(condition, scan.subject, p, own, mean_dice(case), held(quality, case, values))
 
 

@@ -48,6 +48,15 @@ def test_points_are_shares_in_order():
         assert logit_dice(predicted) <= logit_dice(high)
 
 
+def test_intervals_that_reach_the_clip_are_open_and_hold_nearly_perfect_scans():
+    cases = records(60)
+    nearly = [replace(c, dice={"ensemble": 1 - (1 - c.dice["ensemble"]) / 200}) for c in cases]
+    entry = dice_coverage(nearly, ["front"], main="ensemble")["front"]
+    assert min(p[3] for p in entry["points"]) > 0.995
+    assert all(p[2] == 1 for p in entry["points"])
+    assert entry["inside"] == entry["scans"]
+
+
 def test_withheld_with_too_few_subjects():
     assert dice_coverage(records(LEAST_SUBJECTS - 1), ["front"], main="ensemble") == {}
     assert "front" in dice_coverage(records(LEAST_SUBJECTS), ["front"], main="ensemble")

@@ -5,8 +5,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from segtrust.errors import ModelError
+from segtrust.errors import ModelError, SettingError
 from segtrust.quality import (
     ContourRule,
     Contours,
@@ -155,6 +157,83 @@ def test_margins_are_fitted_to_scans_as_they_are_and_not_to_worsened_copies():
 def test_an_empty_prediction_needs_a_look_and_has_no_predicted_dice(quality):
     said = quality.assess(EMPTY, {"brightness": (0.0, 0.0, 0.0)}, RULE).structures[1]
     assert (said.verdict, said.predicted_dice, said.dice_interval) == ("needs a look", None, None)
+
+
+@pytest.fixture(scope="module")
+def constant():
+    """Of scans that no score tells apart."""
+    return fit_quality([replace(case, scores=scores(0.9)) for case in cohort(20)], [1])
+
+
+def test_a_structure_that_was_not_found_has_no_interval_though_a_constant_would_give_one(constant):
+    assert {line.line.score for line in constant.lines[1].values()} == {"constant"}
+    usual = constant.assess(scores(0.9), TYPICAL, RULE).structures[1]
+    assert None not in (usual.dice_interval, usual.volume_factors, usual.border_interval_mm)
+    assert usual.no_interval is None
+    missed = constant.assess(EMPTY, TYPICAL, RULE).structures[1]
+    assert (missed.predicted_dice, missed.dice_interval, missed.volume_factors) == (None,) * 3
+    assert (missed.verdict, missed.no_interval) == ("needs a look", "It was not found in this scan.")
+
+
+SCORE = st.none() | st.floats(allow_nan=True, allow_infinity=True) | st.floats(0, 1)
+
+
+@pytest.mark.parametrize("of", ["quality", "constant"])
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(SCORE, min_size=5, max_size=5),
+    st.dictionaries(
+        st.sampled_from(["brightness", "ensemble"]),
+        st.lists(SCORE.filter(lambda v: v is not None), max_size=3),
+    ),
+)
+def test_no_number_that_is_none_reaches_an_interval_or_a_verdict(request, of, values, numbers):
+    fitted = request.getfixturevalue(of)
+    scan = replace(scores(0.9), details={1: StructureScores(*values)})
+    features = {name: tuple(own) for name, own in numbers.items()}
+    assessment = fitted.assess(scan, features, RULE)
+    said = assessment.structures[1]
+    ends = [e for e in (said.dice_interval, said.volume_factors, said.border_interval_mm) if e is not None]
+    assert not any(math.isnan(end) for interval in ends for end in interval)
+    assert all(0 <= low <= high for low, high in ends)
+    finite = [v for v in values if v is not None]
+    if values[0] is None or not np.isfinite(finite).all():
+        assert (ends, said.predicted_dice, said.verdict) == ([], None, "needs a look")
+        assert said.no_interval
+    if assessment.unlikeness.undefined:
+        assert (ends, assessment.contours, said.verdict) == ([], None, "needs a look")
+        assert assessment.interval_statement.startswith("No interval")
+
+
+def test_calibration_scans_without_a_number_take_no_part_in_a_line():
+    cases = cohort(20)
+    broken = replace(
+        cases[0],
+        scores=scores(math.nan),
+        truth={1: StructureTruth(math.nan, math.nan, math.inf)},
+    )
+    assert len(fit_quality([broken, *cases[1:]], [1]).lines[1]["volume"].held_out) == 19
+    assert StructureTruth(0.5, math.nan, math.inf).targets() == {"dice": 0, "volume": None, "border": None}
+
+
+@pytest.mark.parametrize("dice", [1.0, 0.9999, 0.0], ids=["perfect", "nearly", "wrong"])
+def test_intervals_of_scans_that_are_all_alike_hold_the_next_one(dice):
+    truth = StructureTruth(dice, 0.0 if dice == 0 else 30.0, 0.0)
+    cases = [replace(case, truth={1: truth}) for case in cohort(12) if case.ordinary]
+    said = fit_quality(cases, [1]).assess(scores(0.9), TYPICAL, RULE).structures[1]
+    for (low, high), true in (
+        (said.dice_interval, dice),
+        (said.volume_factors, truth.volume_ratio),
+        (said.border_interval_mm, 0.0),
+    ):
+        assert low <= true <= high
+    assert said.dice_interval[dice > 0.5] == float(dice > 0.5)  # the end at the clip is open
+
+
+@pytest.mark.parametrize("rule", [(0.005, 0.05), (0.999, 0.05), (0.8, 1.0)])
+def test_a_limit_that_the_clip_cannot_tell_apart_is_refused(rule):
+    with pytest.raises(SettingError, match=r"`fine_dice` must lie between 0\.005 and 0\.995"):
+        FineRule(*rule)
 
 
 def test_the_statement_says_exactly_what_is_bounded(quality):

@@ -35,6 +35,14 @@ def test_one_bad_subject_of_nine_moves_the_limit_to_its_score_and_of_nineteen_do
     assert bound_risk([0.9] * 18 + [0.7], [False] * 18 + [True], 0.1) == -math.inf
 
 
+def test_a_score_that_is_not_a_number_counts_as_infinite_and_a_new_one_is_refused():
+    assert conformal_bound([1.0] * 17 + [math.nan] * 2, 0.1) == math.inf  # the 18th smallest of 19
+    assert conformal_bound([1.0] * 18 + [math.nan], 0.1) == 1
+    assert conformal_p_value([1.0, math.nan, 3.0], 2.0) == 3 / 4
+    with pytest.raises(SettingError, match="must be a number, got NaN"):
+        conformal_p_value([1.0], math.nan)
+
+
 @settings(max_examples=20)
 @given(st.lists(SHARES, min_size=10, max_size=25), st.sampled_from([0.05, 0.1, 0.2, 0.5]))
 def test_over_all_choices_of_the_new_subject_the_bound_is_exceeded_as_rarely_as_promised(scores, alpha):

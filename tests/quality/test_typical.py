@@ -1,7 +1,11 @@
 """Likeness to the calibration scans: exact p-values, and what each detector notices."""
 
+import math
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import ndimage
 
 from phantoms import make_blob
@@ -88,7 +92,26 @@ def test_an_odd_image_is_somewhat_unlike_and_an_odd_prediction_too_is_unlike(typ
 
 def test_with_few_subjects_the_strangest_of_all_is_not_like_them():
     assert Unlikeness(1 / 11, {"brightness": 1 / 11, "ensemble": 0.5}, 10).likeness == "somewhat unlike"
-    assert Unlikeness(2 / 11, {"brightness": 2 / 11, "ensemble": 0.5}, 10).likeness == "like"
+    assert Unlikeness(2 / 11, {"brightness": 2 / 11, "ensemble": 0.5}, 10).likeness == "not tested"
+
+
+@pytest.mark.parametrize("subjects", [10, 19, 20])
+def test_below_twenty_patients_an_answer_says_that_likeness_cannot_be_tested(subjects):
+    usual = Unlikeness(0.4, {"brightness": 0.4, "ensemble": 0.5}, subjects).to_json()
+    least = 1 / (subjects + 1)
+    strangest = Unlikeness(least, {"brightness": least, "ensemble": 0.5}, subjects).to_json()
+    assert usual["tested"] is strangest["tested"] is (least < 0.05)
+    assert strangest["likeness"] == "somewhat unlike"
+    reason = f"Whether a scan is like them cannot be tested with {subjects} patients: it takes 20."
+    if usual["tested"]:
+        assert (usual["likeness"], usual["reason"]) == ("like", None)
+        assert "cannot be tested" not in strangest["sentence"]
+    else:
+        assert (usual["likeness"], usual["reason"]) == ("not tested", reason)
+        assert usual["sentence"] == (
+            f"The scan is not the strangest beside the {subjects} calibration scans (p = 0.4). {reason}"
+        )
+        assert strangest["sentence"].endswith(f"one in {subjects + 1} is as strange. {reason}")
 
 
 def test_without_a_detector_of_the_prediction_an_odd_image_is_unlike():
@@ -104,9 +127,92 @@ def test_the_unit_of_brightness_does_not_matter_to_sharpness():
     assert one == pytest.approx(two, abs=1e-4)
 
 
-def test_an_empty_prediction_has_no_p_value(typical):
-    empty = ScanScores(None, None, 0.0, None, None, None, 0.0, {})
-    assert typical.compare(scan_features(image(0), empty)) is None
+EMPTY = ScanScores(None, None, 0.0, None, None, None, 0.0, {})
+
+
+def test_an_empty_prediction_is_compared_by_its_image_and_is_not_called_like(typical, scans):
+    usual = typical.compare(scan_features(image(0), EMPTY))
+    alone = fit_typical_scans([{k: v for k, v in s.items() if k != "ensemble"} for s in scans])
+    assert usual.p_value == alone.compare(scan_features(image(0), EMPTY)).p_value > 0.05
+    assert (usual.likeness, usual.tested, usual.undefined) == ("not tested", False, ("ensemble",))
+    assert usual.sentence == (
+        "What can be compared is not the strangest beside the 24 calibration scans "
+        f"(p = {usual.p_value:.2g}). "
+        "Not defined for this scan: how sure the members are and how far they agree."
+    )
+    odd = typical.compare(scan_features(image(3, np.sqrt), EMPTY))
+    assert (odd.p_value, odd.likeness) == (pytest.approx(1 / 25), "unlike")
+    assert "brightness" in odd.unusual
+
+
+NUMBERS = st.floats(allow_nan=True, allow_infinity=True) | st.floats(-3, 3)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.dictionaries(
+        st.sampled_from(["brightness", "sharpness", "ensemble"]), st.lists(NUMBERS, min_size=1, max_size=7)
+    )
+)
+def test_whatever_the_numbers_of_a_scan_every_p_value_is_one_or_absent_with_a_reason(typical, numbers):
+    compared = typical.compare({name: tuple(values) for name, values in numbers.items()})
+    p_values = [*compared.detectors.values(), *([] if compared.p_value is None else [compared.p_value])]
+    assert all(1 / 25 <= p <= 1 for p in p_values)
+    assert set(compared.undefined) | set(compared.detectors) == set(typical.features)
+    for name, values in numbers.items():
+        if not np.isfinite(values).all():
+            assert name in compared.undefined
+    if compared.undefined:
+        assert compared.reason
+        assert compared.likeness in ("not tested", "unlike", "somewhat unlike")
+    assert (compared.p_value is None) is (not compared.detectors)
+
+
+def test_a_scan_of_which_nothing_is_a_number_says_why_it_is_not_compared(typical):
+    values = np.full((1, 8, 8, 8), np.nan)
+    features = scan_features(values, EMPTY)
+    assert features == {}
+    assert typical.compare(features).sentence == (
+        "Not compared with the 24 calibration scans. No number of this scan can be compared with theirs."
+    )
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1, 1), (1, 8, 8, 8)], ids=["one voxel", "constant"])
+def test_an_image_without_contrast_has_numbers_all_the_same(shape):
+    features = scan_features(np.zeros(shape), EMPTY)
+    assert np.isfinite([v for values in features.values() for v in values]).all()
+
+
+def test_a_detector_that_one_calibration_scan_lacks_or_has_no_number_for_takes_no_part(scans):
+    broken = [{**scans[0], "sharpness": (math.nan,) * 6}, *scans[1:]]
+    assert set(fit_typical_scans(broken).features) == {"brightness", "ensemble"}
+    assert fit_typical_scans([{"ensemble": (math.inf,)}] * 12) is None
+
+
+def test_a_number_that_all_scans_share_does_not_set_the_new_one_apart():
+    draw = np.random.default_rng(0)
+    shared = 1 / 3 + 5e-6 / 3  # loses 5e-6 where versions keep five digits
+    scans = [{"brightness": (shared, float(draw.normal()))} for _ in range(11)]
+    typical = fit_typical_scans(scans[:10])
+    assert typical.compare({"brightness": (shared, scans[0]["brightness"][1])}).p_value == pytest.approx(
+        typical.compare({"brightness": (round(shared, 5), scans[0]["brightness"][1])}).p_value
+    )
+
+
+@pytest.mark.parametrize("n", [5, 10, 19, 20, 50])
+def test_small_p_values_are_as_rare_as_they_say_with_ties_and_with_several_scans_of_a_patient(n):
+    """Share of 300 draws with p <= a is at most a, plus three standard errors of that share."""
+    draw, draws = np.random.default_rng(n), 300
+    p_values = []
+    for _ in range(draws):
+        patient = draw.integers(0, 3, (n + 1, 1, 2))  # three values: ties; scans of a patient are alike
+        numbers = (patient + draw.integers(0, 2, (n + 1, 3, 2))).astype(float)
+        rows = tuple(tuple(scans[draw.integers(3)]) for scans in numbers)
+        flat = tuple((float(row[0] > 1),) for row in rows)
+        typical = TypicalScans({"brightness": rows[:-1], "ensemble": flat[:-1]})
+        p_values.append(typical.compare({"brightness": rows[-1], "ensemble": flat[-1]}).p_value)
+    for a in {0.05, 0.1, 0.25, 0.5, 1 / (n + 1), 2 / (n + 1)}:
+        assert np.mean(np.array(p_values) <= a + 1e-12) <= a + 3 * math.sqrt(a * (1 - a) / draws)
 
 
 def test_a_single_member_has_detectors_for_the_image_only(scans):

@@ -12,6 +12,7 @@ from segtrust.evaluate.cases import CaseRecord
 from segtrust.evaluate.protocol import subject_folds
 from segtrust.quality import COVERAGE, conformal_bound, logit_dice
 from segtrust.quality.assess import LINE_SCORES, line_scores
+from segtrust.quality.log_odds import dice_range
 from segtrust.quality.regression import Line, Rows, fit_line
 from segtrust.scores import StructureScores
 
@@ -79,7 +80,8 @@ def _one(rows: Mapping[int, tuple[StructureScores, float]], subjects: Mapping[in
         likely += rng.binomial(len(judged), chance)
         for i in judged:
             centre = _at(line, rows[i][0])
-            points.append([_share(centre), _share(centre - width), _share(centre + width), rows[i][1]])
+            low, high = dice_range(centre - width, centre + width)
+            points.append([float(expit(centre)), low, high, rows[i][1]])
     true = [point[3] for point in points]
     low, high = np.quantile(true, [0.05, 0.95])
     return {
@@ -107,7 +109,3 @@ def _line(rows: Mapping[int, tuple[StructureScores, float]], subjects: Mapping[i
 def _at(line: Line, details: StructureScores) -> float:
     value = line.at(line_scores(details))
     return line.level if value is None else value
-
-
-def _share(log_odds: float) -> float:
-    return float(expit(log_odds))

@@ -25,6 +25,7 @@ from segtrust.quality import (
     logit_dice,
 )
 from segtrust.quality.assess import line_scores
+from segtrust.quality.log_odds import dice_range
 from segtrust.quality.typical import Likeness, TypicalScans
 
 __all__ = ["judge_predictions", "quality_figures"]
@@ -77,11 +78,10 @@ def _figures(line: Regression, target: str) -> dict[str, Any]:
     }
     if target == "dice":
         width = conformal_bound(line.residuals, 1 - COVERAGE)
+        shown_ends = [dice_range(p - width, p + width) for p in predicted.tolist()]
         low, high = np.quantile(expit(true), [(1 - COVERAGE) / 2, (1 + COVERAGE) / 2])
         figures |= {
-            "median_width": finite_or_none(
-                float(np.median(expit(predicted + width) - expit(predicted - width)))
-            ),
+            "median_width": finite_or_none(float(np.median([high - low for low, high in shown_ends]))),
             "marginal_width": float(high - low),
             "pearson": _correlation(predicted, true),
         }
@@ -122,13 +122,13 @@ def _unlike(typical: TypicalScans, cases: Sequence[QualityCase]) -> dict[str, An
     for case in cases:
         row = order.index(case.subject)
         rest = TypicalScans({n: rows[:row] + rows[row + 1 :] for n, rows in typical.features.items()})
-        likeness = rest.compare(case.features)
-        if likeness is not None:
-            seen["scans" if case.ordinary else "copies"].append(likeness.likeness)
+        compared = rest.compare(case.features)
+        if compared.p_value is not None:
+            seen["scans" if case.ordinary else "copies"].append(compared.likeness)
     return {
         kind: {
             "n": len(grades),
-            "share": float(np.mean([grade != "like" for grade in grades])),
+            "share": float(np.mean([grade not in ("like", "not tested") for grade in grades])),
             "somewhat": float(np.mean([grade == "somewhat unlike" for grade in grades])),
         }
         for kind, grades in seen.items()

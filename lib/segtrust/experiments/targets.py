@@ -13,7 +13,7 @@ from segtrust.evaluate.pools import ErrorPool, mean_dice
 from segtrust.evaluate.quality_figures import judge_predictions
 from segtrust.metrics.bootstrap import cluster_bootstrap, finite_or_none
 from segtrust.models import ModelSpec
-from segtrust.quality import Assessment, ContourRule, FineRule, Quality, logit_dice
+from segtrust.quality import Assessment, ContourRule, FineRule, Quality, Unlikeness, logit_dice
 
 __all__ = ["check_targets"]
 
@@ -231,10 +231,7 @@ def _under_shift(
     clean: Sequence[Assessment],
     system: str,
 ) -> Entry:
-    strange, usual = (
-        np.array([1.0 if a.unlikeness is None else -a.unlikeness.p_value for a in group])
-        for group in (assessments, clean)
-    )
+    strange, usual = (np.array([_strangeness(a.unlikeness) for a in group]) for group in (assessments, clean))
     return {
         "dice": mean_dice(records, range(len(records)), system, None),
         "correlation": {
@@ -244,6 +241,13 @@ def _under_shift(
         "auroc": float(stats.mannwhitneyu(strange, usual).statistic / (len(strange) * len(usual))),
         "unlike": sum(a.is_unlike for a in assessments),
     }
+
+
+def _strangeness(unlikeness: Unlikeness | None) -> float:
+    """Minus the p-value; 1, stranger than any, where it is not that of all detectors."""
+    if unlikeness is None or unlikeness.undefined or unlikeness.p_value is None:
+        return 1.0
+    return -unlikeness.p_value
 
 
 def _logits(

@@ -57,7 +57,8 @@ class StructureSummary:
     ``volume_range_ml`` holds the smallest and the largest volume that a single member found; ``None`` with
     one member. ``border_mm``: see :func:`segtrust.inference.border.border_mm`; ``None`` without calibration.
     The rest is ``None`` where the version does not allow it. Intervals, of the Dice, of the true volume and
-    of the mean distance between predicted and true border, miss for at most 10 % of scans.
+    of the mean distance between predicted and true border, miss for at most 10 % of scans; an upper end may
+    be infinite. ``no_interval``: why this structure has none.
     """
 
     name: str
@@ -73,11 +74,12 @@ class StructureSummary:
     volume_interval_ml: tuple[float, float] | None = None
     border_interval_mm: tuple[float, float] | None = None
     verdict: Verdict | None = None
+    no_interval: str | None = None
 
     def judged(self, by: StructureAssessment) -> Self:
         """The same with what the version says about its quality."""
         volume = None
-        if by.volume_factors is not None and self.volume_ml is not None:
+        if by.volume_factors is not None and self.volume_ml:
             low, high = by.volume_factors
             volume = (self.volume_ml * low, self.volume_ml * high)
         return replace(
@@ -87,6 +89,7 @@ class StructureSummary:
             volume_interval_ml=volume,
             border_interval_mm=by.border_interval_mm if self.volume_ml is not None else None,
             verdict=by.verdict,
+            no_interval=by.no_interval,
         )
 
 
@@ -331,7 +334,7 @@ class Prediction:
 
 def _quality_of(assessment: Assessment) -> dict[str, Any]:
     """What holds for the scan as a whole; the structures have the rest."""
-    rule, unlike = assessment.rule, assessment.unlikeness
+    rule = assessment.rule
     return {
         "quality": {
             "subjects": assessment.subjects,
@@ -342,7 +345,7 @@ def _quality_of(assessment: Assessment) -> dict[str, Any]:
             "intervals": assessment.width or "none",
             "intervals_statement": assessment.interval_statement,
         },
-        "out_of_distribution": None if unlike is None else unlike.to_json(),
+        "out_of_distribution": assessment.comparison.to_json(),
     }
 
 

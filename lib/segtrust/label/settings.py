@@ -8,7 +8,7 @@ from typing import Any, Literal, Self, get_type_hints
 
 from segtrust.errors import SettingError
 from segtrust.files import FileLimits
-from segtrust.quality import ContourRule
+from segtrust.quality import ContourRule, FineRule
 from segtrust.release.plan import round_options
 
 __all__ = [
@@ -177,11 +177,7 @@ class AppSettings:
                 f"`band_edges` must be three rising chances between 0 and 1, got {edges}. "
                 "Example: --conf band_edges 0.05,0.2,0.333"
             )
-        if not (0 < self.fine_dice < 1 and 0 < self.fine_risk < 1):
-            raise SettingError(
-                f"`fine_dice` and `fine_risk` must lie between 0 and 1, got {self.fine_dice} and "
-                f"{self.fine_risk}. Example: --conf fine_dice 0.8"
-            )
+        FineRule(self.fine_dice, self.fine_risk)
         ContourRule(self.contour_coverage, self.contour_share)
 
     def file_limits(self) -> FileLimits:

@@ -1,19 +1,19 @@
 """What a version can say about the quality of one scan, fitted on its calibration scans."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 from scipy.special import expit
 
-from segtrust.errors import ModelError
+from segtrust.errors import ModelError, SettingError
 from segtrust.quality.conformal import Width, bound_risk
 from segtrust.quality.contour_rule import ContourRule
 from segtrust.quality.contours import ContourMargins, Contours
 from segtrust.quality.excess import UsualError
-from segtrust.quality.log_odds import logit_dice
-from segtrust.quality.regression import Regression
+from segtrust.quality.log_odds import LEAST_DICE, dice_range, factor_range, logit_dice
+from segtrust.quality.regression import LEAST_SUBJECTS, Regression
 from segtrust.quality.typical import Features, Likeness, TypicalScans, Unlikeness
 from segtrust.scores import ScanScores, StructureScores
 
@@ -26,6 +26,7 @@ __all__ = [
     "Quality",
     "StructureAssessment",
     "Verdict",
+    "can_be_judged",
     "fine_limit",
     "line_scores",
 ]
@@ -38,27 +39,49 @@ LINE_SCORES = ("entropy", "between_member", "segment_entropy", "soft_dice_confid
 """Scores that a line may be drawn through."""
 
 Verdict = Literal["probably fine", "needs a look"]
-WIDTHS: Mapping[Likeness, Width | None] = {"like": "usual", "somewhat unlike": "widest", "unlike": None}
+WIDTHS: Mapping[Likeness, Width | None] = {
+    "like": "usual",
+    "not tested": "usual",
+    "somewhat unlike": "widest",
+    "unlike": None,
+}
 """Intervals by grade, after docs/decisions/0012-likeness.md; contours are for like scans alone."""
 
 
 @dataclass(frozen=True)
 class FineRule:
-    """When a structure is bad (its Dice is below ``dice``), and how often a bad one may be called fine."""
+    """When a structure is bad (its Dice is below ``dice``), and how often a bad one may be called fine.
+
+    Raises:
+        SettingError: for a Dice outside (.005, .995], where calibration scans are not told apart, or a risk
+            outside (0, 1).
+    """
 
     dice: float = 0.8
     risk: float = 0.05
 
+    def __post_init__(self) -> None:
+        if not (LEAST_DICE < self.dice <= 1 - LEAST_DICE and 0 < self.risk < 1):
+            raise SettingError(
+                f"`fine_dice` must lie between {LEAST_DICE} and {1 - LEAST_DICE}, and `fine_risk` between 0 "
+                f"and 1, got {self.dice} and {self.risk}. Example: --conf fine_dice 0.8"
+            )
+
 
 @dataclass(frozen=True)
 class StructureAssessment:
-    """What is said of one structure; ``None`` where the version does not allow it."""
+    """What is said of one structure; ``None`` where the version does not allow it.
+
+    An interval is open, with an end at 0, 1 or infinity, where the calibration scans tell no more.
+    ``no_interval``: why there is none, where that lies with this structure and not with the whole scan.
+    """
 
     predicted_dice: float | None
     dice_interval: tuple[float, float] | None
     volume_factors: tuple[float, float] | None
     border_interval_mm: tuple[float, float] | None
     verdict: Verdict | None
+    no_interval: str | None = None
 
 
 @dataclass(frozen=True)
@@ -77,6 +100,11 @@ class Assessment:
     contours: ContourMargins | None = None
 
     @property
+    def comparison(self) -> Unlikeness:
+        """The comparison with the calibration scans, also where the version cannot make one."""
+        return Unlikeness(None, {}, self.subjects) if self.unlikeness is None else self.unlikeness
+
+    @property
     def likeness(self) -> Likeness | None:
         """How like the calibration scans the scan is; ``None`` where it cannot be compared with them."""
         return None if self.unlikeness is None else self.unlikeness.likeness
@@ -84,7 +112,7 @@ class Assessment:
     @property
     def is_unlike(self) -> bool:
         """Whether the scan is not like the calibration scans, be it somewhat or wholly."""
-        return self.likeness not in (None, "like")
+        return self.unlikeness is not None and self.unlikeness.is_unlike
 
     @property
     def width(self) -> Width | None:
@@ -145,8 +173,9 @@ class Quality:
             al. 2022) with that construction, so that the bound holds in full although the same subjects
             fitted the lines.
         """
-        unlikeness = self.typical.compare(features) if self.typical else None
-        width, alike = width_of(unlikeness), unlikeness is None or unlikeness.likeness == "like"
+        unlikeness = None if self.typical is None else self.typical.compare(features)
+        width = width_of(unlikeness)
+        alike = width == "usual"
         structures = {
             value: self._structure(value, details, rule, width, alike=alike)
             for value, details in scores.details.items()
@@ -165,16 +194,31 @@ class Quality:
         self, value: int, details: StructureScores, rule: FineRule, width: Width | None, *, alike: bool
     ) -> StructureAssessment:
         lines, x = self.lines.get(value, {}), line_scores(details)
-        dice = lines["dice"].predict(x) if "dice" in lines else None
+        reason = self._no_interval(details, lines)
+        if not can_be_judged(x):
+            verdict = self._verdict(lines.get("dice"), x, rule, alike=False)
+            return StructureAssessment(None, None, None, None, verdict, reason)
+        predicted = lines["dice"].predict(x) if "dice" in lines else None
         intervals = {t: line.interval(x, COVERAGE, width) if width else None for t, line in lines.items()}
         ends = {target: intervals.get(target) for target in TARGETS}
         return StructureAssessment(
-            predicted_dice=None if dice is None else _share(dice),
-            dice_interval=_mapped(ends["dice"], _share),
-            volume_factors=_mapped(ends["volume"], math.exp),
-            border_interval_mm=_mapped(ends["border"], math.exp),
+            predicted_dice=None if predicted is None else _share(predicted),
+            dice_interval=None if (dice := ends["dice"]) is None else dice_range(*dice),
+            volume_factors=None if (volume := ends["volume"]) is None else factor_range(*volume),
+            border_interval_mm=None if (border := ends["border"]) is None else factor_range(*border),
             verdict=self._verdict(lines.get("dice"), x, rule, alike=alike),
+            no_interval=reason,
         )
+
+    def _no_interval(self, details: StructureScores, lines: Mapping[str, Regression]) -> str | None:
+        """Why a structure has no interval in a scan whose other structures may have one."""
+        if details.entropy is None:
+            return "It was not found in this scan."
+        if not can_be_judged(line_scores(details)):
+            return "A score of this scan is not a number."
+        if lines:
+            return None
+        return f"Fewer than {LEAST_SUBJECTS} calibration patients have it."
 
     def _verdict(
         self, line: Regression | None, x: Mapping[str, float | None], rule: FineRule, *, alike: bool
@@ -281,6 +325,19 @@ def line_scores(details: StructureScores) -> dict[str, float | None]:
     return values
 
 
+def can_be_judged(scores: Mapping[str, float | None]) -> bool:
+    """Whether something may be predicted from the scores of a structure, of a calibration scan too.
+
+    Args:
+        scores: :func:`line_scores` of the structure.
+
+    Returns:
+        Whether the structure was predicted, and every score that is defined is a finite number.
+    """
+    is_predicted = scores["entropy"] is not None
+    return is_predicted and all(math.isfinite(v) for v in scores.values() if v is not None)
+
+
 def _has_interval(structure: StructureAssessment) -> bool:
     return (structure.dice_interval, structure.volume_factors, structure.border_interval_mm) != (None,) * 3
 
@@ -294,12 +351,10 @@ def width_of(unlikeness: Unlikeness | None) -> Width | None:
     Returns:
         The width; ``None`` for no interval.
     """
-    return "usual" if unlikeness is None else WIDTHS[unlikeness.likeness]
+    if unlikeness is None:
+        return "usual"
+    return None if unlikeness.undefined else WIDTHS[unlikeness.likeness]
 
 
 def _share(log_odds: float) -> float:
     return float(expit(log_odds))
-
-
-def _mapped(ends: tuple[float, float] | None, back: Callable[[float], float]) -> tuple[float, float] | None:
-    return None if ends is None else (back(ends[0]), back(ends[1]))

@@ -23,7 +23,7 @@ def conformal_bound(scores: Sequence[float], alpha: float) -> float:
     The :math:`\lceil (n + 1)(1 - \alpha) \rceil`-th smallest score.
 
     Args:
-        scores: one per subject, exchangeable with the next one.
+        scores: one per subject, exchangeable with the next one; one that is not a number counts as infinite.
         alpha: in (0, 1).
 
     Returns:
@@ -41,7 +41,10 @@ def conformal_bound(scores: Sequence[float], alpha: float) -> float:
     """
     _check_alpha(alpha)
     rank = math.ceil((len(scores) + 1) * (1 - alpha) - _ROUNDING)
-    return float(np.sort(np.asarray(scores, np.float64))[rank - 1]) if rank <= len(scores) else math.inf
+    if rank > len(scores):
+        return math.inf
+    bound = float(np.sort(np.asarray(scores, np.float64))[rank - 1])  # NaN comes last
+    return math.inf if math.isnan(bound) else bound
 
 
 def miss_chance(subjects: int, alpha: float, width: Width) -> float:
@@ -68,12 +71,15 @@ def conformal_p_value(scores: Sequence[float], new: float) -> float:
     .. math:: p = (1 + \#\{i : s_i \ge s\}) / (n + 1)
 
     Args:
-        scores: strangeness of each subject.
-        new: strangeness of the new one.
+        scores: strangeness of each subject; one that is not a number counts as infinite.
+        new: strangeness of the new one, a number.
 
     Returns:
         Unitless, in [1 / (n + 1), 1]; at or below ``alpha`` for an exchangeable scan with a chance of at most
         ``alpha``.
+
+    Raises:
+        SettingError: if ``new`` is not a number.
 
     Source:
         Vovk, Gammerman & Shafer 2005.
@@ -82,7 +88,11 @@ def conformal_p_value(scores: Sequence[float], new: float) -> float:
         >>> conformal_p_value([1, 2, 3], 2.5)
         0.5
     """
-    return (1 + int(np.count_nonzero(np.asarray(scores) >= new))) / (len(scores) + 1)
+    if math.isnan(new):
+        raise SettingError(
+            "`new` must be a number, got NaN. Does every score that it is made of exist for this scan?"
+        )
+    return (1 + int(np.count_nonzero(~(np.asarray(scores, np.float64) < new)))) / (len(scores) + 1)
 
 
 def control_risk(losses: NDArray[Any], alpha: float) -> int | None:

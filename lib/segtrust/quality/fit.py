@@ -3,22 +3,20 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Self, TypeGuard
 
 import numpy as np
 
-from segtrust.quality.assess import LINE_SCORES, TARGETS, Quality, line_scores
+from segtrust.quality.assess import LINE_SCORES, TARGETS, Quality, can_be_judged, line_scores
 from segtrust.quality.contours import fit_contours
 from segtrust.quality.excess import RimTotals, fit_usual_error
-from segtrust.quality.log_odds import logit_dice
+from segtrust.quality.log_odds import clipped_log, logit_dice
 from segtrust.quality.margins import NeededMargins
 from segtrust.quality.regression import Regression, Rows, fit_regression
 from segtrust.quality.typical import Features, fit_typical_scans
 from segtrust.scores import ScanScores
 
 __all__ = ["QualityCase", "StructureTruth", "fit_quality"]
-
-_LIMIT = 3.0
 
 
 @dataclass(frozen=True)
@@ -37,11 +35,11 @@ class StructureTruth:
     volume_ml: float | None = None
 
     def targets(self) -> dict[str, float | None]:
-        """What lines are fitted to: log odds of Dice, log volume ratio, log millimetres."""
+        """What lines are fitted to: log odds of Dice, log volume ratio, log millimetres, all clipped."""
         return {
-            "dice": None if math.isnan(self.dice) else logit_dice(self.dice),
-            "volume": None if self.volume_ratio is None else _clipped_log(self.volume_ratio),
-            "border": None if self.border_mm is None else _clipped_log(self.border_mm),
+            "dice": logit_dice(self.dice) if _has_number(self.dice) else None,
+            "volume": clipped_log(self.volume_ratio) if _has_number(self.volume_ratio) else None,
+            "border": clipped_log(self.border_mm) if _has_number(self.border_mm) else None,
         }
 
     def to_json(self) -> dict[str, Any]:
@@ -117,7 +115,7 @@ def _fit_lines(cases: Sequence[QualityCase], value: int) -> dict[str, Regression
         usable = []
         for case in cases:
             x, y = line_scores(case.scores.details[value]), case.truth[value].targets()[target]
-            if y is not None and x["entropy"] is not None and (case.ordinary or target == "dice"):
+            if y is not None and can_be_judged(x) and (case.ordinary or target == "dice"):
                 usable.append((case, x, y))
         rows = Rows(
             [case.subject for case, _, _ in usable],
@@ -133,5 +131,5 @@ def _fit_lines(cases: Sequence[QualityCase], value: int) -> dict[str, Regression
     return fitted
 
 
-def _clipped_log(value: float) -> float:
-    return min(max(math.log(value), -_LIMIT), _LIMIT) if value > 0 else -_LIMIT
+def _has_number(value: float | None) -> TypeGuard[float]:
+    return value is not None and math.isfinite(value)

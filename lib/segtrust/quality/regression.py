@@ -112,7 +112,8 @@ class Regression:
             width: ``widest`` takes the largest residual, if there are enough subjects for ``coverage``.
 
         Returns:
-            Lower and upper end; ``None`` where not defined, or with too few subjects for ``coverage``.
+            Lower and upper end on the scale of the target; ``None`` where not defined, where it is not
+            finite, or with too few subjects for ``coverage``.
 
         Source:
             Barber et al. 2021, "Predictive inference with the jackknife+", jackknife-minmax: the bound holds
@@ -121,7 +122,9 @@ class Regression:
         centres = self.spread(scores)
         chance = miss_chance(len(self.held_out), 1 - coverage, width)
         far = conformal_bound(self.residuals, chance)
-        return None if centres is None or math.isinf(far) else (centres[0] - far, centres[1] + far)
+        if centres is None or not all(map(math.isfinite, (*centres, far))):
+            return None
+        return centres[0] - far, centres[1] + far
 
     def spread(self, scores: Scores) -> tuple[float, float] | None:
         """Smallest and largest value of the lines that were fitted without one subject."""

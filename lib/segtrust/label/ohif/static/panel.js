@@ -257,8 +257,10 @@ function structureRows(structure, quality) {
   return [row(head), row(volume, border, dice, judged)];
 }
 
+/** An interval, its ends rounded outwards, so that it holds all that it stands for; null = no upper end. */
 function rangeText(words, [low, high], title = '') {
-  const text = made('small', `${words}: ${number(low)} to ${number(high)}`);
+  const ends = high === null ? `at least ${rounded(low, Math.floor)}` : `${rounded(low, Math.floor)} to ${rounded(high, Math.ceil)}`;
+  const text = made('small', `${words}: ${ends}`);
   text.title = title;
   return text;
 }
@@ -299,6 +301,13 @@ function row(...cells) {
 
 function number(value) {
   return String(Number(value.toPrecision(3)));
+}
+
+/** Three digits, rounded by `towards` unless three digits say it exactly. */
+function rounded(value, towards) {
+  if (!value || Number(value.toPrecision(3)) === value) return number(value);
+  const step = 10 ** (Math.floor(Math.log10(Math.abs(value))) - 2);
+  return number(towards(value / step) * step);
 }
 
 function dateText(dicom) {
