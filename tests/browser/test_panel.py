@@ -96,7 +96,7 @@ def test_the_numbers_are_those_of_the_answer_and_what_is_not_known_is_a_dash(pan
     said = panel.locator("[data-part=quality]").inner_text()
     assert (said == "") is ("quality" not in asked)
     assert asked.get("quality", {}).get("statement", "") in said
-    assert ("p = " in said) is ("out_of_distribution" in asked)
+    assert ("p = " in said) is ("p_value" in asked.get("out_of_distribution", {}))
     assert asked.get("out_of_distribution", {}).get("sentence", "") in said
     assert asked.get("quality", {}).get("intervals_statement", "") in said
 

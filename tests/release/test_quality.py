@@ -59,7 +59,8 @@ def test_a_version_gets_a_quality_part_without_new_weights_and_predictions_use_i
     said = Predictor(after, fine=FineRule(0.8, 0.1)).predict(scan)
     params = said.params()
     assert params["out_of_distribution"]["subjects"] == SUBJECTS
-    assert params["out_of_distribution"]["likeness"] == "like"
+    assert params["out_of_distribution"]["likeness"] == "not tested"
+    assert "cannot be tested with 12 patients" in params["out_of_distribution"]["reason"]
     assert params["quality"]["intervals"] == "usual"
     assert params["quality"]["fine_risk"] == 0.1
     assert 0 <= said.map("excess").min() <= said.map("excess").max() <= 1
