@@ -258,3 +258,36 @@ def test_an_absent_structure_is_skipped():
     assert got.structures[2] is None
     assert got.details[2].class_score is None
     assert got.entropy == got.structures[1]
+
+
+def test_what_a_segment_looks_like_by_hand():
+    labels = np.zeros((1, 5, 3), np.uint8)
+    labels[0, :2, 0] = 1  # two voxels in a row, and a third apart from them
+    labels[0, 4, 0] = 1
+    labels[0, 2, 0] = 2  # touches the first structure
+    probs = np.stack([labels == k for k in range(3)]).astype(np.float32)
+    probs[:, 0, 1, 0] = (0.0, 0.7, 0.3)
+    spacing = (2.0, 0.5, 0.5)
+    got = scored(labels, probs=probs, spacing=spacing, sample_voxels=np.array([[2, 1], [4, 1]])).details[1]
+    assert got.size == 3 * 0.5  # cubic millimetres
+    # faces: three upwards, one to structure 2, one below the third voxel; none on the volume's edge
+    assert got.surface == pytest.approx(5 / 3)
+    assert got.largest_part == pytest.approx(2 / 3)
+    assert got.mixing == pytest.approx(0.3 / 3)
+    assert got.expected_volume == pytest.approx(2.7 / 3)
+    assert got.volume_spread == pytest.approx(1 / 3)  # 3 on average, 1 off
+    assert scored(labels, spacing=None).details[1].size == 3  # voxels
+
+
+def test_an_absent_structure_looks_like_nothing():
+    got = scored(row(1, 0, 0, dtype=np.uint8)).details[2]
+    names = ("mixing", "size", "surface", "largest_part", "expected_volume")
+    assert [getattr(got, name) for name in names] == [None] * 5
+
+
+def test_overlapping_structures_mix_at_most_wholly():
+    # sigmoid heads: no background channel, chances need not sum to one
+    probs = np.ones((3, 1, 1, 2), np.float32)
+    got = scored(np.ones((1, 1, 2), np.uint8), probs=probs, n_structures=3,
+                 sample_voxels=np.full((2, 3), 2), pairwise_dice=np.ones(3)).details[1]  # fmt: skip
+    assert got.mixing == 1

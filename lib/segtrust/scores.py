@@ -21,12 +21,16 @@ __all__ = [
     "StructureScores",
     "binary_segment_entropy",
     "class_score",
+    "expected_volume",
+    "largest_part",
     "mean_in",
+    "mixing",
     "patch_maximum",
     "scan_entropy",
     "score_scan",
     "soft_dice_confidence",
     "structure_entropy",
+    "surface",
     "volume_spread",
 ]
 
@@ -40,7 +44,9 @@ class StructureScores:
 
     ``entropy``, ``between_member``, ``segment_entropy``, ``class_score``: high means unsure;
     ``soft_dice_confidence`` and ``pairwise_dice``: high means sure. For what each measures see the functions
-    of these names.
+    of these names. The others say what a segment looks like, from which its Dice is predicted together with
+    them: ``volume_spread`` over the samples, ``mixing``, ``size`` in cubic millimetres (in voxels where the
+    spacing is unknown), ``surface``, ``largest_part``, ``expected_volume``.
     """
 
     entropy: float | None
@@ -49,6 +55,12 @@ class StructureScores:
     soft_dice_confidence: float | None
     pairwise_dice: float | None
     class_score: float | None = None
+    volume_spread: float | None = None
+    mixing: float | None = None
+    size: float | None = None
+    surface: float | None = None
+    largest_part: float | None = None
+    expected_volume: float | None = None
 
 
 @dataclass(frozen=True)
@@ -224,6 +236,86 @@ def class_score(entropy: FloatMap, probability: FloatMap, near: Mask) -> float |
     return float(np.partition(values, -count)[-count:].mean())
 
 
+def mixing(others: FloatMap, segment: Mask) -> float | None:
+    """Mean probability, inside one structure, of all other structures; high means it may be one of them.
+
+    Args:
+        others: probability of any other structure, ``(X, Y, Z)``.
+        segment: voxels given to the structure.
+
+    Returns:
+        Unitless, in [0, 1]; 0 where the model has one structure; ``None`` for an empty segment.
+
+    Example:
+        >>> mixing(np.array([0.25, 0.75, 0.5]), np.array([True, True, False]))
+        0.5
+    """
+    return mean_in(others, segment)
+
+
+def surface(segment: Mask) -> float | None:
+    """Faces between a structure and what is around it, per voxel of it; high for small or ragged ones.
+
+    Args:
+        segment: voxels given to the structure, ``(X, Y, Z)``; no face lies on the volume's edge.
+
+    Returns:
+        Unitless, in [0, 6]; ``None`` for an empty segment.
+
+    Note:
+        A border that lies off by a share of a voxel costs Dice in proportion to it.
+
+    Example:
+        >>> surface(np.array([[[False, True, True, False]]]))
+        1.0
+    """
+    voxels = int(np.count_nonzero(segment))
+    faces = sum(int(np.count_nonzero(np.diff(segment, axis=axis))) for axis in range(segment.ndim))
+    return faces / voxels if voxels else None
+
+
+def largest_part(segment: Mask) -> float | None:
+    """Share of a structure's voxels in its largest piece joined by faces; low means it fell apart.
+
+    Args:
+        segment: voxels given to the structure, ``(X, Y, Z)``.
+
+    Returns:
+        Unitless, in (0, 1]; ``None`` for an empty segment.
+
+    Example:
+        >>> largest_part(np.array([True, True, True, False, True]))
+        0.75
+    """
+    if not segment.any():
+        return None
+    pieces, _ = ndimage.label(segment)
+    counts = np.bincount(pieces.reshape(-1))[1:]
+    return int(counts.max()) / int(counts.sum())
+
+
+def expected_volume(probability: FloatMap, segment: Mask, band: Mask) -> float | None:
+    r"""Expected volume of a structure over that of its mask; above 1 where the mask is probably too small.
+
+    .. math:: \sum_{i \in B} p_i / |\hat S|
+
+    Args:
+        probability: calibrated probability of the structure.
+        segment: voxels given to the structure.
+        band: where the volume is summed, as in :func:`soft_dice_confidence`.
+
+    Returns:
+        Unitless, above 0; ``None`` for an empty segment.
+
+    Example:
+        >>> expected_volume(np.array([1.0, 0.5]), np.array([True, False]), np.array([True, True]))
+        1.5
+    """
+    if not segment.any():
+        return None
+    return float(probability[band | segment].sum(dtype=np.float64)) / int(np.count_nonzero(segment))
+
+
 def volume_spread(sample_voxels: NDArray[np.integer[Any]]) -> float | None:
     """Coefficient of variation of the samples' volumes, mean over structures; high means unsure.
 
@@ -304,6 +396,8 @@ def score_scan(  # noqa: PLR0913  # everything that one prediction knows
         see the single functions.
     """
     first = probs.shape[0] - n_structures
+    voxel = 1.0 if spacing is None else math.prod(spacing)
+    any_structure = probs[first:].sum(axis=0, dtype=np.float64)
     details: dict[int, StructureScores] = {}
     for value, dice in zip(range(1, n_structures + 1), pairwise_dice.tolist(), strict=True):
         segment, probability = labels == value, probs[first + value - 1]
@@ -315,6 +409,12 @@ def score_scan(  # noqa: PLR0913  # everything that one prediction knows
             soft_dice_confidence=soft_dice_confidence(probability, segment, near),
             pairwise_dice=None if np.isnan(dice) else dice,
             class_score=class_score(entropy, probability, near),
+            volume_spread=volume_spread(sample_voxels[:, value - 1 : value]),
+            mixing=mixing(np.clip(any_structure - probability, 0, 1), segment),
+            size=voxel * int(np.count_nonzero(segment)) or None,
+            surface=surface(segment),
+            largest_part=largest_part(segment),
+            expected_volume=expected_volume(probability, segment, near),
         )
     return ScanScores(
         entropy=_mean_of(details, "entropy"),

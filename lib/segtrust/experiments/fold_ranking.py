@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,28 +22,35 @@ from segtrust.experiments.trust import Condition
 from segtrust.inference.predictor import Predictor
 from segtrust.inference.scan import fingerprint
 from segtrust.metrics.bootstrap import Interval
-from segtrust.metrics.overlap import dice_per_structure
 from segtrust.models import ModelVersion
-from segtrust.scores import ScanScores
+from segtrust.quality import StructureTruth
+from segtrust.quality.typical import Features
+from segtrust.release.quality import quality_case
+from segtrust.scores import ScanScores, StructureScores
 from segtrust.training.cases import read_labelled, read_subjects
 
 __all__ = ["FoldRanking", "ScoredScan", "within_folds"]
 
 Say = Callable[[str], None]
 Floats = NDArray[np.float64]
-_SCHEMA = 1
+_SCHEMA = 2
 _DRAWS = 1000
 
 
 @dataclass(frozen=True)
 class ScoredScan:
-    """One held-out scan under one condition: Dice of each structure, and the scores of its prediction."""
+    """One held-out scan under one condition: Dice of each structure, and the scores of its prediction.
+
+    ``features`` and ``truth``: what a quality part is fitted to, as in :class:`segtrust.quality.QualityCase`.
+    """
 
     scan_id: str
     subject: str
     fold: int
     dice: NDArray[np.float64]
     scores: ScanScores
+    features: Features = field(default_factory=dict)
+    truth: Mapping[int, StructureTruth] = field(default_factory=dict)
 
 
 class FoldRanking:
@@ -136,9 +143,14 @@ class FoldRanking:
         scan = condition.of(scan, scan_id, self.seed)
         judge = self._predictors[fold]
         judge.calibrator = self.calibrators[fold]
-        prediction = judge.predict_scan(scan)
-        dice = dice_per_structure(prediction.mask, labels.numpy(), len(self.spec.labels))
-        return ScoredScan(scan_id, self._subject(scan_id), fold, dice, prediction.scores)
+        prepared, statistics, _ = judge.sample(scan)
+        prediction = judge.conclude(scan, prepared, statistics)
+        subject = self._subject(scan_id)
+        case = quality_case(
+            prediction, prepared.image.numpy(), labels.numpy(), subject=subject, ordinary=False
+        )
+        dice = np.array([case.truth[label.value].dice for label in self.spec.labels])
+        return ScoredScan(scan_id, subject, fold, dice, case.scores, case.features, case.truth)
 
 
 def within_folds(conditions: Mapping[str, Sequence[ScoredScan]]) -> dict[str, Any]:
@@ -226,13 +238,26 @@ def _mean(figures: Floats) -> Floats:
 def _to_json(scan: ScoredScan) -> dict[str, Any]:
     dice = [value if np.isfinite(value) else None for value in scan.dice.tolist()]
     structures = {str(value): score for value, score in scan.scores.structures.items()}
-    return {**vars(scan), "dice": dice, "scores": {**scan.scores.to_json(), "structures": structures}}
+    details = {str(value): vars(scores) for value, scores in scan.scores.details.items()}
+    scores = {**scan.scores.to_json(), "structures": structures, "details": details}
+    return {
+        **vars(scan),
+        "dice": dice,
+        "scores": scores,
+        "truth": {str(value): truth.to_json() for value, truth in scan.truth.items()},
+    }
 
 
 def _from_json(document: Mapping[str, Any]) -> ScoredScan:
     scores = document["scores"]
     structures = {int(value): score for value, score in scores["structures"].items()}
-    dice = np.array(document["dice"], dtype=np.float64)
+    details = {int(value): StructureScores(**part) for value, part in scores.get("details", {}).items()}
     return ScoredScan(
-        **{**document, "dice": dice, "scores": ScanScores(**{**scores, "structures": structures})}
+        **{
+            **document,
+            "dice": np.array(document["dice"], dtype=np.float64),
+            "scores": ScanScores(**{**scores, "structures": structures, "details": details}),
+            "features": {name: tuple(values) for name, values in document["features"].items()},
+            "truth": {int(v): StructureTruth.from_json(part) for v, part in document["truth"].items()},
+        }
     )

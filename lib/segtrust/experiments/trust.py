@@ -40,7 +40,7 @@ from segtrust.training.cases import read_labelled, read_subjects
 __all__ = ["CLEAN", "Condition", "TrustBenchmark", "shift_conditions"]
 
 Say = Callable[[str], None]
-_SCHEMA = 3
+_SCHEMA = 4
 _SERVED = "served"
 
 
