@@ -1,5 +1,6 @@
 """Running totals: equal to the stacked computation, with memory that does not grow."""
 
+import itertools
 import math
 
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from segtrust import uncertainty as u
 from segtrust.ensemble import RunningTotals, labels_from_probs, unit_map
 from segtrust.errors import ProbabilityError, ShapeError
+from segtrust.metrics.overlap import dice_per_structure
 from segtrust.uncertainty import normalise
 from strategies import sample_stacks, sigmoid_probs
 
@@ -123,12 +125,31 @@ def test_pairwise_dice_by_hand():
 
 
 @pytest.mark.parametrize("n", [2, 3, 5])
-def test_pairwise_dice_agrees_with_counting_pairs(n):
+def test_pairwise_dice_is_the_mean_over_pairs_of_members(n):
+    samples = random_samples(n, seed=n)
+    labels = samples.argmax(1).numpy()
+    pairs = [dice_per_structure(a, b, 2) for a, b in itertools.combinations(labels, 2)]
+    np.testing.assert_allclose(totals_of(samples).pairwise_dice, np.mean(pairs, axis=0), rtol=1e-12)
+
+
+def test_one_member_that_fails_lowers_the_mean_more_than_the_pooled_dice():
+    # A and B mark three voxels, C one of them: pairs 1, 2/4, 2/4, mean 2/3;
+    # pooled (6 + 2 + 2) / (6 + 4 + 4) = 5/7
+    def marks(*voxels):
+        return torch.stack([1 - torch.tensor(voxels, dtype=torch.float32), torch.tensor(voxels)])
+
+    got = totals_of([marks(1.0, 1.0, 1.0), marks(1.0, 1.0, 1.0), marks(1.0, 0.0, 0.0)])
+    assert got.pairwise_dice.item() == pytest.approx(2 / 3)
+    assert got.pooled_pairwise_dice.item() == pytest.approx(5 / 7)
+
+
+@pytest.mark.parametrize("n", [2, 3, 5])
+def test_pooled_pairwise_dice_agrees_with_counting_pairs(n):
     # sum n(n-1) / ((S-1) sum n) is the ratio of summed overlaps to summed sizes over all pairs
     samples = random_samples(n, seed=n)
     labels = samples.argmax(1).numpy()
     pairs = [(i, j) for i in range(n) for j in range(i)]
-    for value, got in enumerate(totals_of(samples).pairwise_dice.tolist(), start=1):
+    for value, got in enumerate(totals_of(samples).pooled_pairwise_dice.tolist(), start=1):
         overlap = sum(2 * np.count_nonzero((labels[i] == value) & (labels[j] == value)) for i, j in pairs)
         size = sum(
             np.count_nonzero(labels[i] == value) + np.count_nonzero(labels[j] == value) for i, j in pairs

@@ -12,6 +12,7 @@ from segtrust.regions import (
     in_band,
     make_regions,
     missed_voxels,
+    within,
 )
 from strategies import binary_masks, label_maps, spacings
 
@@ -177,3 +178,36 @@ def test_distance_to_the_boundary_is_that_to_the_nearest_voxel_of_the_other_side
     ):
         others = places[mask.ravel() != side]
         assert got == pytest.approx(np.linalg.norm(others - place, axis=1).min(), rel=1e-6)
+
+
+# --- a distance that lies on a limit ------------------------------------------------------------------------
+
+
+def sixths():
+    """Spacings of 1/3 to 2 mm in steps of 1/6, as exact as floats are.
+
+    Squared distances are multiples of 1/36 mm^2, so the next one after 5 mm is 5.0028 mm and after 3 mm
+    3.0046 mm. Four decimals move a spacing by 5e-5 mm and such a distance by at most 15 * 5e-5 = 7.5e-4 mm:
+    a voxel on the limit stays within the tolerance of 1e-3 mm, and all others stay where they are.
+    """
+    side = st.integers(2, 12).map(lambda n: n / 6)
+    return st.tuples(side, side, side)
+
+
+@given(label_maps(max_side=12), label_maps(max_side=12), sixths())
+def test_four_decimals_of_a_spacing_move_no_region(predicted, other, spacing):
+    reference = np.resize(other, predicted.shape)
+    rounded = tuple(round(mm, 4) for mm in spacing)
+    exact, coarse = (make_regions(predicted, size, reference=reference) for size in (spacing, rounded))
+    for name, mask in exact.masks.items():
+        np.testing.assert_array_equal(mask, coarse.masks[name], err_msg=name)
+
+
+@pytest.mark.parametrize("spacing", [5 / 3, 1.6667, 1.66667, np.float32(5 / 3)])
+def test_three_voxels_of_five_thirds_of_a_millimetre_are_in_the_band(spacing):
+    mask = np.array([True, False, False, False, False])
+    assert in_band(distance_to(mask, (spacing,))).tolist() == [True, True, True, True, False]
+
+
+def test_the_tolerance_is_a_thousandth_of_a_millimetre():
+    assert within(np.array([3.0009, 3.0011]), 3).tolist() == [True, False]

@@ -225,6 +225,7 @@ def scored(labels, **changes):
         "n_structures": 2,
         "sample_voxels": np.array([[4, 4], [4, 4]]),
         "pairwise_dice": np.array([0.5, np.nan]),
+        "pooled_pairwise_dice": np.array([0.75, np.nan]),
         "valid": np.ones(shape, dtype=bool),
     }
     return s.score_scan(**{**fields, **changes})
@@ -242,12 +243,16 @@ def test_all_scores_of_a_scan_by_hand():
         "global_mean": 0.25,
     }
     assert dict(got.structures) == {1: 0.25, 2: 0.25}
+    assert got.pooled_pairwise_dice == 0.75
     assert [details.class_score for details in got.details.values()] == [0.25, 0.25]  # p is 1 inside
 
 
 def test_an_empty_prediction_has_no_score_and_no_nan():
     got = scored(
-        row(0, 0, 0, dtype=np.uint8), sample_voxels=np.zeros((2, 2), int), pairwise_dice=np.full(2, np.nan)
+        row(0, 0, 0, dtype=np.uint8),
+        sample_voxels=np.zeros((2, 2), int),
+        pairwise_dice=np.full(2, np.nan),
+        pooled_pairwise_dice=np.full(2, np.nan),
     )
     assert got.entropy is None
     assert not any(isinstance(v, float) and math.isnan(v) for v in got.to_json().values())

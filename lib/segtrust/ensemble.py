@@ -9,6 +9,7 @@ from torch import Tensor
 
 from segtrust._checks import check_probs
 from segtrust.errors import ShapeError
+from segtrust.pairwise import SampleBits
 from segtrust.uncertainty import HeadKind, normalise, summarise_channels, vote_disagreement
 
 __all__ = ["RunningTotals", "SampleStatistics", "label_type", "labels_from_probs", "unit_map"]
@@ -22,9 +23,11 @@ class SampleStatistics:
 
     ``mean`` (C channels); ``within``, ``between``, ``total`` in nats (per channel for a sigmoid head);
     ``variance``; ``votes`` in [0, 1]; ``sample_voxels`` ``(S, N)`` int64: voxels of each structure in each
-    sample; ``pairwise_dice`` ``(N,)`` float64, NaN where no sample has the structure or S = 1; ``masks``
-    ``(S, *spatial)`` labels if they were to be kept. ``features``: what the encoder of the first sample's
-    network saw of the scan, one number per channel; empty where that is not known.
+    sample; ``pairwise_dice`` ``(N,)`` float64: mean Dice over pairs of samples, see
+    :meth:`segtrust.pairwise.SampleBits.dice`; ``pooled_pairwise_dice`` ``(N,)`` float64: overlap of all pairs
+    over the size of all pairs, in which large masks count more; both NaN where no sample has the structure or
+    S = 1. ``masks`` ``(S, *spatial)`` labels if they were to be kept. ``features``: what the encoder of the
+    first sample's network saw of the scan, one number per channel; empty where that is not known.
     """
 
     mean: Tensor
@@ -35,6 +38,7 @@ class SampleStatistics:
     votes: Tensor
     sample_voxels: Tensor
     pairwise_dice: Tensor
+    pooled_pairwise_dice: Tensor
     n_samples: int
     masks: Tensor | None = None
     features: tuple[float, ...] = ()
@@ -93,7 +97,8 @@ class RunningTotals:
 
     Kept are the sums of p, p^2 and H in float32 (p <= 1, so that sums of a few hundred samples are exact to
     1e-5) and a count of votes in int16, whatever the number of samples: 2 C + 1 maps and C counts for
-    softmax, 3 C maps and C + 1 counts for sigmoid.
+    softmax, 3 C maps and C + 1 counts for sigmoid. Only the masks grow with the samples, by one bit per
+    voxel of the box around a structure.
 
     Args:
         head: ``softmax`` or ``sigmoid``.
@@ -119,6 +124,7 @@ class RunningTotals:
         self._masks: list[Tensor] | None = [] if keep_masks else None
         self._n = 0
         self._voxels: list[Tensor] = []
+        self._bits = SampleBits(0)
         self._sum = self._square = self._entropy = self._votes = torch.empty(0)
 
     @property
@@ -151,8 +157,10 @@ class RunningTotals:
         labels = labels_from_probs(p, head=self._head, priority=self._priority, threshold=self._threshold)
         n_structures = p.shape[0] - (self._head == "softmax")
         self._voxels.append(torch.bincount(labels.flatten().long(), minlength=n_structures + 1)[1:].cpu())
+        on_cpu = labels.cpu()
+        self._bits.add(on_cpu.numpy())
         if self._masks is not None:
-            self._masks.append(labels.cpu())
+            self._masks.append(on_cpu)
         for channel, raw in enumerate(p):
             q = raw.clamp(0, 1)  # rounding may leave [0, 1], where entr is -inf
             entropy = torch.special.entr(q)
@@ -172,6 +180,7 @@ class RunningTotals:
         rows = 1 if self._head == "softmax" else p.shape[0]
         self._entropy = torch.zeros((rows, *p.shape[1:]), device=p.device)
         classes = p.shape[0] + (self._head == "sigmoid")
+        self._bits = SampleBits(classes - 1)
         self._votes = torch.zeros((classes, *p.shape[1:]), dtype=torch.int16, device=p.device)
 
     def mean(self) -> Tensor:
@@ -208,20 +217,21 @@ class RunningTotals:
             variance=spread.sum(dim=0) if self._head == "softmax" else spread.amax(dim=0),
             votes=vote_disagreement(self._votes[None], n_samples=self._n)[0],
             sample_voxels=torch.stack(self._voxels),
-            pairwise_dice=self._pairwise_dice(),
+            pairwise_dice=torch.from_numpy(self._bits.dice()),
+            pooled_pairwise_dice=self._pooled_pairwise_dice(),
             n_samples=self._n,
             masks=None if self._masks is None else torch.stack(self._masks),
         )
 
-    def _pairwise_dice(self) -> Tensor:
-        """Mean Dice over pairs of samples, from vote counts: sum n (n - 1) / ((S - 1) sum n)."""
+    def _pooled_pairwise_dice(self) -> Tensor:
+        """Summed overlap over summed size of all pairs, from vote counts: sum n (n - 1) / ((S - 1) sum n)."""
         scores = []
         for votes in self._votes[1:]:
             n = votes.flatten().long()
             voted = int(n.sum())
             agreed = int((n * (n - 1)).sum())
-            known = voted > 0 and self._n > 1
-            scores.append(agreed / ((self._n - 1) * voted) if known else float("nan"))
+            is_defined = voted > 0 and self._n > 1
+            scores.append(agreed / ((self._n - 1) * voted) if is_defined else float("nan"))
         return torch.tensor(scores, dtype=torch.float64)
 
 

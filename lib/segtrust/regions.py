@@ -14,6 +14,7 @@ from torch import Tensor
 
 __all__ = [
     "BAND_MM",
+    "TOLERANCE_MM",
     "Regions",
     "bounding_box",
     "distance_to",
@@ -21,8 +22,12 @@ __all__ = [
     "in_band",
     "make_regions",
     "missed_voxels",
+    "within",
 ]
 
+TOLERANCE_MM = 1e-3
+"""Slack of every comparison with a distance: spacings are stored rounded, and five voxels of 1.0000001 mm are
+5 mm."""
 BAND_MM = 5.0
 BOUNDARY_MM = 3.0
 BBOX_MM = 10.0
@@ -76,6 +81,29 @@ def distance_to(mask: Mask, spacing: Spacing) -> NDArray[np.float32]:
 
 
 @overload
+def within(distance: Tensor, reach: float) -> Tensor: ...
+@overload
+def within(distance: NDArray[np.floating[Any]], reach: float) -> NDArray[np.bool_]: ...
+def within(distance: Any, reach: float) -> Any:  # array or tensor, as above
+    """Which distances are at most ``reach``: the one place that compares millimetres with a limit.
+
+    Args:
+        distance: of :func:`distance_to` or the like; array or tensor.
+        reach: millimetres, or voxels where the distance is in voxels.
+
+    Returns:
+        Booleans of the same kind and shape. A distance that exceeds the limit by no more than
+        :data:`TOLERANCE_MM` counts as equal to it, so that a spacing that a file stores rounded to four
+        decimals moves no voxel that lies on the limit.
+
+    Example:
+        >>> within(np.array([3.0, 3.0009, 3.01]), 3)
+        array([ True,  True, False])
+    """
+    return distance <= reach + TOLERANCE_MM
+
+
+@overload
 def in_band(distance: Tensor) -> Tensor: ...
 @overload
 def in_band(distance: NDArray[np.floating[Any]]) -> NDArray[np.bool_]: ...
@@ -86,13 +114,13 @@ def in_band(distance: Any) -> Any:  # array or tensor, as above
         distance: to the predicted foreground, of :func:`distance_to`; array or tensor.
 
     Returns:
-        Booleans of the same kind and shape: within 5 mm, or within 5 voxels where the spacing is unknown.
+        Booleans of the same kind and shape: :func:`within` 5 mm, or 5 voxels where the spacing is unknown.
 
     Example:
         >>> in_band(np.array([0.0, 5.0, 5.5]))
         array([ True,  True, False])
     """
-    return distance <= BAND_MM
+    return within(distance, BAND_MM)
 
 
 def distance_to_boundary(mask: Mask, spacing: Spacing) -> NDArray[np.float32]:
@@ -139,7 +167,7 @@ def make_regions(
     volume = np.ones(predicted.shape, dtype=bool) if valid is None else valid
     foreground = predicted > 0
     band = in_band(distance_to(foreground, spacing)) & volume
-    boundary = (distance_to_boundary(foreground, spacing) <= BOUNDARY_MM) & volume
+    boundary = within(distance_to_boundary(foreground, spacing), BOUNDARY_MM) & volume
     masks = {
         "band" if spacing is not None else "band_5vox": band,
         "outside": volume & ~band,
@@ -172,7 +200,7 @@ def bounding_box(mask: Mask, spacing: Spacing, *, margin: float = BBOX_MM) -> Ma
     slices = []
     for axis, mm in enumerate(size):
         hit = np.flatnonzero(mask.any(axis=tuple(a for a in range(mask.ndim) if a != axis)))
-        pad = round(margin / mm)
+        pad = int((margin + TOLERANCE_MM) / mm + 0.5)  # to the nearest voxel, halves outwards
         slices.append(slice(max(0, hit[0] - pad), hit[-1] + 1 + pad))
     box[tuple(slices)] = True
     return box

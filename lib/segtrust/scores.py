@@ -43,10 +43,11 @@ class StructureScores:
     """Scores of one structure of one scan; ``None`` where the score is not defined.
 
     ``entropy``, ``between_member``, ``segment_entropy``, ``class_score``: high means unsure;
-    ``soft_dice_confidence`` and ``pairwise_dice``: high means sure. For what each measures see the functions
-    of these names. The others say what a segment looks like, from which its Dice is predicted together with
-    them: ``volume_spread`` over the samples, ``mixing``, ``size`` in cubic millimetres (in voxels where the
-    spacing is unknown), ``surface``, ``largest_part``, ``expected_volume``.
+    ``soft_dice_confidence``, ``pairwise_dice`` and ``pooled_pairwise_dice``: high means sure. For what each
+    measures see the functions of these names and :class:`segtrust.ensemble.SampleStatistics`. The others say
+    what a segment looks like, from which its Dice is predicted together with them: ``volume_spread`` over the
+    samples, ``mixing``, ``size`` in cubic millimetres (in voxels where the spacing is unknown), ``surface``,
+    ``largest_part``, ``expected_volume``.
     """
 
     entropy: float | None
@@ -61,6 +62,7 @@ class StructureScores:
     surface: float | None = None
     largest_part: float | None = None
     expected_volume: float | None = None
+    pooled_pairwise_dice: float | None = None
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,11 @@ class ScanScores:
     global_mean: float
     structures: Mapping[int, float | None]
     details: Mapping[int, StructureScores] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def pooled_pairwise_dice(self) -> float | None:
+        """Mean over the structures of the Dice of all pairs pooled, which versions of before refer to."""
+        return _mean_of(self.details, "pooled_pairwise_dice")
 
     def to_json(self) -> dict[str, float | None]:
         """The scan's numbers without the structures, as plain floats."""
@@ -374,6 +381,7 @@ def score_scan(  # noqa: PLR0913  # everything that one prediction knows
     n_structures: int,
     sample_voxels: NDArray[np.integer[Any]],
     pairwise_dice: NDArray[np.floating[Any]],
+    pooled_pairwise_dice: NDArray[np.floating[Any]],
     valid: Mask,
 ) -> ScanScores:
     """All scores of one scan from one prediction.
@@ -386,7 +394,9 @@ def score_scan(  # noqa: PLR0913  # everything that one prediction knows
         spacing: millimetres per voxel, ``None`` if unknown.
         n_structures: N.
         sample_voxels: ``(S, N)``.
-        pairwise_dice: ``(N,)``, NaN where undefined.
+        pairwise_dice: ``(N,)``, mean over pairs of samples, NaN where undefined; the scan's is the mean over
+            the structures for which it is defined.
+        pooled_pairwise_dice: ``(N,)``, the same with all pairs pooled.
         valid: voxels that are no padding.
 
     Returns:
@@ -399,7 +409,8 @@ def score_scan(  # noqa: PLR0913  # everything that one prediction knows
     voxel = 1.0 if spacing is None else math.prod(spacing)
     any_structure = probs[first:].sum(axis=0, dtype=np.float64)
     details: dict[int, StructureScores] = {}
-    for value, dice in zip(range(1, n_structures + 1), pairwise_dice.tolist(), strict=True):
+    agreement = zip(pairwise_dice.tolist(), pooled_pairwise_dice.tolist(), strict=True)
+    for value, (dice, pooled) in zip(range(1, n_structures + 1), agreement, strict=True):
         segment, probability = labels == value, probs[first + value - 1]
         near = _near(segment, spacing, valid)
         details[value] = StructureScores(
@@ -415,6 +426,7 @@ def score_scan(  # noqa: PLR0913  # everything that one prediction knows
             surface=surface(segment),
             largest_part=largest_part(segment),
             expected_volume=expected_volume(probability, segment, near),
+            pooled_pairwise_dice=None if np.isnan(pooled) else pooled,
         )
     return ScanScores(
         entropy=_mean_of(details, "entropy"),

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from segtrust.calibrators.identity import Calibrator
 from segtrust.errors import ShapeError
+from segtrust.regions import within
 from segtrust.uncertainty import HeadKind
 
 __all__ = [
@@ -86,7 +87,7 @@ def draw_voxels(
             f"{tuple(labels.shape)}, {tuple(distance.shape)}."
         )
     flat = distance.reshape(-1).numpy()
-    close = (flat if near is None else near.reshape(-1).numpy()) <= _NEAR_MM
+    close = within(flat if near is None else near.reshape(-1).numpy(), _NEAR_MM)
     drawn = close | (np.random.default_rng(seed).random(flat.size) < _FAR_SHARE)
     if valid is not None:
         drawn &= valid.reshape(-1).numpy()

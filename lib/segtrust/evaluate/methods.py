@@ -65,6 +65,7 @@ class ScanView:
             n_structures=structures,
             sample_voxels=np.bincount(self.mask.reshape(-1), minlength=structures + 1)[None, 1:],
             pairwise_dice=np.full(structures, np.nan),
+            pooled_pairwise_dice=np.full(structures, np.nan),
             valid=self.valid,
         )
 

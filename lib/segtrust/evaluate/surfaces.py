@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_erosion, distance_transform_edt, find_objects, generate_binary_structure
 
 from segtrust.errors import ShapeError
-from segtrust.regions import BOUNDARY_MM
+from segtrust.regions import BOUNDARY_MM, within
 
 __all__ = ["SURFACE_FIGURES", "SURFACE_TOLERANCE_MM", "surface_figures"]
 
@@ -62,16 +62,16 @@ def surface_figures(
             "`predicted` and `reference` must have the same shape and `spacing` one number per axis, got "
             f"{predicted.shape}, {reference.shape} and {len(spacing)} numbers."
         )
-    hd95, within = np.full(n_structures, np.nan), np.full(n_structures, np.nan)
+    hd95, share = np.full(n_structures, np.nan), np.full(n_structures, np.nan)
     for index in range(n_structures):
         one, two = (labels == index + 1 for labels in (predicted, reference))
         if one.any() and two.any():
             there, back = _distances(one, two, spacing)
             hd95[index] = max(np.percentile(there, 95), np.percentile(back, 95))
-            within[index] = np.mean(np.concatenate([there, back]) <= tolerance)
+            share[index] = within(np.concatenate([there, back]), tolerance).mean()
         elif one.any() or two.any():
-            hd95[index], within[index] = np.inf, 0.0
-    return {"hd95": hd95, "surface_dice": within}
+            hd95[index], share[index] = np.inf, 0.0
+    return {"hd95": hd95, "surface_dice": share}
 
 
 def _distances(

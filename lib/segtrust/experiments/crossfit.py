@@ -19,7 +19,7 @@ from segtrust.experiments.folds import Cell, Experiment, Folds
 from segtrust.inference.scan import PreparedScan, Scan, prepare
 from segtrust.inference.sources import FlipSource
 from segtrust.inference.windows import slide
-from segtrust.regions import distance_to
+from segtrust.regions import distance_to, within
 from segtrust.scores import ScanScores, mean_in, score_scan
 from segtrust.training.cache import train_members
 from segtrust.training.cases import read_labelled, read_subjects
@@ -264,13 +264,14 @@ def _scored(
         n_structures=len(values),
         sample_voxels=statistics.sample_voxels.numpy(),
         pairwise_dice=statistics.pairwise_dice.numpy(),
+        pooled_pairwise_dice=statistics.pooled_pairwise_dice.numpy(),
         valid=valid,
     )
     entropies: dict[str, float | None] = {}
     segments = [mask == value for value in values if (mask == value).any()]
     away = [distance_to(segment, case.scan.spacing) for segment in segments]
     for mm in distances:
-        near = [(d <= mm) & valid for d in away]
+        near = [within(d, mm) & valid for d in away]
         means = [mean_in(unsure, n) or 0.0 for n in near]
         sums = [
             float(unsure[n].sum(dtype=np.float64)) / int(s.sum()) for n, s in zip(near, segments, strict=True)

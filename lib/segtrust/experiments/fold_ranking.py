@@ -33,7 +33,7 @@ __all__ = ["FoldRanking", "ScoredScan", "within_folds"]
 
 Say = Callable[[str], None]
 Floats = NDArray[np.float64]
-_SCHEMA = 2
+_SCHEMA = 3
 _DRAWS = 1000
 
 

@@ -322,6 +322,7 @@ class Predictor:
             n_structures=len(self.spec.labels),
             sample_voxels=statistics.sample_voxels.numpy(),
             pairwise_dice=statistics.pairwise_dice.numpy(),
+            pooled_pairwise_dice=statistics.pooled_pairwise_dice.numpy(),
             valid=prepared.valid,
         )
 

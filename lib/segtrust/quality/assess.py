@@ -37,6 +37,9 @@ TARGETS = ("dice", "volume", "border")
 """What is predicted of a structure, each by a line of its own."""
 LINE_SCORES = ("entropy", "between_member", "segment_entropy", "soft_dice_confidence", "pairwise_dice")
 """Scores that a line may be drawn through."""
+_POOLED = "pooled_pairwise_dice"
+_SCHEMA = 2
+"""Of the entry `quality`; in 1, where none is written, `pairwise_dice` meant what is the pooled one now."""
 
 Verdict = Literal["probably fine", "needs a look"]
 WIDTHS: Mapping[Likeness, Width | None] = {
@@ -247,6 +250,7 @@ class Quality:
         """The entry `quality` of `calibration.json`; what was not justified is absent."""
         parts = {"typical": self.typical, "usual_error": self.usual, "contours": self.contours}
         return {
+            "schema": _SCHEMA,
             "subjects": self.subjects,
             "structures": {
                 str(value): {target: line.to_json() for target, line in lines.items()}
@@ -268,13 +272,19 @@ class Quality:
         Raises:
             ModelError: if it was written by another release.
         """
+        schema = document.get("schema", 1)
+        if schema not in (1, _SCHEMA):
+            raise ModelError(
+                f"`quality` of calibration.json must have the schema 1 or {_SCHEMA}, got {schema!r}. "
+                "Was the version made by a newer release of segtrust?"
+            )
         try:
             lines = {
-                int(value): {target: Regression.from_json(line) for target, line in fitted.items()}
+                int(value): {target: _regression(line, schema) for target, line in fitted.items()}
                 for value, fitted in document["structures"].items()
             }
             subjects = int(document["subjects"])
-        except (AttributeError, KeyError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ModelError(
                 f"`quality` of calibration.json must have structures and subjects, but {error!r}. "
                 "Was the version made by another release of segtrust?"
@@ -315,12 +325,13 @@ def line_scores(details: StructureScores) -> dict[str, float | None]:
         details: of the structure.
 
     Returns:
-        Name -> value, one for each of :data:`LINE_SCORES`; ``None`` where not defined.
+        Name -> value, one for each of :data:`LINE_SCORES` and, for versions that were fitted on it,
+        ``pooled_pairwise_dice``; ``None`` where not defined.
     """
     values: dict[str, float | None] = {}
-    for name in LINE_SCORES:
+    for name in (*LINE_SCORES, _POOLED):
         value: float | None = getattr(details, name)
-        is_share = name in ("soft_dice_confidence", "pairwise_dice")
+        is_share = name in ("soft_dice_confidence", "pairwise_dice", _POOLED)
         values[name] = logit_dice(value) if is_share and value is not None else value
     return values
 
@@ -336,6 +347,12 @@ def can_be_judged(scores: Mapping[str, float | None]) -> bool:
     """
     is_predicted = scores["entropy"] is not None
     return is_predicted and all(math.isfinite(v) for v in scores.values() if v is not None)
+
+
+def _regression(document: Mapping[str, Any], schema: int) -> Regression:
+    """Read a regression, with the score by its name of today."""
+    regression = Regression.from_json(document)
+    return regression if schema == _SCHEMA else regression.renamed({"pairwise_dice": _POOLED})
 
 
 def _has_interval(structure: StructureAssessment) -> bool:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from segtrust.errors import SettingError
 from segtrust.quality.contour_rule import CONTOUR_SHARES
-from segtrust.regions import distance_to
+from segtrust.regions import TOLERANCE_MM, distance_to, within
 
 __all__ = [
     "SIDES",
@@ -147,7 +147,10 @@ class Margins:
     def hold(self, needed: NeededMargins, share: float) -> tuple[bool, bool]:
         """Whether the outer and the inner contour of a labelled scan are right for a share."""
         at = CONTOUR_SHARES.index(share)
-        return needed.outer[at] <= self.outer_mm, needed.inner[at] <= self.inner_mm
+        return (
+            needed.outer[at] <= self.outer_mm + TOLERANCE_MM,
+            needed.inner[at] <= self.inner_mm + TOLERANCE_MM,
+        )
 
 
 def contour_masks(predicted: Mask, margins: Margins, spacing: Sequence[float]) -> tuple[Mask, Mask]:
@@ -170,9 +173,10 @@ def contour_masks(predicted: Mask, margins: Margins, spacing: Sequence[float]) -
         >>> inner.sum(), outer.sum()
         (2, 4)
     """
-    return distance_to(~predicted, spacing) > margins.inner_mm, distance_to(
-        predicted, spacing
-    ) <= margins.outer_mm
+    return (
+        ~within(distance_to(~predicted, spacing), margins.inner_mm),
+        within(distance_to(predicted, spacing), margins.outer_mm),
+    )
 
 
 def contour_map(
@@ -207,8 +211,9 @@ def contour_map(
     for value, own in margins.items():
         far = distance_to(labels == value, spacing)
         share = far / max(own.outer_mm, _TINY_MM)
-        volume[(far <= own.outer_mm) & (share < nearest)] = 3 * value
-        nearest = np.where(far <= own.outer_mm, np.minimum(nearest, share), nearest)
+        reached = within(far, own.outer_mm)
+        volume[reached & (share < nearest)] = 3 * value
+        nearest = np.where(reached, np.minimum(nearest, share), nearest)
     for value, own in margins.items():
         inner, _ = contour_masks(labels == value, own, spacing)
         volume[labels == value] = 3 * value - 1

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -131,6 +131,14 @@ class Regression:
         values = [line.at(scores) for line in self.without]
         numbers = [v for v in values if v is not None]
         return (min(numbers), max(numbers)) if numbers and len(numbers) == len(values) else None
+
+    def renamed(self, names: Mapping[str, str]) -> Self:
+        """The same regression on scores by other names; those not in ``names`` stay."""
+
+        def line(old: Line) -> Line:
+            return replace(old, score=names.get(old.score, old.score))
+
+        return replace(self, line=line(self.line), without=tuple(map(line, self.without)))
 
     def to_json(self) -> dict[str, Any]:
         """Plain numbers."""

@@ -11,7 +11,7 @@ from segtrust.store.database import Database
 
 __all__ = ["SCORE_SCHEMA", "BriefScore", "ScoreKey", "ScoreTable", "StoredScore"]
 
-SCORE_SCHEMA = 1
+SCORE_SCHEMA = 2
 """Meaning of the stored numbers; raised when a score's definition changes."""
 
 _COLUMNS = (
