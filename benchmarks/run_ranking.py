@@ -14,7 +14,7 @@ from pathlib import Path
 from segtrust.errors import SegtrustError
 from segtrust.evaluate.protocol import Protocol, check_data
 from segtrust.evaluate.records import software_versions
-from segtrust.experiments.fold_ranking import FoldRanking, within_folds
+from segtrust.experiments.fold_ranking import FoldRanking, completed, expected_by_fold, within_folds
 from segtrust.experiments.folds import Folds, read_experiments
 from segtrust.experiments.trust import CLEAN, shift_conditions
 from segtrust.training.cache import train_members
@@ -61,8 +61,14 @@ def run(args: argparse.Namespace) -> None:
         cache=args.runs / "ranking",
         say=lambda line: print(line, flush=True),
     )
-    clean = ranking.scans(CLEAN)
-    shifted = {str(c): ranking.scans(c) for c in shift_conditions() if c.strength in args.strengths}
+    as_they_are = ranking.scans(CLEAN)
+    expected = expected_by_fold(as_they_are)
+    clean = completed(as_they_are, expected)
+    shifted = {
+        str(c): completed(ranking.scans(c), expected)
+        for c in shift_conditions()
+        if c.strength in args.strengths
+    }
     document = {
         "protocol": protocol.hash,
         "experiment": EXPERIMENT,

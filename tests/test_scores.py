@@ -241,6 +241,7 @@ def test_all_scores_of_a_scan_by_hand():
         "pairwise_dice": 0.5,  # structure 2 is unknown and left out
         "soft_dice_confidence": 1.0,  # p is 1 inside and 0 outside
         "global_mean": 0.25,
+        "doubt": pytest.approx(5 / 12),  # four voxels of .25 near 2 voxels and near 1: mean of 1/3 and 1/2
     }
     assert dict(got.structures) == {1: 0.25, 2: 0.25}
     assert got.pooled_pairwise_dice == 0.75
@@ -294,5 +295,52 @@ def test_overlapping_structures_mix_at_most_wholly():
     # sigmoid heads: no background channel, chances need not sum to one
     probs = np.ones((3, 1, 1, 2), np.float32)
     got = scored(np.ones((1, 1, 2), np.uint8), probs=probs, n_structures=3,
-                 sample_voxels=np.full((2, 3), 2), pairwise_dice=np.ones(3)).details[1]  # fmt: skip
+                 sample_voxels=np.full((2, 3), 2), pairwise_dice=np.ones(3),
+                 pooled_pairwise_dice=np.ones(3)).details[1]  # fmt: skip
     assert got.mixing == 1
+
+
+# --- size -------------------------------------------------------------------------------------------------
+
+
+def ball(radius, softness=0.4):
+    """Scores of a ball in 1 mm voxels whose probability falls over its border alike for any size."""
+    n = 2 * (radius + 9) + 1
+    away = np.sqrt(((np.indices((n, n, n)) - n // 2) ** 2).sum(axis=0)) - radius
+    p = 1 / (1 + np.exp(away / softness))
+    unsure = -(p * np.log(p) + (1 - p) * np.log1p(-p)) / np.log(2)
+    voxels = np.array([[np.count_nonzero(p > 0.5)]] * 2)
+    return s.score_scan(
+        entropy=unsure.clip(0, 1).astype(np.float32),
+        between=np.zeros_like(p, dtype=np.float32),
+        probs=np.stack([1 - p, p]).astype(np.float32),
+        labels=(p > 0.5).astype(np.uint8),
+        spacing=FLAT,
+        n_structures=1,
+        sample_voxels=voxels,
+        pairwise_dice=np.array([1.0]),
+        pooled_pairwise_dice=np.array([1.0]),
+        valid=np.ones(p.shape, dtype=bool),
+    )
+
+
+def test_doubt_grows_as_a_structure_shrinks_where_its_mean_entropy_falls():
+    # expected Dice by soft Dice; the mean over the band ranks the small ball surer than the large one
+    small, large = ball(3), ball(14)
+    assert small.soft_dice_confidence < large.soft_dice_confidence - 0.1
+    assert small.entropy < large.entropy
+    assert small.doubt > large.doubt + 0.2
+
+
+def test_doubt_follows_size_step_by_step():
+    doubts = [ball(radius).doubt for radius in range(2, 15)]
+    assert doubts == sorted(doubts, reverse=True)
+
+
+@given(label_maps(n_structures=1, max_side=6), st.data())
+def test_the_share_of_entropy_agrees_with_a_sum_over_voxels(labels, data):
+    unsure = data.draw(unit_maps(shape=labels.shape))
+    near = data.draw(hnp.arrays(np.bool_, labels.shape))
+    got = s.entropy_share(unsure, labels == 1, near)
+    size, total = int((labels == 1).sum()), sum(h for h, n in zip(unsure.flat, near.flat, strict=True) if n)
+    assert got is None if size == 0 else got == pytest.approx(total / (total + size), abs=1e-12)

@@ -21,14 +21,17 @@ __all__ = [
     "StructureScores",
     "binary_segment_entropy",
     "class_score",
+    "entropy_share",
     "expected_volume",
     "largest_part",
     "mean_in",
     "mixing",
     "patch_maximum",
+    "scan_doubt",
     "scan_entropy",
     "score_scan",
     "soft_dice_confidence",
+    "structure_doubt",
     "structure_entropy",
     "surface",
     "volume_spread",
@@ -42,12 +45,12 @@ Labels = NDArray[np.integer[Any]]
 class StructureScores:
     """Scores of one structure of one scan; ``None`` where the score is not defined.
 
-    ``entropy``, ``between_member``, ``segment_entropy``, ``class_score``: high means unsure;
-    ``soft_dice_confidence``, ``pairwise_dice`` and ``pooled_pairwise_dice``: high means sure. For what each
-    measures see the functions of these names and :class:`segtrust.ensemble.SampleStatistics`. The others say
-    what a segment looks like, from which its Dice is predicted together with them: ``volume_spread`` over the
-    samples, ``mixing``, ``size`` in cubic millimetres (in voxels where the spacing is unknown), ``surface``,
-    ``largest_part``, ``expected_volume``.
+    ``entropy``, ``entropy_share``, ``between_member``, ``segment_entropy``, ``class_score``: high means
+    unsure; ``soft_dice_confidence``, ``pairwise_dice`` and ``pooled_pairwise_dice``: high means sure. For
+    what each measures see the functions of these names and :class:`segtrust.ensemble.SampleStatistics`. The
+    others say what a segment looks like, from which its Dice is predicted together with them:
+    ``volume_spread`` over the samples, ``mixing``, ``size`` in cubic millimetres (in voxels where the spacing
+    is unknown), ``surface``, ``largest_part``, ``expected_volume``.
     """
 
     entropy: float | None
@@ -63,6 +66,7 @@ class StructureScores:
     largest_part: float | None = None
     expected_volume: float | None = None
     pooled_pairwise_dice: float | None = None
+    entropy_share: float | None = None
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,8 @@ class ScanScores:
 
     ``entropy``, ``between_member``, ``patch_maximum``, ``volume_spread``, ``global_mean``: high means unsure.
     ``pairwise_dice`` and ``soft_dice_confidence`` run the other way: high means sure.
+    ``doubt``: :func:`scan_doubt`, in which a version that knows which structures to expect also counts what
+    is missing or tiny (:class:`segtrust.quality.ExpectedStructures`); high means unsure.
     ``structures`` holds the entropy of each structure by label value, ``details`` all its scores, which
     the store does not keep.
     """
@@ -84,6 +90,7 @@ class ScanScores:
     global_mean: float
     structures: Mapping[int, float | None]
     details: Mapping[int, StructureScores] = field(default_factory=dict, repr=False, compare=False)
+    doubt: float | None = None
 
     @property
     def pooled_pairwise_dice(self) -> float | None:
@@ -158,6 +165,57 @@ def scan_entropy(structures: Mapping[int, float | None]) -> float | None:
     """
     values = [value for value in structures.values() if value is not None]
     return sum(values) / len(values) if values else None
+
+
+def entropy_share(entropy: FloatMap, segment: Mask, near: Mask) -> float | None:
+    r"""Entropy near one structure against its size; high means unsure.
+
+    .. math:: \sum_{i \in B} H_i / \Big(\sum_{i \in B} H_i + |\hat S|\Big)
+
+    Args:
+        entropy: normalised entropy H/ln K in [0, 1], ``(X, Y, Z)``.
+        segment: voxels given to the structure.
+        near: where the entropy is summed, the band of the structure.
+
+    Returns:
+        Unitless, in [0, 1); ``None`` for an empty segment.
+
+    Note:
+        The mean over the band falls as a structure shrinks, since more and more of the band is far from its
+        border. This grows: an equally unsure border is a larger part of a smaller structure.
+
+    Example:
+        >>> entropy_share(np.array([0.5, 0.5, 0.0]), np.array([True, False, False]), np.array([True] * 3))
+        0.5
+    """
+    if not segment.any():
+        return None
+    near_by = float(entropy[near].sum(dtype=np.float64))
+    return near_by / (near_by + int(np.count_nonzero(segment)))
+
+
+def structure_doubt(scores: StructureScores) -> float | None:
+    """How unsure the prediction of one structure is, by itself; high means unsure.
+
+    Args:
+        scores: of the structure.
+
+    Returns:
+        Its ``entropy_share``, unitless, in [0, 1); ``None`` if it was not predicted.
+    """
+    return scores.entropy_share
+
+
+def scan_doubt(details: Mapping[int, StructureScores]) -> float | None:
+    """Mean of :func:`structure_doubt` over the predicted structures; high means unsure.
+
+    Args:
+        details: label value -> scores.
+
+    Returns:
+        Unitless, in [0, 1); ``None`` if nothing was predicted.
+    """
+    return scan_entropy({value: structure_doubt(scores) for value, scores in details.items()})
 
 
 def binary_segment_entropy(probability: FloatMap, segment: Mask) -> float | None:
@@ -427,6 +485,7 @@ def score_scan(  # noqa: PLR0913  # everything that one prediction knows
             largest_part=largest_part(segment),
             expected_volume=expected_volume(probability, segment, near),
             pooled_pairwise_dice=None if np.isnan(pooled) else pooled,
+            entropy_share=entropy_share(entropy, segment, near),
         )
     return ScanScores(
         entropy=_mean_of(details, "entropy"),
@@ -437,6 +496,7 @@ def score_scan(  # noqa: PLR0913  # everything that one prediction knows
         soft_dice_confidence=_mean_of(details, "soft_dice_confidence"),
         global_mean=mean_in(entropy, valid) or 0.0,
         structures={value: scores.entropy for value, scores in details.items()},
+        doubt=scan_doubt(details),
         details=details,
     )
 

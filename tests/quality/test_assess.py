@@ -9,9 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segtrust.errors import ModelError, SettingError
+from segtrust.models import open_version, shipped_models_dir
 from segtrust.quality import (
     ContourRule,
     Contours,
+    ExpectedStructures,
     FineRule,
     Margins,
     NeededMargins,
@@ -23,6 +25,7 @@ from segtrust.quality import (
     fit_quality,
     logit_dice,
 )
+from segtrust.quality.assess import line_scores
 from segtrust.scores import ScanScores, StructureScores
 
 RULE = FineRule(dice=0.8, risk=0.05)
@@ -299,3 +302,61 @@ def test_a_structure_that_nobody_has_gives_no_row():
         for c in cases
     ]
     assert fit_quality(absent, [1]).lines == {1: {}}
+
+
+# --- what versions keep -----------------------------------------------------------------------------------
+
+
+def written_by(schema):
+    """A version whose Dice follows the members' agreement."""
+    lines = [["pairwise_dice", 1.0, 0.0]] * 3
+    line = {"line": lines[0], "without": lines[1:], "held_out": [[[0.0, 0.0]]] * 2}
+    document = {"subjects": 2, "structures": {"1": {"dice": line}}}
+    return document if schema is None else {**document, "schema": schema}
+
+
+AGREEING = StructureScores(0.2, 0.05, 0.1, 0.9, 0.6, pooled_pairwise_dice=0.8)
+
+
+@pytest.mark.parametrize(("schema", "agreement"), [(None, 0.8), (1, 0.8), (2, 0.6)])
+def test_a_version_fitted_on_the_pooled_dice_goes_on_with_it(schema, agreement):
+    line = Quality.from_json(written_by(schema)).lines[1]["dice"]
+    predicted = [one.at(line_scores(AGREEING)) for one in (line.line, *line.without)]
+    assert predicted == [pytest.approx(logit_dice(agreement))] * 3
+
+
+def test_a_version_read_from_an_older_release_says_so_when_it_is_written():
+    again = Quality.from_json(written_by(None)).to_json()
+    assert Quality.from_json(again) == Quality.from_json(written_by(None))
+
+
+def test_a_version_of_a_newer_release_is_refused():
+    with pytest.raises(ModelError, match="must have the schema 1 or 2, got 3"):
+        Quality.from_json(written_by(3))
+
+
+def test_the_lines_of_the_shipped_version_mean_what_they_were_fitted_on():
+    document = open_version(shipped_models_dir() / "hippocampus").calibration["quality"]
+    old = document.get("schema", 1) == 1
+    for value, fitted in document["structures"].items():
+        for target, line in fitted.items():
+            stored, read = line["line"][0], Quality.from_json(document).lines[int(value)][target].line.score
+            assert read == ("pooled_pairwise_dice" if old and stored == "pairwise_dice" else stored)
+
+
+def test_sizes_of_the_calibration_scans_complete_the_doubt():
+    def sized(case, index):
+        one = replace(case.scores.details[1], size=1000.0 + index, entropy_share=0.3)
+        truth = {1: replace(case.truth[1], volume_ml=1.0)}
+        return replace(case, scores=replace(case.scores, details={1: one}), truth=truth)
+
+    quality = fit_quality([sized(case, i) for i, case in enumerate(cohort(12))], [1])
+    assert quality.expected.unit == "mm3"
+    assert quality.expected.sizes[1] == tuple(1000.0 + 2 * i for i in range(12))  # no worsened copies
+    assert quality.completed(EMPTY, (1.0, 1.0, 1.0)).doubt == 1.0
+    assert Quality.from_json(quality.to_json()).expected == quality.expected
+    assert replace(quality, expected=None).completed(EMPTY, None) is EMPTY
+
+
+def test_without_known_spacings_sizes_are_in_voxels():
+    assert fit_quality(cohort(12), [1]).expected == ExpectedStructures({1: (None,) * 12}, "voxels")

@@ -11,9 +11,17 @@ from scipy import ndimage
 from phantoms import make_blob
 from segtrust.errors import ModelError
 from segtrust.quality import TypicalScans, Unlikeness, fit_typical_scans, scan_features
-from segtrust.scores import ScanScores
+from segtrust.scores import ScanScores, StructureScores
 
-SURE = ScanScores(0.2, 0.05, 0.3, 0.1, 0.9, 0.9, 0.1, {})
+
+def scores_of(*numbers):
+    """Scores of a scan with one structure, whose members agree as far as the scan's do."""
+    agreement = numbers[4]
+    one = StructureScores(None, None, None, None, agreement, pooled_pairwise_dice=agreement)
+    return ScanScores(*numbers, {}, {1: one})
+
+
+SURE = scores_of(0.2, 0.05, 0.3, 0.1, 0.9, 0.9, 0.1)
 
 
 def image(seed, change=lambda values: values):
@@ -27,7 +35,7 @@ def scans():
     return [
         scan_features(
             image(seed),
-            ScanScores(0.2 + 0.01 * draw.normal(), 0.05, 0.3, 0.1, 0.9 + 0.01 * draw.normal(), 0.9, 0.1, {}),
+            scores_of(0.2 + 0.01 * draw.normal(), 0.05, 0.3, 0.1, 0.9 + 0.01 * draw.normal(), 0.9, 0.1),
         )
         for seed in range(24)
     ]
@@ -65,14 +73,14 @@ def test_a_changed_image_is_noticed_by_its_detector_and_by_the_combined_score(ty
 
 
 def test_members_that_disagree_are_noticed_though_the_image_is_ordinary(typical):
-    torn = ScanScores(0.6, 0.4, 0.5, 0.9, 0.3, 0.5, 0.2, {})
+    torn = scores_of(0.6, 0.4, 0.5, 0.9, 0.3, 0.5, 0.2)
     found = typical.compare(scan_features(image(3), torn))
     assert found.p_value == found.detectors["ensemble"] == pytest.approx(1 / 25)
     assert found.detectors["brightness"] > 0.1
 
 
 def test_an_odd_image_is_somewhat_unlike_and_an_odd_prediction_too_is_unlike(typical):
-    torn = ScanScores(0.6, 0.4, 0.5, 0.9, 0.3, 0.5, 0.2, {})
+    torn = scores_of(0.6, 0.4, 0.5, 0.9, 0.3, 0.5, 0.2)
     usual, image_alone, both = (
         typical.compare(scan_features(*case))
         for case in ((image(3), SURE), (image(3, np.sqrt), SURE), (image(3, np.sqrt), torn))

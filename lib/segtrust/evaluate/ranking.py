@@ -15,6 +15,7 @@ __all__ = ["SCORES", "correlation", "paired", "ranking_table", "score_interval"]
 
 SCORES = (
     "entropy",
+    "doubt",
     "between_member",
     "patch_maximum",
     "volume_spread",

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,23 +18,25 @@ from segtrust.evaluate.cases import draw_scan
 from segtrust.evaluate.ranking import SCORES, paired
 from segtrust.experiments.crossfit import CALIBRATOR
 from segtrust.experiments.folds import Cell, Folds
+from segtrust.experiments.hard_scans import Hardship
 from segtrust.experiments.trust import Condition
 from segtrust.inference.predictor import Predictor
 from segtrust.inference.scan import fingerprint
 from segtrust.metrics.bootstrap import Interval
 from segtrust.models import ModelVersion
-from segtrust.quality import StructureTruth
+from segtrust.quality import ExpectedStructures, StructureTruth, fit_expected
 from segtrust.quality.typical import Features
 from segtrust.release.quality import quality_case
 from segtrust.scores import ScanScores, StructureScores
 from segtrust.training.cases import read_labelled, read_subjects
 
-__all__ = ["FoldRanking", "ScoredScan", "within_folds"]
+__all__ = ["FoldRanking", "ScoredScan", "completed", "expected_by_fold", "within_folds"]
 
 Say = Callable[[str], None]
 Floats = NDArray[np.float64]
 _SCHEMA = 3
 _DRAWS = 1000
+EVERYBODY = slice(None)
 
 
 @dataclass(frozen=True)
@@ -80,18 +82,19 @@ class FoldRanking:
         self._predictors = {fold: self._predictor(weights) for fold, weights in members.items()}
         cache.mkdir(parents=True, exist_ok=True)
 
-    def scans(self, condition: Condition) -> list[ScoredScan]:
+    def scans(self, condition: Condition | Hardship, rows: slice = EVERYBODY) -> list[ScoredScan]:
         """Measure one scan of every held-out subject.
 
         Args:
-            condition: clean, or a shift.
+            condition: clean, a shift, or what makes a scan hard.
+            rows: which of the scans of each fold, in order of their ids; all unless given.
 
         Returns:
             Scans in order of fold and id; of a subject the first by id.
         """
         scored = []
         for fold in self._predictors:
-            for scan_id in self._one_per_subject(fold):
+            for scan_id in self._one_per_subject(fold)[rows]:
                 path = self._path(fold, scan_id, str(condition))
                 if not path.is_file():
                     scan = self._measure(fold, scan_id, condition)
@@ -138,11 +141,15 @@ class FoldRanking:
         digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]
         return self.cache / f"{condition}-{scan_id}-{digest}.json"
 
-    def _measure(self, fold: int, scan_id: str, condition: Condition) -> ScoredScan:
+    def _measure(self, fold: int, scan_id: str, condition: Condition | Hardship) -> ScoredScan:
         scan, labels = read_labelled(self.folds.data, scan_id, self.spec)
-        scan = condition.of(scan, scan_id, self.seed)
         judge = self._predictors[fold]
         judge.calibrator = self.calibrators[fold]
+        if isinstance(condition, Hardship):
+            scan, labels = condition.of(scan, labels)
+            judge = condition.judge(judge)
+        else:
+            scan = condition.of(scan, scan_id, self.seed)
         prepared, statistics, _ = judge.sample(scan)
         prediction = judge.conclude(scan, prepared, statistics)
         subject = self._subject(scan_id)
@@ -151,6 +158,47 @@ class FoldRanking:
         )
         dice = np.array([case.truth[label.value].dice for label in self.spec.labels])
         return ScoredScan(scan_id, subject, fold, dice, case.scores, case.features, case.truth)
+
+
+def expected_by_fold(clean: Sequence[ScoredScan]) -> dict[int, ExpectedStructures | None]:
+    """What members of each fold usually find, after the clean scans of the other folds.
+
+    Args:
+        clean: one scan of each subject, all of one unit of size (millimetres, or none).
+
+    Returns:
+        Fold -> expected structures; ``None`` where the other folds have too few subjects.
+    """
+    in_mm = any(truth.volume_ml is not None for scan in clean for truth in scan.truth.values())
+    return {
+        fold: fit_expected(
+            [scan.scores.details for scan in clean if scan.fold != fold], "mm3" if in_mm else "voxels"
+        )
+        for fold in sorted({scan.fold for scan in clean})
+    }
+
+
+def completed(
+    scans: Sequence[ScoredScan], expected: Mapping[int, ExpectedStructures | None]
+) -> list[ScoredScan]:
+    """The same scans; in their doubt counts what is missing or tiny.
+
+    Args:
+        scans: of any condition.
+        expected: of :func:`expected_by_fold`.
+
+    Returns:
+        Scans with another ``doubt``.
+    """
+
+    def complete(scan: ScoredScan) -> ScoredScan:
+        usual = expected.get(scan.fold)
+        if usual is None:
+            return scan
+        doubt = usual.doubt(scan.scores.details, usual.unit)
+        return replace(scan, scores=replace(scan.scores, doubt=doubt))
+
+    return [complete(scan) for scan in scans]
 
 
 def within_folds(conditions: Mapping[str, Sequence[ScoredScan]]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from segtrust.quality.conformal import bound_risk, conformal_bound, conformal_p_
 from segtrust.quality.contour_rule import CONTOUR_SHARES, CONTOUR_WORDS, ContourRule, ContourWords
 from segtrust.quality.contours import ContourMargins, Contours, fit_contours
 from segtrust.quality.excess import RimTotals, UsualError, border_distance, fit_usual_error
+from segtrust.quality.expected import ExpectedStructures, fit_expected
 from segtrust.quality.fit import QualityCase, StructureTruth, fit_quality
 from segtrust.quality.log_odds import logit_dice
 from segtrust.quality.margins import (
@@ -37,6 +38,7 @@ __all__ = [
     "ContourRule",
     "ContourWords",
     "Contours",
+    "ExpectedStructures",
     "FineRule",
     "Line",
     "Margins",
@@ -61,6 +63,7 @@ __all__ = [
     "control_risk",
     "fine_limit",
     "fit_contours",
+    "fit_expected",
     "fit_quality",
     "fit_regression",
     "fit_typical_scans",

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Self
 
 from scipy.special import expit
@@ -12,9 +12,11 @@ from segtrust.quality.conformal import Width, bound_risk
 from segtrust.quality.contour_rule import ContourRule
 from segtrust.quality.contours import ContourMargins, Contours
 from segtrust.quality.excess import UsualError
+from segtrust.quality.expected import ExpectedStructures, SizeUnit
 from segtrust.quality.log_odds import LEAST_DICE, dice_range, factor_range, logit_dice
 from segtrust.quality.regression import LEAST_SUBJECTS, Regression
 from segtrust.quality.typical import Features, Likeness, TypicalScans, Unlikeness
+from segtrust.regions import Spacing
 from segtrust.scores import ScanScores, StructureScores
 
 __all__ = [
@@ -144,13 +146,29 @@ class Assessment:
 
 @dataclass(frozen=True)
 class Quality:
-    """The quality part of a version: lines by structure and target, typical scans, usual errors, contours."""
+    """The quality part of a version: lines by structure and target, and what calibration scans are like."""
 
     lines: Mapping[int, Mapping[str, Regression]]
     typical: TypicalScans | None
     usual: UsualError | None
     subjects: int
     contours: Contours | None = None
+    expected: ExpectedStructures | None = None
+
+    def completed(self, scores: ScanScores, spacing: Spacing) -> ScanScores:
+        """The same scores; what is missing or tiny against the calibration scans counts as doubt.
+
+        Args:
+            scores: of a prediction.
+            spacing: of the scan, ``None`` if unknown.
+
+        Returns:
+            Scores with another ``doubt``; the same ones if the version knows no sizes.
+        """
+        if self.expected is None:
+            return scores
+        unit: SizeUnit = "voxels" if spacing is None else "mm3"
+        return replace(scores, doubt=self.expected.doubt(scores.details, unit))
 
     def assess(
         self,
@@ -248,7 +266,12 @@ class Quality:
 
     def to_json(self) -> dict[str, Any]:
         """The entry `quality` of `calibration.json`; what was not justified is absent."""
-        parts = {"typical": self.typical, "usual_error": self.usual, "contours": self.contours}
+        parts = {
+            "typical": self.typical,
+            "usual_error": self.usual,
+            "contours": self.contours,
+            "expected": self.expected,
+        }
         return {
             "schema": _SCHEMA,
             "subjects": self.subjects,
@@ -289,13 +312,16 @@ class Quality:
                 f"`quality` of calibration.json must have structures and subjects, but {error!r}. "
                 "Was the version made by another release of segtrust?"
             ) from error
-        typical, usual, contours = (document.get(name) for name in ("typical", "usual_error", "contours"))
+        typical, usual, contours, expected = (
+            document.get(name) for name in ("typical", "usual_error", "contours", "expected")
+        )
         return cls(
             lines,
             None if typical is None else TypicalScans.from_json(typical),
             None if usual is None else UsualError.from_json(usual),
             subjects,
             None if contours is None else Contours.from_json(contours),
+            None if expected is None else ExpectedStructures.from_json(expected),
         )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from segtrust.quality.assess import LINE_SCORES, TARGETS, Quality, can_be_judged, line_scores
 from segtrust.quality.contours import fit_contours
 from segtrust.quality.excess import RimTotals, fit_usual_error
+from segtrust.quality.expected import ExpectedStructures, SizeUnit, fit_expected
 from segtrust.quality.log_odds import clipped_log, logit_dice
 from segtrust.quality.margins import NeededMargins
 from segtrust.quality.regression import Regression, Rows, fit_regression
@@ -102,7 +103,17 @@ def fit_quality(cases: Sequence[QualityCase], structures: Sequence[int]) -> Qual
     )
     if usual is None and typical is None and not any(lines.values()):
         return None
-    return Quality(lines, typical, usual, len(first), contours)
+    return Quality(lines, typical, usual, len(first), contours, _fit_sizes(list(first.values())))
+
+
+def _fit_sizes(cases: Sequence[QualityCase]) -> ExpectedStructures | None:
+    """Sizes in the unit of most scans; a size in another unit is not compared with them."""
+    by_unit: dict[SizeUnit, list[QualityCase]] = {"mm3": [], "voxels": []}
+    for case in cases:
+        has_mm = any(truth.volume_ml is not None for truth in case.truth.values())
+        by_unit["mm3" if has_mm else "voxels"].append(case)
+    unit = max(by_unit, key=lambda name: len(by_unit[name]))
+    return fit_expected([case.scores.details for case in by_unit[unit]], unit)
 
 
 def _fit_lines(cases: Sequence[QualityCase], value: int) -> dict[str, Regression]:
