@@ -103,7 +103,9 @@ def fit_quality(cases: Sequence[QualityCase], structures: Sequence[int]) -> Qual
     )
     if usual is None and typical is None and not any(lines.values()):
         return None
-    return Quality(lines, typical, usual, len(first), contours, _fit_sizes(list(first.values())))
+    return Quality(
+        lines, typical, usual, len(first), contours, _fit_sizes([first[subject] for subject in sorted(first)])
+    )
 
 
 def _fit_sizes(cases: Sequence[QualityCase]) -> ExpectedStructures | None:
