@@ -9,6 +9,7 @@ from hypothesis.extra import numpy as hnp
 
 from segtrust.errors import SettingError
 from segtrust.quality import Margins, NeededMargins, contour_map, contour_masks, needed_margins
+from segtrust.regions import TOLERANCE_MM
 
 SPACING = (1.0, 2.0, 3.0)
 MASKS = hnp.arrays(bool, (4, 4, 3))
@@ -88,7 +89,8 @@ def test_with_the_needed_margin_a_contour_is_right_and_with_less_it_is_not(found
             inner, outer = contour_masks(found, wide, SPACING)
             assert (reference & outer).sum() >= share * reference.sum() - 1e-9
             assert (reference & inner).sum() >= share * inner.sum() - 1e-9
-        inner, outer = contour_masks(found, Margins(own.outer_mm - 2e-4, own.inner_mm - 2e-4, 1), SPACING)
+        less = TOLERANCE_MM + 2e-4  # of comparisons, and twice the 1e-4 to which margins are rounded up
+        inner, outer = contour_masks(found, Margins(own.outer_mm - less, own.inner_mm - less, 1), SPACING)
         if own.outer_mm > 0:
             assert (reference & outer).sum() < share * reference.sum()
         if own.inner_mm > 0:
