@@ -55,9 +55,9 @@ def scan_features(image: NDArray[np.floating[Any]], scores: ScanScores) -> Featu
     Returns:
         Detector -> numbers. ``brightness``: quantiles of each channel's values. ``sharpness``: log mean first
         and second difference along each axis over the channel's spread, which tell noise, blur and thick
-        slices. ``ensemble``: how sure the prediction is and how far the members agree, all pairs of them pooled,
-        as in every version that stores such numbers. A detector is left out where a number of it is not
-        defined, as ``ensemble`` for an empty prediction, or not finite.
+        slices. ``ensemble``: how sure the prediction is and how far the members agree, all pairs pooled, as
+        in every version that stores such numbers. A detector is left out where a number of it is not defined,
+        as ``ensemble`` for an empty prediction, or not finite.
 
     Source:
         After Vasiliuk et al. 2023 (intensity histograms beat learned detectors on 3-D scans) and Mehrtash et
