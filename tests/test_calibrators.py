@@ -1,5 +1,6 @@
 """Calibrators: what they do to probabilities, and what a fit finds."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -7,12 +8,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import optimize
 
 from calibration_cohorts import cohort, constant, true_scan
 from segtrust import calibrators as c
 from segtrust.calibrators.voxels import thinned
 from segtrust.errors import ModelError, ShapeError
+from segtrust.regions import within
 from strategies import probs, sigmoid_probs
 
 CALIBRATORS = [
@@ -141,17 +142,6 @@ def test_the_distance_temperature_is_found_again():
     np.testing.assert_allclose(fitted.temperature_at(where), truth.temperature_at(where), rtol=0.1)
 
 
-@pytest.mark.parametrize("true_temperature", [0.5, 1.0, 3.0])
-def test_temperatures_stay_ordered_and_never_sharpen(true_temperature):
-    fitted = c.fit_distance_temperature(cohort(constant(true_temperature), n=500))
-    assert 1 <= math.exp(fitted.b) <= math.exp(fitted.a)
-
-
-def test_a_temperature_that_should_rise_outwards_is_held_flat():
-    fitted = c.fit_distance_temperature(cohort(lambda d: np.where(d < 4, 1.0, 3.0), n=500))
-    assert fitted.a >= fitted.b
-
-
 @pytest.mark.parametrize(
     "fit", [c.fit_pooled_temperature, c.fit_distance_temperature], ids=lambda f: f.__name__
 )
@@ -190,53 +180,6 @@ def test_scans_with_an_empty_prediction_take_no_part_in_the_distance_fit():
         scans[0].logits, scans[0].labels, np.full(200, np.inf, np.float32), scans[0].weight, "empty"
     )
     assert c.fit_distance_temperature([*scans, empty]) == c.fit_distance_temperature(scans)
-
-
-def captured_objective(monkeypatch, scans):
-    seen = {}
-    real = optimize.minimize
-
-    def spy(fun, **options):
-        seen["fun"] = fun
-        return real(fun, **options)
-
-    monkeypatch.setattr(optimize, "minimize", spy)
-    c.fit_distance_temperature(scans)
-    return seen["fun"]
-
-
-def sigmoid_scan(subject):
-    rng = np.random.default_rng(int(subject))
-    logits = rng.normal(0, 3, (60, 2)).astype(np.float32)
-    labels = (rng.random((60, 2)) < 0.5).astype(np.int64)
-    return c.CalibrationVoxels(logits, labels, rng.uniform(0, 9, 60).astype(np.float32), np.ones(60), subject)
-
-
-@pytest.mark.parametrize("head", ["softmax", "sigmoid"])
-@pytest.mark.parametrize("theta", [(0.1, 0.7, 3.0, 0.9), (0.3, 0.01, 6.0, 3.0)])
-def test_the_gradient_of_the_fit_agrees_with_finite_differences(monkeypatch, head, theta):
-    scans = cohort(constant(2.0), n=60) if head == "softmax" else [sigmoid_scan(str(i)) for i in range(5)]
-    objective, theta, step = captured_objective(monkeypatch, scans), np.array(theta), 1e-6
-    _, gradient = objective(theta)
-    for i in range(4):
-        ahead, behind = theta.copy(), theta.copy()
-        ahead[i] += step
-        behind[i] -= step
-        slope = (objective(ahead)[0] - objective(behind)[0]) / (2 * step)
-        # central differences: error of order step^2, rounding 1e-16 / step
-        assert gradient[i] == pytest.approx(slope, abs=1e-7)
-
-
-def test_the_fitted_loss_is_the_mean_of_the_subjects_likelihoods(monkeypatch):
-    scans = cohort(constant(2.0), n=40)
-    objective = captured_objective(monkeypatch, scans)
-    curve = c.DistanceTemperature(0.2 + 0.5, 0.2, 3.0, 1.0)
-    means = []
-    for scan in scans:
-        p = curve.apply(torch.from_numpy(scan.logits).exp().T, torch.from_numpy(scan.distance))
-        means.append(-p.log()[scan.labels, range(40)].mean().item())
-    # float32 probabilities against float64 logits
-    assert objective(np.array([0.2, 0.5, 3.0, 1.0]))[0] == pytest.approx(np.mean(means), abs=1e-5)
 
 
 # --- drawing -----------------------------------------------------------------------------------------------
@@ -313,10 +256,25 @@ def test_a_fit_from_a_draw_agrees_with_a_fit_from_all_voxels(monkeypatch):
 def test_a_thinned_draw_keeps_weights_and_temperature():
     scans = [true_scan(subject, temperature=lambda d: 2 + 0 * d) for subject in "12345"]
     few = thinned(scans, 10_000)
-    # each voxel stays with a chance of one half: 2000 of 4000, standard deviation 32; it counts twice then
-    assert [len(scan.weight) for scan in few] == pytest.approx([2000] * 5, abs=4 * 32)
-    assert all((scan.weight == 2).all() for scan in few)
+    near = sum(int(within(scan.distance, 8).sum()) for scan in scans)
+    # near and far have 5000 each, drawn by chance: standard deviation below sqrt(5000) = 71, four of them
+    assert sum(int(within(scan.distance, 8).sum()) for scan in few) == pytest.approx(5000, abs=284)
+    assert sum(len(scan.weight) for scan in few) == pytest.approx(10_000, abs=400)
+    for scan in few:
+        np.testing.assert_allclose(scan.weight[within(scan.distance, 8)], near / 5000)
+        np.testing.assert_allclose(scan.weight[~within(scan.distance, 8)], (20_000 - near) / 5000)
     assert thinned(scans, 20_000) == scans
     full, part = (c.fit_pooled_temperature(drawn).temperature for drawn in (scans, few))
     assert full == pytest.approx(2, rel=0.05)
     assert part == pytest.approx(full, rel=0.05)
+
+
+def test_thinning_leaves_no_voxel_near_a_small_structure_out():
+    # one voxel in a hundred is near: a draw of one tenth, blind to that, would have left 2 of 20
+    scan = true_scan("1", temperature=constant(2.0), n=2000)
+    distance = np.where(np.arange(2000) < 20, 1.0, 50.0).astype(np.float32)
+    (few,) = thinned([dataclasses.replace(scan, distance=distance)], 200)
+    assert (few.distance <= 8).sum() == 20
+    assert (few.weight[few.distance <= 8] == 1).all()
+    # 1980 far ones stand for themselves: each drawn with 180 / 1980, sd of their sum 1980 / sqrt(180) = 148
+    assert few.weight.sum() == pytest.approx(2000, abs=4 * 148)

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segtrust.calibrators import Identity, fit_distance_temperature
+from segtrust.calibrators import Identity, choose_served
 from segtrust.evaluate.cases import draw_scan
 from segtrust.evaluate.protocol import Protocol, check_data
 from segtrust.evaluate.records import software_versions
@@ -161,7 +161,7 @@ def publish(
         subject = subjects.get(scan_id, scan_id)
         drawn.append(draw_scan(predictor, scan, labels, subject=subject, seed=index))
     calibration = {
-        "calibrator": fit_distance_temperature(drawn).to_json(),
+        "calibrator": choose_served(drawn).calibrator.to_json(),
         "fitted_on": {"scans": len(drawn), "role": "val"},
         "precision": "fp32",
     }

@@ -16,7 +16,7 @@ import torch
 from lung_nodules import FOLDER, RATERS, Slices, scan_of, spec_of
 from monteiro import BUDGET, HERE, PASSES, Bench, Run
 
-from segtrust.calibrators import CalibrationVoxels, Identity, draw_voxels, fit_pooled_temperature
+from segtrust.calibrators import CalibrationVoxels, Identity, choose_served, draw_voxels
 from segtrust.evaluate.records import software_versions
 from segtrust.inference import Predictor
 from segtrust.models import ModelVersion, publish_version
@@ -64,7 +64,7 @@ def main() -> int:
         "test_note": "measured by benchmarks/papers/monteiro.py: docs/reference/lung-nodules-stochastic.md",
     }
     calibration = {
-        "calibrator": fit_pooled_temperature(voxels).to_json(),
+        "calibrator": choose_served(voxels, "pooled_temperature").calibrator.to_json(),
         "fitted_on": {"scans": len(voxels) // RATERS, "role": "val", "raters": RATERS},
         "precision": "fp32",
     }

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from calibration_cohorts import cohort, constant
+from calibration_cohorts import cohort, constant, small_structure
 from segtrust import calibrators as c
 from segtrust.errors import ShapeError
 
@@ -74,6 +74,71 @@ def test_every_known_kind_can_be_a_candidate():
     choice = c.choose_calibrator(cohort(constant(2.0), n=400))
     assert set(choice.figures) == {"identity", *c.CANDIDATES}
     assert json.loads(json.dumps(choice.to_json()))["name"] == choice.name
+
+
+IDENTITY = {"band": 0.2465, "volume": 0.0141}
+
+
+@pytest.mark.parametrize(
+    ("candidate", "wins"),
+    [
+        ({"band": 0.2473, "volume": 0.0138}, False),
+        ({"band": 0.2440, "volume": 0.0142}, False),
+        ({"band": 0.2460, "volume": 0.01409}, False),
+        ({"band": 0.2450, "volume": 0.0141}, True),
+        ({"band": 0.2465, "volume": 0.0140}, True),
+        ({"band": None, "volume": None}, False),
+    ],
+    ids=[
+        "seven hearts: band up .3 %, volume down 2 %",
+        "volume up, band down 1 %",
+        "both down by less than half a percent",
+        "band down .6 %, volume as it was",
+        "volume down .7 %, band as it was",
+        "never measured",
+    ],
+)
+def test_a_candidate_must_lower_one_figure_and_raise_neither(candidate, wins):
+    expected = "t" if wins else "identity"
+    assert c.name_of_best({"identity": IDENTITY, "t": candidate}) == expected
+
+
+def test_of_two_that_help_the_one_with_the_larger_share_over_both_figures_is_taken():
+    # relative to the identity: .9 + 1.0 against .95 + .94
+    figures = {
+        "identity": {"band": 1.0, "volume": 0.1},
+        "near": {"band": 0.9, "volume": 0.1},
+        "both": {"band": 0.95, "volume": 0.094},
+    }
+    assert c.name_of_best(figures) == "both"
+
+
+def test_without_a_band_the_volume_decides():
+    figures = {"identity": {"band": None, "volume": 0.1}, "t": {"band": None, "volume": 0.09}}
+    assert c.name_of_best(figures) == "t"
+
+
+@pytest.mark.parametrize("nothing", [0.0, None])
+def test_where_nothing_is_to_be_gained_the_identity_stays(nothing):
+    figures = {name: {"band": nothing, "volume": nothing} for name in ("identity", "t")}
+    assert c.name_of_best(figures) == "identity"
+
+
+def test_a_version_is_served_behind_what_helps_and_behind_nothing_else():
+    helped = c.choose_served(cohort(constant(2.0), n=400))
+    assert helped.name == helped.calibrator.name == "distance_temperature"
+    assert helped.calibrator == c.fit_distance_temperature(cohort(constant(2.0), n=400))
+    left = c.choose_served(cohort(constant(1.0), n=400))
+    assert (left.name, left.calibrator) == ("identity", c.Identity())
+
+
+def test_a_small_structure_is_calibrated_though_its_share_of_the_volume_is_one_in_a_million():
+    scans = [small_structure(str(i), share=1e-6, temperature=3.0, near=800)[0] for i in range(5)]
+    choice = c.choose_served(scans)
+    assert choice.name == "distance_temperature"
+    before, after = (choice.figures[name]["nll"] for name in ("identity", choice.name))
+    assert after["band"] < 0.95 * before["band"]
+    assert after["volume"] <= before["volume"] * (1 + 1e-9)
 
 
 def test_sigmoid_voxels_are_refused():

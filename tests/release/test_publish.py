@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from phantoms import make_blob, spec_of, write_scan
-from segtrust.calibrators import cross_fitted_errors, fit_distance_temperature
+from segtrust.calibrators import cross_fitted_errors, fit_to_part
 from segtrust.evaluate.cases import draw_scan
 from segtrust.inference import Predictor
 from segtrust.metrics import ObservedErrors
@@ -43,7 +43,8 @@ def test_a_release_holds_the_errors_observed_on_val_without_the_subject(data, ti
         draw_scan(predictor, *read_labelled(data, scan_id, made.spec), subject=scan_id, seed=index)
         for index, scan_id in enumerate(SPLITS["val"])
     ]
-    found, expected = made.calibration["observed"], cross_fitted_errors(drawn, fit_distance_temperature)
+    fit = fit_to_part(made.calibration["choice"]["name"])
+    found, expected = made.calibration["observed"], cross_fitted_errors(drawn, fit)
     assert (found["scans"], found["subjects"]) == (5, 5)
     assert ObservedErrors.from_json(found).rate(0.05, 1.0) == pytest.approx(
         expected.rate(0.05, 1.0), abs=0.001

@@ -4,7 +4,17 @@ The mask is the argmax of the uncalibrated mean. Every calibrator here keeps tha
 included, and the order of all classes up to rounding.
 """
 
-from segtrust.calibrators.choice import CANDIDATES, LEAST_GAIN, Choice, Fit, choose_calibrator
+from segtrust.calibrators.choice import (
+    CANDIDATES,
+    LEAST_GAIN,
+    Choice,
+    Fit,
+    choose_calibrator,
+    choose_served,
+    fit_to_part,
+    name_of_best,
+)
+from segtrust.calibrators.distance_fit import fit_distance_temperature
 from segtrust.calibrators.identity import Calibrator, Identity
 from segtrust.calibrators.isotonic import TopLabelIsotonic, fit_top_label_isotonic
 from segtrust.calibrators.observe import cross_fitted_errors
@@ -12,7 +22,6 @@ from segtrust.calibrators.stored import calibrator_from_json
 from segtrust.calibrators.temperature import (
     DistanceTemperature,
     PooledTemperature,
-    fit_distance_temperature,
     fit_pooled_temperature,
 )
 from segtrust.calibrators.topclass import TopClassTemperature, fit_top_class_temperature
@@ -33,10 +42,13 @@ __all__ = [
     "TopLabelIsotonic",
     "calibrator_from_json",
     "choose_calibrator",
+    "choose_served",
     "cross_fitted_errors",
     "draw_voxels",
     "fit_distance_temperature",
     "fit_pooled_temperature",
+    "fit_to_part",
     "fit_top_class_temperature",
     "fit_top_label_isotonic",
+    "name_of_best",
 ]

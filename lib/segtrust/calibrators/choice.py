@@ -1,7 +1,8 @@
 """Which calibrator: each is fitted without one subject and judged on it, in turn."""
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -9,9 +10,10 @@ import torch
 from numpy.typing import NDArray
 
 from segtrust._binning import bin_index
+from segtrust.calibrators.distance_fit import fit_distance_temperature
 from segtrust.calibrators.identity import Calibrator, Identity
 from segtrust.calibrators.isotonic import fit_top_label_isotonic
-from segtrust.calibrators.temperature import fit_distance_temperature, fit_pooled_temperature
+from segtrust.calibrators.temperature import fit_pooled_temperature
 from segtrust.calibrators.topclass import fit_top_class_temperature
 from segtrust.calibrators.voxels import (
     CLAMP,
@@ -20,15 +22,26 @@ from segtrust.calibrators.voxels import (
     calibrated_probs,
     count_subjects,
     leave_one_subject_out,
+    thinned,
 )
 from segtrust.errors import ShapeError
 from segtrust.regions import in_band
 
-__all__ = ["CANDIDATES", "LEAST_GAIN", "Choice", "Fit", "choose_calibrator"]
+__all__ = [
+    "CANDIDATES",
+    "LEAST_GAIN",
+    "Choice",
+    "Fit",
+    "choose_calibrator",
+    "choose_served",
+    "fit_to_part",
+    "name_of_best",
+]
 
 LEAST_GAIN = 0.005
-"""Share of the volume NLL that a calibrator must gain to replace the identity."""
+"""Share of the band's or the volume's NLL that a calibrator must gain to replace the identity."""
 
+_ROUNDING = 1e-9
 _BINS = 15
 _REGIONS = ("band", "outside", "volume")
 
@@ -82,7 +95,7 @@ def choose_calibrator(
     *,
     folds: Mapping[str, int] | None = None,
 ) -> Choice:
-    """Choose by the cross-fitted NLL of the whole volume, leaving out one subject, or one fold, at a time.
+    """Choose by cross-fitted NLL, of the band and of the volume, leaving out one subject, or fold, at a time.
 
     Args:
         scans: voxels of calibration scans of a softmax model.
@@ -90,8 +103,7 @@ def choose_calibrator(
         folds: subject -> fold; each subject is its own unless given.
 
     Returns:
-        The candidate with the lowest volume NLL; identity unless it gains at least 0.5 % on the
-        identity, and with fewer than five subjects.
+        The candidate that :func:`name_of_best` names, fitted to all; identity with fewer than five subjects.
 
     Raises:
         ShapeError: for voxels of a sigmoid head.
@@ -113,16 +125,80 @@ def choose_calibrator(
             for scan in held_out:
                 totals[name].add(calibrator, scan, share[scan.subject])
     figures = {name: total.figures() for name, total in totals.items()}
-    name = _winner({name: figures[name]["nll"]["volume"] for name in figures})
+    name = name_of_best({name: figures[name]["nll"] for name in figures})
     calibrator = Identity() if name == "identity" else candidates[name](scans)
+    if isinstance(calibrator, Identity):  # a fit to all may be refused where fits to parts were not
+        name = Identity.name
     return Choice(name, calibrator, subjects, figures)
 
 
-def _winner(nll: Mapping[str, float | None]) -> str:
-    measured = {name: value for name, value in nll.items() if value is not None}
-    best = min(measured, key=lambda name: measured[name])
-    enough = measured[best] <= (1 - LEAST_GAIN) * measured["identity"]
-    return best if enough else "identity"
+def choose_served(scans: Sequence[CalibrationVoxels], kind: str = "distance_temperature") -> Choice:
+    """Whether a version is served behind one kind of calibrator: every path that publishes asks here.
+
+    Args:
+        scans: voxels of calibration scans of a softmax model.
+        kind: name in :data:`CANDIDATES`.
+
+    Returns:
+        The calibrator fitted to all voxels if the kind passes :func:`choose_calibrator`, else the identity.
+        Cross-fitted with a part of the voxels (:func:`~segtrust.calibrators.voxels.thinned`).
+
+    Raises:
+        ShapeError: for voxels of a sigmoid head.
+    """
+    choice = choose_calibrator(scans, {kind: fit_to_part(kind)})
+    if choice.name != kind:
+        return choice
+    calibrator = CANDIDATES[kind](scans)
+    name = Identity.name if isinstance(calibrator, Identity) else kind
+    return replace(choice, name=name, calibrator=calibrator)
+
+
+def fit_to_part(kind: str) -> Fit:
+    """A fit for where many are needed: to a part of the voxels.
+
+    Args:
+        kind: name in :data:`CANDIDATES`, or ``identity``.
+
+    Returns:
+        The fit.
+    """
+
+    def fit(scans: Sequence[CalibrationVoxels], *, least: int = MIN_SUBJECTS) -> Calibrator:
+        return Identity() if kind == Identity.name else CANDIDATES[kind](thinned(scans), least=least)
+
+    return fit
+
+
+def name_of_best(nll: Mapping[str, Mapping[str, float | None]]) -> str:
+    """Which candidate replaces the identity, by cross-fitted NLL in the band and in the volume.
+
+    Args:
+        nll: candidate, ``identity`` among them -> region -> nats per voxel; ``None`` where there is no voxel.
+
+    Returns:
+        Of the candidates that raise neither figure and lower one of them by at least 0.5 %, the one with the
+        lowest mean of the two, each relative to the identity's; ``identity`` if there is none.
+
+    Example:
+        >>> before, after = {"band": 0.2465, "volume": 0.0141}, {"band": 0.2473, "volume": 0.0138}
+        >>> name_of_best({"identity": before, "pooled_temperature": after})
+        'identity'
+    """
+    base = {region: value for region in ("band", "volume") if (value := nll["identity"][region])}
+    ratios = {
+        name: [
+            math.inf if (nats := regions[region]) is None else nats / value for region, value in base.items()
+        ]
+        for name, regions in nll.items()
+        if name != "identity"
+    }
+    able = {
+        name: sum(each)
+        for name, each in ratios.items()
+        if each and max(each) <= 1 + _ROUNDING and min(each) <= 1 - LEAST_GAIN
+    }
+    return min(able, key=lambda name: able[name]) if able else "identity"
 
 
 class _Tally:

@@ -9,8 +9,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from segtrust.calibrators.guard import unless_worse
 from segtrust.calibrators.identity import Identity
-from segtrust.calibrators.voxels import CLAMP, MIN_SUBJECTS, CalibrationVoxels, count_subjects, stack_voxels
+from segtrust.calibrators.voxels import (
+    CLAMP,
+    MIN_SUBJECTS,
+    CalibrationVoxels,
+    StackedVoxels,
+    count_subjects,
+    stack_voxels,
+)
 from segtrust.errors import ModelError, ShapeError
 from segtrust.uncertainty import HeadKind
 
@@ -81,7 +89,11 @@ class TopLabelIsotonic:
         shares = torch.where(rest > 0, others / rest.clamp_min(torch.finfo(torch.float64).tiny), even)
         runner_up = shares.amax(dim=0)
         top = torch.maximum(mapped, runner_up / (1 + runner_up) + _LEAD)
-        return (shares * (1 - top)).scatter_(0, winner, top[None]).float()
+        return (
+            (shares * (1 - top))
+            .scatter_(0, winner, top[None])
+            .to(torch.promote_types(probs.dtype, torch.float32))
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Name and the corners of the map."""
@@ -98,7 +110,8 @@ def fit_top_label_isotonic(
         least: with fewer subjects nothing is fitted.
 
     Returns:
-        The calibrator; identity with fewer than ``least`` subjects. f stays below 1 - 1e-6, since no finite
+        The calibrator; identity with fewer than ``least`` subjects, and where the map does not make these
+        voxels more likely. f stays below 1 - 1e-6, since no finite
         number of right voxels proves certainty.
 
     Raises:
@@ -128,9 +141,16 @@ def fit_top_label_isotonic(
     fitted = IsotonicRegression(y_min=0.0, y_max=_CEILING, out_of_bounds="clip").fit(
         sums[seen] / weight[seen], hits[seen] / weight[seen], sample_weight=weight[seen]
     )
-    return TopLabelIsotonic(
+    calibrator = TopLabelIsotonic(
         tuple(float(v) for v in fitted.X_thresholds_), tuple(float(v) for v in fitted.y_thresholds_)
     )
+    return unless_worse(calibrator, _nll(calibrator, data), data.nll(np.ones(data.n)))
+
+
+def _nll(calibrator: TopLabelIsotonic, data: StackedVoxels) -> float:
+    q = calibrator.apply(torch.from_numpy(data.logits).exp().T, torch.zeros(data.n)).numpy()
+    chosen = q[data.labels, np.arange(data.n)]
+    return -float(data.weight @ np.log(np.maximum(chosen, CLAMP)))
 
 
 def _log_odds(top: NDArray[np.float64], rest: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -7,13 +7,19 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy import optimize
-from scipy.special import expit
 from torch import Tensor
 
+from segtrust.calibrators.guard import LEAST_WRONG, unless_worse, wrong_voxels
 from segtrust.calibrators.identity import Identity
-from segtrust.calibrators.voxels import CLAMP, MIN_SUBJECTS, CalibrationVoxels, count_subjects, stack_voxels
+from segtrust.calibrators.voxels import (
+    CLAMP,
+    MIN_SUBJECTS,
+    CalibrationVoxels,
+    StackedVoxels,
+    count_subjects,
+    stack_voxels,
+)
 from segtrust.calibrators.winner import keep_winner
 from segtrust.uncertainty import HeadKind
 
@@ -21,8 +27,8 @@ __all__ = [
     "TEMPERATURE_RANGE",
     "DistanceTemperature",
     "PooledTemperature",
-    "fit_distance_temperature",
     "fit_pooled_temperature",
+    "likeliest_temperature",
     "scale_logits",
 ]
 
@@ -60,7 +66,9 @@ class DistanceTemperature:
     r"""A temperature that depends on the distance to the predicted foreground.
 
     .. math:: q(x) = \mathrm{softmax}(\ln \bar p(x) / T(d(x))),\quad
-              \ln T(d) = a + (b - a)\,\sigma((d - d_0)/s),\quad 1 \le T_{out} = e^b \le T_{in} = e^a
+              \ln T(d) = a + (b - a)\,\sigma((d - d_0)/s),\quad T_{in} = e^a,\quad T_{out} = e^b
+
+    What is fitted has T_out of at least 1; T_in may be below 1.
 
     Args:
         a: log temperature inside.
@@ -106,12 +114,12 @@ def scale_logits(probs: Tensor, beta: Tensor, head: HeadKind) -> Tensor:
         head: ``softmax`` or ``sigmoid``.
 
     Returns:
-        ``(C, *spatial)`` float32; the class ahead stays ahead.
+        ``(C, *spatial)`` float32, float64 if ``probs`` are; the class ahead stays ahead.
 
     Source:
         Guo et al. 2017.
     """
-    p = probs.float()
+    p = probs if probs.dtype == torch.float64 else probs.float()
     if head == "softmax":
         return keep_winner(torch.softmax(p.clamp_min(CLAMP).log() * beta, dim=0), probs)
     return torch.sigmoid((p.clamp_min(CLAMP).log() - (1 - p).clamp_min(CLAMP).log()) * beta)
@@ -127,61 +135,35 @@ def fit_pooled_temperature(
         least: with fewer subjects nothing is fitted.
 
     Returns:
-        The calibrator; identity with fewer than ``least`` subjects.
+        The calibrator; identity with fewer than ``least`` subjects, and where no temperature makes these
+        voxels more likely.
 
     Source:
-        Guo et al. 2017; bounded scalar minimisation over ln T.
+        Guo et al. 2017.
     """
     if count_subjects(scans) < least:
         return Identity()
     data = stack_voxels(scans)
-    low, high = (math.log(t) for t in TEMPERATURE_RANGE)
-    best = optimize.minimize_scalar(
-        lambda ln_t: data.nll(np.full(data.n, math.exp(-ln_t)))[0], bounds=(low, high), method="bounded"
-    )
-    return PooledTemperature(float(math.exp(best.x)))
+    temperature, loss = likeliest_temperature(data)
+    return unless_worse(PooledTemperature(temperature), loss, data.nll(np.ones(data.n)))
 
 
-def fit_distance_temperature(
-    scans: Sequence[CalibrationVoxels], *, least: int = MIN_SUBJECTS
-) -> DistanceTemperature | Identity:
-    """Fit the distance-conditioned temperature by weighted NLL, every subject counting alike.
+def likeliest_temperature(data: StackedVoxels) -> tuple[float, float]:
+    """The temperature with the lowest NLL, and that NLL.
 
     Args:
-        scans: voxels of calibration scans; scans with an empty prediction take no part.
-        least: with fewer subjects nothing is fitted.
+        data: at least one voxel.
 
     Returns:
-        The calibrator; identity with fewer than ``least`` subjects.
+        T in :data:`TEMPERATURE_RANGE`, at least 1 with fewer than ten wrong voxels; nats, weighted.
 
     Note:
-        L-BFGS-B with exact gradients, ``0 <= b <= a`` kept by writing ``a = b + delta``.
+        Bounded scalar minimisation over ln T; the NLL is convex in 1 / T.
     """
-    seen = [s for s in scans if np.isfinite(s.distance).any()]
-    if count_subjects(seen) < least:
-        return Identity()
-    data = stack_voxels(seen)
-
-    def objective(theta: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        b, delta, d0, s = theta
-        u = (data.distance - d0) / s
-        gate = expit(u)
-        ln_t = b + delta * (1 - gate)
-        beta = np.exp(-ln_t)
-        loss, slope = data.nll(beta)
-        slope = -slope * beta  # d loss / d ln T, per voxel
-        bend = slope * delta * gate * (1 - gate)
-        return loss, np.array(
-            [slope.sum(), (slope * (1 - gate)).sum(), (bend / s).sum(), (bend * u / s).sum()]
-        )
-
-    top = math.log(TEMPERATURE_RANGE[1])
-    best = optimize.minimize(
-        objective,
-        x0=np.array([0.02, 0.6, 4.0, 1.0]),
-        jac=True,
-        method="L-BFGS-B",
-        bounds=[(0.0, top), (0.0, top), (0.0, 15.0), (0.2, 5.0)],
+    low, high = (math.log(t) for t in TEMPERATURE_RANGE)
+    if np.count_nonzero(wrong_voxels(data)) < LEAST_WRONG:
+        low = 0.0
+    best = optimize.minimize_scalar(
+        lambda ln_t: data.nll(np.full(data.n, math.exp(-ln_t))), bounds=(low, high), method="bounded"
     )
-    b, delta, d0, s = (float(v) for v in best.x)
-    return DistanceTemperature(b + delta, b, d0, s)
+    return float(math.exp(best.x)), float(best.fun)

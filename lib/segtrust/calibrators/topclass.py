@@ -6,11 +6,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from scipy import optimize
+from numpy.typing import NDArray
 from torch import Tensor
 
 from segtrust.calibrators.identity import Identity
-from segtrust.calibrators.temperature import TEMPERATURE_RANGE, scale_logits
+from segtrust.calibrators.temperature import likeliest_temperature, scale_logits
 from segtrust.calibrators.voxels import (
     MIN_SUBJECTS,
     CalibrationVoxels,
@@ -86,13 +86,14 @@ def fit_top_class_temperature(
         least: with fewer subjects nothing is fitted.
 
     Returns:
-        The calibrator; identity with fewer than ``least`` subjects. A class that was never predicted gets 1.
+        The calibrator; identity with fewer than ``least`` subjects, and where no temperature makes these
+        voxels more likely. A class that was never predicted gets 1.
 
     Raises:
         ShapeError: for voxels of a sigmoid head.
 
     Note:
-        The classes' problems are independent, each a bounded scalar minimisation over ln T.
+        The classes' problems are independent.
     """
     if count_subjects(scans) < least:
         return Identity()
@@ -100,19 +101,13 @@ def fit_top_class_temperature(
     if data.labels.ndim == 2:
         raise ShapeError("a temperature per predicted class needs a softmax head, got sigmoid voxels.")
     winner = data.logits.argmax(axis=1)
-    return TopClassTemperature(
-        tuple(
-            _fit_one(data, winner == k) if (winner == k).any() else 1.0 for k in range(data.logits.shape[1])
-        )
+    temperatures = tuple(
+        _fit_one(data, winner == k) if (winner == k).any() else 1.0 for k in range(data.logits.shape[1])
     )
+    return Identity() if set(temperatures) == {1.0} else TopClassTemperature(temperatures)
 
 
-def _fit_one(data: StackedVoxels, rows: np.ndarray[Any, np.dtype[np.bool_]]) -> float:
-    part = StackedVoxels(data.logits[rows], data.labels[rows], data.distance[rows], data.weight[rows])
-    low, high = np.log(TEMPERATURE_RANGE)
-    best = optimize.minimize_scalar(
-        lambda ln_t: part.nll(np.full(part.n, np.exp(-ln_t)))[0] / part.weight.sum(),
-        bounds=(low, high),
-        method="bounded",
-    )
-    return float(np.exp(best.x))
+def _fit_one(data: StackedVoxels, rows: NDArray[np.bool_]) -> float:
+    part = data.take(rows)
+    temperature, loss = likeliest_temperature(part)
+    return temperature if loss < part.nll(np.ones(part.n)) else 1.0

@@ -88,7 +88,11 @@ def _calibrated(args: argparse.Namespace, data: Data, failures: Failures) -> Fol
 
 def _notes(calibration: FolderCalibration) -> list[str]:
     if not calibration.fits:
-        return ["No kind of calibrator gains 0.5 % of the NLL: probabilities stay as they are."]
+        note = (
+            "No kind of calibrator lowers the NLL of the band or of the volume by 0.5 % without raising the "
+            "other: probabilities stay as they are."
+        )
+        return [note]
     note = (
         f"{calibration.choice.name} was chosen and fitted over {calibration.choice.subjects} subjects; its "
         "figures are of calibrators fitted without the fold that they are measured on. calibration.json "

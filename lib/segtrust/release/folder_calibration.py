@@ -36,7 +36,7 @@ class FolderCalibration:
 
     @property
     def fits(self) -> bool:
-        """Whether a calibrator gains half a percent of the NLL; else probabilities stay as they are."""
+        """Whether a calibrator passed the rule of the choice; else probabilities stay as they are."""
         return self.choice.name != Identity.name
 
     def to_json(self) -> dict[str, Any]:
@@ -71,7 +71,7 @@ def calibrate_folder(
             error, and the scan is left out then. Unless given, the first error ends the work.
 
     Returns:
-        The calibration: the kind with the lowest cross-fitted NLL of the volume, if it gains 0.5 %.
+        The calibration: the kind that :func:`segtrust.calibrators.name_of_best` names, if there is one.
 
     Raises:
         SettingError: for an unknown kind, or with fewer than five subjects.

@@ -12,9 +12,10 @@ from segtrust.calibrators import (
     Calibrator,
     Fit,
     Identity,
+    choose_served,
     cross_fitted_errors,
-    fit_distance_temperature,
     fit_pooled_temperature,
+    fit_to_part,
 )
 from segtrust.evaluate.card import make_card
 from segtrust.evaluate.cases import CaseRecord, draw_scan, evaluate_case
@@ -86,7 +87,8 @@ def release(
     single = Predictor(draft, source=EnsembleSource([lambda: first]))
     say(f"calibrating on {len(splits['val'])} scans")
     drawn = _draw((ensemble, single), data, splits["val"])
-    ensemble_fit, single_fit = fit_distance_temperature(drawn[0]), fit_pooled_temperature(drawn[1])
+    choice, single_fit = choose_served(drawn[0]), fit_pooled_temperature(drawn[1])
+    ensemble_fit = choice.calibrator
     fitted = Predictor(draft, source=ensemble.source, calibrator=ensemble_fit)
     scans = ((scan_id, *read_labelled(data, scan_id, spec)) for scan_id in splits["val"])
     cases = list(measure_cases(fitted, scans, drawn[0], say))
@@ -116,8 +118,9 @@ def release(
         **parts,
         "calibrator": ensemble_fit.to_json(),
         "fitted_on": {"scans": len(splits["val"]), "role": "val"},
+        "choice": choice.to_json(),
         "precision": "fp32",
-        **observed_errors(drawn[0], fit_distance_temperature),
+        **observed_errors(drawn[0], fit_to_part(choice.name)),
     }
     if quality is not None:
         card["quality"] = quality_figures(quality, cases, spec)

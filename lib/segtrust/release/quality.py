@@ -12,7 +12,14 @@ from monai.metrics import compute_average_surface_distance
 from numpy.typing import NDArray
 from torch import Tensor
 
-from segtrust.calibrators import CANDIDATES, MIN_SUBJECTS, CalibrationVoxels, Calibrator, Identity
+from segtrust.calibrators import (
+    CANDIDATES,
+    MIN_SUBJECTS,
+    CalibrationVoxels,
+    Calibrator,
+    Identity,
+    fit_to_part,
+)
 from segtrust.calibrators.voxels import leave_one_subject_out
 from segtrust.evaluate.cases import draw_scan
 from segtrust.evaluate.probabilities import KeptSource
@@ -207,8 +214,8 @@ def _truth(
 
 def _calibrators_without(drawn: Sequence[CalibrationVoxels], served: Calibrator) -> Mapping[str, Calibrator]:
     """Subject -> calibrator of the served kind, fitted without that subject."""
-    fit = CANDIDATES.get(served.name)
+    fit = fit_to_part(served.name if served.name in CANDIDATES else Identity.name)
     return {
-        held_out[0].subject: Identity() if fit is None else fit(inside, least=MIN_SUBJECTS - 1)
+        held_out[0].subject: fit(inside, least=MIN_SUBJECTS - 1)
         for inside, held_out in leave_one_subject_out(drawn)
     }

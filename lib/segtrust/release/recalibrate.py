@@ -7,12 +7,10 @@ from typing import Any
 from segtrust.calibrators import (
     MIN_SUBJECTS,
     CalibrationVoxels,
-    Calibrator,
     Identity,
-    choose_calibrator,
-    fit_distance_temperature,
+    choose_served,
+    fit_to_part,
 )
-from segtrust.calibrators.voxels import thinned
 from segtrust.evaluate.cases import draw_scan
 from segtrust.inference.predictor import Predictor
 from segtrust.models import ModelSpec
@@ -21,8 +19,6 @@ from segtrust.release.publish import observed_errors
 from segtrust.training.cases import read_pair
 
 __all__ = ["Recalibration", "recalibrate"]
-
-_KIND = "distance_temperature"
 
 
 @dataclass(frozen=True)
@@ -66,8 +62,8 @@ def recalibrate(
         precision: in which the voxels were predicted.
 
     Returns:
-        The calibration: fitted, else the parent's, else none, and why. Identity where fitting gains less than
-        .5 % of the NLL.
+        The calibration: fitted, else the parent's, else none, and why. Identity where fitting does not pass
+        :func:`segtrust.calibrators.choose_served`.
     """
     voxels, source = list(drawn), "calibration scans"
     why = "fitted to scans whose role is calibration"
@@ -87,24 +83,21 @@ def recalibrate(
             subjects |= {scan.subject for scan, _ in unseen}
     if len(subjects) < MIN_SUBJECTS:
         return _without(len(subjects), inherited, precision)
-    choice = choose_calibrator(voxels, {_KIND: _fit_without_a_subject})
-    fits = choice.name == _KIND
-    calibrator: Calibrator = fit_distance_temperature(voxels) if fits else Identity()
+    choice = choose_served(voxels)
+    fits = choice.name != Identity.name
     if not fits:
-        why += "; fitting gained less than 0.5 % of the NLL, so probabilities stay as they are"
+        why += (
+            "; fitting did not lower the NLL of the band or of the volume by 0.5 % without raising the "
+            "other, so probabilities stay as they are"
+        )
     seen = fits and source == "calibration scans"
     calibration = {
-        "calibrator": calibrator.to_json(),
+        "calibrator": choice.calibrator.to_json(),
         "fitted_on": {"scans": len(voxels), "subjects": len(subjects), "role": source},
         "precision": precision,
-        **(observed_errors(voxels, _fit_without_a_subject) if seen else {}),
+        **(observed_errors(voxels, fit_to_part(choice.name)) if seen else {}),
     }
     return Recalibration(calibration, source, why, len(subjects), choice.figures)
-
-
-def _fit_without_a_subject(scans: Sequence[CalibrationVoxels], *, least: int = MIN_SUBJECTS) -> Calibrator:
-    """One of many fits: a part of the voxels is enough."""
-    return fit_distance_temperature(thinned(scans), least=least)
 
 
 def _without(subjects: int, inherited: Mapping[str, Any] | None, precision: str) -> Recalibration:
