@@ -10,6 +10,7 @@ from segtrust.experiments.pages import row, write_or_check
 ROOT = Path(__file__).parents[1]
 RELEASE = ROOT / "benchmarks" / "results" / "hippocampus-test-trust.json"
 INSIDE = ROOT / "benchmarks" / "results" / "hippocampus-ranking.json"
+DOUBT = ROOT / "benchmarks" / "results" / "doubt.json"
 PAGE = ROOT / "docs" / "reference" / "ranking.md"
 CONFIDENCES = ("pairwise_dice", "soft_dice_confidence")
 
@@ -24,6 +25,7 @@ def page() -> str:
         "which are high where the model is sure. In brackets: 95 % bootstrap over subjects; an interval that",
         "holds 0 is no evidence of any order.\n",
         *(inside(json.loads(INSIDE.read_text(encoding="utf-8"))) if INSIDE.is_file() else not_yet()),
+        *(doubt(json.loads(DOUBT.read_text(encoding="utf-8"))) if DOUBT.is_file() else []),
         *release(json.loads(RELEASE.read_text(encoding="utf-8"))),
     ]
     return "\n".join(lines)
@@ -49,6 +51,46 @@ def inside(found: dict[str, Any]) -> list[str]:
         row(f"**mean over {len(shifts)} shifts**", "", *(cell(found["shifts"]["mean"][s]) for s in scores)),
         "",
     ]
+
+
+def doubt(found: dict[str, Any]) -> list[str]:
+    """Candidates for the doubt of a scan, also where a structure is small or missed."""
+    lines = [
+        "## Small and missed structures\n",
+        "Candidates for the one number that says how doubtful a scan is, by the rule of",
+        "[decision 0014](../decisions/0014-doubt.md), inside *train*: clean scans; shifts",
+        f"({', '.join(found['shifts'])}); and every second scan of a fold with a structure that is shrunk,",
+        "erased from the image, or missed by all or by most members. Excess area under the risk-coverage",
+        "curve, risk 1 - Dice, inside each fold, mean over folds: 0 is the best order, 1 is chance, above 1",
+        "is worse than chance. In brackets: Spearman with Dice, -1 is best.",
+        f"`{found['command']}`, protocol `{found['protocol'][:16]}`.\n",
+    ]
+    for organ, figures in found["organs"].items():
+        groups = list(figures["dice"])
+        lines += [
+            f"**{organ.capitalize()}**: {figures['members']} members per fold, {figures['subjects']}",
+            f"subjects in folds {', '.join(map(str, figures['folds']))};",
+            f"hardest structure: {figures['hardest']}.\n",
+            row("candidate", *groups, "mean", "better than `entropy` by"),
+            f"|---|{'---|' * (len(groups) + 2)}",
+            row("mean Dice", *(f"{figures['dice'][g]:.3f}" for g in groups), "", ""),
+            *(candidate(name, part, groups) for name, part in figures["candidates"].items()),
+            "",
+        ]
+    best = min(found["mean"], key=lambda name: found["mean"][name])
+    means = ", ".join(f"{name} {value:.2f}" for name, value in found["mean"].items())
+    return [*lines, f"Mean excess over organs: {means}. The lowest is `{best}`.\n"]
+
+
+def candidate(name: str, part: dict[str, Any], groups: list[str]) -> str:
+    """One candidate under every condition."""
+    less = part["less"]
+    return row(
+        name,
+        *(f"{part['excess_aurc'][g]:.2f} ({part['spearman'][g]:.2f})" for g in groups),
+        f"{part['mean']:.2f}",
+        "" if name == "entropy" else f"{less['value']:.2f} ({less['low']:.2f} to {less['high']:.2f})",
+    )
 
 
 def release(found: dict[str, Any]) -> list[str]:

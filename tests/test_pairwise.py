@@ -48,13 +48,13 @@ def test_the_order_of_samples_does_not_matter(samples, random):
 
 
 def test_one_failing_member_of_five_shows_by_hand():
-    # four members agree on the same 100 voxels, the fifth marks 11 of them: 6 pairs of Dice 1 and 4 of
-    # 2 * 11 / 111 = .1982, mean (6 + 4 * .1982) / 10 = .6793, where the pooled Dice is
-    # (6 * 200 + 4 * 22) / (6 * 200 + 4 * 111) = .7835
-    whole, part = np.ones(100, np.uint8), np.arange(100) < 11
+    # four members agree on the same 200 voxels, the fifth marks 25 of them: 6 pairs of Dice 1 and 4 of
+    # 2 * 25 / 225 = .2222, mean (6 + 4 * .2222) / 10 = .6889, where the pooled Dice is
+    # (6 * 400 + 4 * 50) / (6 * 400 + 4 * 225) = .7879
+    whole, part = np.ones(200, np.uint8), np.arange(200) < 25
     got = bits_of([whole] * 4 + [part.astype(np.uint8)], 1).dice()
-    assert got.tolist() == pytest.approx([(6 + 4 * 22 / 111) / 10])
-    assert got[0] == pytest.approx(0.6793, abs=5e-5)
+    assert got.tolist() == pytest.approx([(6 + 4 * 50 / 225) / 10])
+    assert got[0] == pytest.approx(0.6889, abs=5e-5)
 
 
 def test_what_one_of_five_has_agrees_with_nobody():

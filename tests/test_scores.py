@@ -241,10 +241,12 @@ def test_all_scores_of_a_scan_by_hand():
         "pairwise_dice": 0.5,  # structure 2 is unknown and left out
         "soft_dice_confidence": 1.0,  # p is 1 inside and 0 outside
         "global_mean": 0.25,
-        "doubt": pytest.approx(5 / 12),  # four voxels of .25 near 2 voxels and near 1: mean of 1/3 and 1/2
+        "doubt": 0.0,  # one less the soft Dice of both
     }
     assert dict(got.structures) == {1: 0.25, 2: 0.25}
     assert got.pooled_pairwise_dice == 0.75
+    # four voxels of .25 are near two voxels, and near one
+    assert [details.entropy_share for details in got.details.values()] == pytest.approx([1 / 3, 1 / 2])
     assert [details.class_score for details in got.details.values()] == [0.25, 0.25]  # p is 1 inside
 
 
@@ -344,3 +346,14 @@ def test_the_share_of_entropy_agrees_with_a_sum_over_voxels(labels, data):
     got = s.entropy_share(unsure, labels == 1, near)
     size, total = int((labels == 1).sum()), sum(h for h, n in zip(unsure.flat, near.flat, strict=True) if n)
     assert got is None if size == 0 else got == pytest.approx(total / (total + size), abs=1e-12)
+
+
+def test_a_rounded_spacing_changes_no_entropy():
+    # 5/3 mm: three voxels are 5 mm; with 1.6667 mm they would be 5.0001 mm, a shell of voxels less
+    labels = np.zeros((13, 13, 13), np.uint8)
+    labels[6, 6, 6] = 1
+    away = np.sqrt(((np.indices(labels.shape) - 6) ** 2).sum(axis=0))
+    exact, rounded = (
+        s.structure_entropy(np.exp(-away), labels, 1, (spacing,) * 3) for spacing in (5 / 3, 1.6667)
+    )
+    assert exact == rounded

@@ -76,7 +76,7 @@ class ScanScores:
     ``entropy``, ``between_member``, ``patch_maximum``, ``volume_spread``, ``global_mean``: high means unsure.
     ``pairwise_dice`` and ``soft_dice_confidence`` run the other way: high means sure.
     ``doubt``: :func:`scan_doubt`, in which a version that knows which structures to expect also counts what
-    is missing or tiny (:class:`segtrust.quality.ExpectedStructures`); high means unsure.
+    is missing (:class:`segtrust.quality.ExpectedStructures`); high means unsure.
     ``structures`` holds the entropy of each structure by label value, ``details`` all its scores, which
     the store does not keep.
     """
@@ -201,9 +201,14 @@ def structure_doubt(scores: StructureScores) -> float | None:
         scores: of the structure.
 
     Returns:
-        Its ``entropy_share``, unitless, in [0, 1); ``None`` if it was not predicted.
+        1 less its ``soft_dice_confidence``, unitless, in [0, 1]; ``None`` if it was not predicted.
+
+    Note:
+        The mean entropy near a structure falls as the structure shrinks, and so does its Dice: soft Dice
+        follows the Dice.
     """
-    return scores.entropy_share
+    confidence = scores.soft_dice_confidence
+    return None if confidence is None else 1 - confidence
 
 
 def scan_doubt(details: Mapping[int, StructureScores]) -> float | None:
@@ -213,7 +218,7 @@ def scan_doubt(details: Mapping[int, StructureScores]) -> float | None:
         details: label value -> scores.
 
     Returns:
-        Unitless, in [0, 1); ``None`` if nothing was predicted.
+        Unitless, in [0, 1]; ``None`` if nothing was predicted.
     """
     return scan_entropy({value: structure_doubt(scores) for value, scores in details.items()})
 

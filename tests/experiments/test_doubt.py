@@ -1,13 +1,14 @@
 """Candidates for the doubt of a scan: by hand."""
 
 import json
+import math
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segtrust.experiments.doubt import CANDIDATES, Candidate, compare, excess_aurc, mixed
+from segtrust.experiments.doubt import CANDIDATES, Candidate, compare, excess_aurc, mixed, presence_of
 from segtrust.experiments.fold_ranking import ScoredScan, completed, expected_by_fold
 from segtrust.quality import ExpectedStructures, StructureTruth
 from segtrust.scores import ScanScores, StructureScores
@@ -38,13 +39,29 @@ def test_candidates_differ_in_what_is_missing_and_what_is_tiny():
     assert Candidate("entropy", missing=True).of(one, None) == pytest.approx(0.2)
 
 
-def test_the_completed_candidate_of_entropy_shares_is_what_versions_compute():
-    # the last of them; one formula in the library, one here
-    candidate = Candidate("entropy share", missing=True, tiny=True)
+def test_soft_dice_with_what_is_missing_is_what_versions_compute():
+    candidate = Candidate("soft Dice", missing=True)
     scans = [scan(i, 0.9, structure(0.1 * i, 80.0 + i), structure(None)) for i in range(1, 5)]
     assert [candidate.of(s, EXPECTED) for s in scans] == pytest.approx(
         [s.scores.doubt for s in completed(scans, {0: EXPECTED})]
     )
+
+
+def test_a_tiny_structure_counts_its_tail_probability_by_hand():
+    # ln sizes -.2 to .2: median 0, median absolute deviation .1, spread .14826. 2.5 spreads below the median:
+    # Phi(-2.5) = .00621, over .05 = .1242
+    sizes = tuple(1000 * math.exp(0.1 * step) for step in (-2, -2, -1, -1, -1, 0, 1, 1, 1, 2, 2))
+    usual = ExpectedStructures({1: sizes}, "voxels")
+    assert presence_of(usual, 1, 1000 * math.exp(-2.5 * 0.14826)) == pytest.approx(0.1242, abs=1e-4)
+    assert presence_of(usual, 1, None) == 0.0
+    assert presence_of(usual, 2, None) == 1.0  # not expected
+
+
+@given(st.lists(st.floats(1, 1e6), min_size=10, max_size=30), st.floats(0.1, 1e7), st.floats(1, 100))
+def test_presence_never_falls_with_size(sizes, size, factor):
+    usual = ExpectedStructures({1: tuple(sizes)}, "mm3")
+    small, large = (presence_of(usual, 1, s) for s in (size, size * factor))
+    assert 0 <= small <= large <= 1
 
 
 def test_what_a_fold_expects_comes_from_the_other_folds():

@@ -109,6 +109,7 @@ def candidate_pools(draw):
             foreground=draw(st.dictionaries(st.integers(1, 3), st.integers(0, 2))),
             features=tuple(draw(st.lists(tenths, min_size=2, max_size=2))) if with_features else (),
             check=draw(st.sampled_from([None, None, None, "looks unlike the others"])),
+            doubt=draw(st.none() | tenths),
         )
         for scan_id in draw(st.lists(st.text("abc", min_size=1, max_size=4), max_size=12, unique=True))
     ]

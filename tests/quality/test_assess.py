@@ -346,16 +346,16 @@ def test_the_lines_of_the_shipped_version_mean_what_they_were_fitted_on():
 
 def test_sizes_of_the_calibration_scans_complete_the_doubt():
     def sized(case, index):
-        one = replace(case.scores.details[1], size=1000.0 + index, entropy_share=0.3)
+        one = replace(case.scores.details[1], size=1000.0 + index)
         truth = {1: replace(case.truth[1], volume_ml=1.0)}
         return replace(case, scores=replace(case.scores, details={1: one}), truth=truth)
 
     quality = fit_quality([sized(case, i) for i, case in enumerate(cohort(12))], [1])
     assert quality.expected.unit == "mm3"
     assert quality.expected.sizes[1] == tuple(1000.0 + 2 * i for i in range(12))  # no worsened copies
-    assert quality.completed(EMPTY, (1.0, 1.0, 1.0)).doubt == 1.0
+    assert quality.completed(EMPTY).doubt == 1.0
     assert Quality.from_json(quality.to_json()).expected == quality.expected
-    assert replace(quality, expected=None).completed(EMPTY, None) is EMPTY
+    assert replace(quality, expected=None).completed(EMPTY) is EMPTY
 
 
 def test_without_known_spacings_sizes_are_in_voxels():

@@ -15,7 +15,7 @@ few = settings(max_examples=12)  # of each strategy
 
 
 def scan(scan_id, score=0.5, **known):
-    return Candidate(**{"scan_id": scan_id, "subject": scan_id, "score": score, **known})
+    return Candidate(**{"scan_id": scan_id, "subject": scan_id, "score": score, "doubt": score, **known})
 
 
 def ids(picks):
@@ -56,7 +56,8 @@ def test_no_subject_comes_twice_while_another_waits(strategy, pool, batch):
 @few
 @given(pool=candidate_pools())
 def test_every_pick_says_why_in_one_sentence_and_no_score_is_made_up(strategy, pool):
-    known = {c.scan_id: c.score if c.scored else None for c in pool}
+    number = "doubt" if strategy == "doubt" else "score"
+    known = {c.scan_id: getattr(c, number) if c.scored else None for c in pool}
     for pick in order(strategy, pool, seed=0):
         assert pick.reason.endswith(".")
         assert pick.score == known[pick.scan_id]

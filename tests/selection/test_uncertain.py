@@ -9,7 +9,7 @@ from scipy import stats
 
 from segtrust.errors import SettingError
 from segtrust.selection import Candidate, Plan, order
-from segtrust.selection.uncertain import clasp, entropy, foreground_random, noise_exponent, power
+from segtrust.selection.uncertain import clasp, doubt, entropy, foreground_random, noise_exponent, power
 from strategies import candidate_pools
 
 PLAN = Plan(seed=0)
@@ -31,6 +31,23 @@ def test_the_least_sure_scan_comes_first_and_equal_ones_by_name():
 
 def test_the_reason_names_the_entropy():
     assert entropy([scan("a", 0.25)], PLAN)[0][1] == "Mean entropy around the structures 0.250 of at most 1."
+
+
+# --- doubt -------------------------------------------------------------------------------------------------
+
+
+def test_doubt_ranks_by_itself_and_tells_its_own_number():
+    pool = [scan("a", 0.9, doubt=0.1), scan("b", 0.1, doubt=0.25), scan("empty", None, doubt=1.0)]
+    ranking = doubt(pool, PLAN)
+    assert [(c.scan_id, c.score) for c, _ in ranking] == [("empty", 1.0), ("b", 0.25), ("a", 0.1)]
+    assert ranking[1][1] == (
+        "Doubt 0.250 of at most 1: a low Dice is to be expected, or a usual structure is missing."
+    )
+
+
+def test_a_scan_whose_doubt_is_not_known_is_not_ranked_by_it():
+    pool = [scan("a", 0.9), scan("b", 0.1, doubt=float("nan")), scan("c", 0.1, doubt=0.2, scored=False)]
+    assert doubt(pool, PLAN) == []
 
 
 # --- power -------------------------------------------------------------------------------------------------

@@ -39,7 +39,7 @@ def test_the_choice_of_map_is_no_option_of_a_viewer(server):
 def test_the_key_random_says_what_it_serves(server):
     info = server.get("/info/").json()
     assert {"entropy", "uniform", "random"} <= set(info["strategies"])
-    assert "`entropy`" in info["strategies"]["random"]["description"]
+    assert "`doubt`" in info["strategies"]["random"]["description"]
     assert list(info["scoring"]) == ["entropy"]
 
 

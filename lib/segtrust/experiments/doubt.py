@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtr
 
 from segtrust.evaluate.ranking import correlation
 from segtrust.experiments.fold_ranking import ScoredScan
@@ -14,13 +15,17 @@ from segtrust.metrics.risk import aurc
 from segtrust.quality import ExpectedStructures
 from segtrust.scores import StructureScores
 
-__all__ = ["CANDIDATES", "Candidate", "compare", "excess_aurc", "mixed"]
+__all__ = ["CANDIDATES", "Candidate", "compare", "excess_aurc", "mixed", "presence_of"]
 
 Expected = Mapping[int, ExpectedStructures | None]
 Conditions = Mapping[str, Mapping[str, Sequence[ScoredScan]]]
 Floats = NDArray[np.float64]
 
 _DRAWS = 200
+_TINY_BELOW = 0.05
+"""Sizes with a lower tail probability are tiny."""
+_LEAST_SPREAD = 0.05
+_NORMAL = 1.4826  # of a normal distribution: standard deviation over median absolute deviation
 _MEASURES: Mapping[str, Callable[[StructureScores], float | None]] = {
     "entropy": lambda scores: scores.entropy,
     "entropy share": lambda scores: scores.entropy_share,
@@ -52,7 +57,7 @@ class Candidate:
                 continue
             presence = 1.0
             if self.tiny and expected is not None:
-                presence = expected.presence(value, scores.size, expected.unit)
+                presence = presence_of(expected, value, scores.size)
             doubts.append(1 - presence * (1 - own))
         return sum(doubts) / len(doubts) if doubts else None
 
@@ -63,6 +68,31 @@ CANDIDATES = (
     *(Candidate(measure, True, tiny) for measure in _MEASURES for tiny in (False, True)),
 )
 CANDIDATES = tuple(dict.fromkeys(CANDIDATES))
+
+
+def presence_of(expected: ExpectedStructures, value: int, size: float | None) -> float:
+    r"""How far an expected structure is as large as it usually is; low for a tiny one.
+
+    .. math:: \min(1, \Phi((\ln v - m) / s) / 0.05)
+
+    with the median m and the scaled median absolute deviation s of ln v over the calibration scans.
+
+    Args:
+        expected: sizes in the calibration scans.
+        value: label of the structure.
+        size: its predicted size, in the same unit; ``None`` if it was not predicted.
+
+    Returns:
+        Unitless, in [0, 1]; 1 for a structure that is not expected, 0 for one that is missing.
+    """
+    if not expected.is_expected(value):
+        return 1.0
+    if size is None:
+        return 0.0
+    logs = np.log([usual for usual in expected.sizes[value] if usual is not None])
+    median = float(np.median(logs))
+    spread = max(_NORMAL * float(np.median(np.abs(logs - median))), _LEAST_SPREAD)
+    return min(1.0, float(ndtr((np.log(size) - median) / spread)) / _TINY_BELOW)
 
 
 def mixed(clean: Sequence[ScoredScan], hard: Sequence[ScoredScan]) -> list[ScoredScan]:

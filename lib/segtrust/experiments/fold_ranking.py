@@ -181,7 +181,7 @@ def expected_by_fold(clean: Sequence[ScoredScan]) -> dict[int, ExpectedStructure
 def completed(
     scans: Sequence[ScoredScan], expected: Mapping[int, ExpectedStructures | None]
 ) -> list[ScoredScan]:
-    """The same scans; in their doubt counts what is missing or tiny.
+    """The same scans; in their doubt counts what is missing.
 
     Args:
         scans: of any condition.
@@ -195,7 +195,7 @@ def completed(
         usual = expected.get(scan.fold)
         if usual is None:
             return scan
-        doubt = usual.doubt(scan.scores.details, usual.unit)
+        doubt = usual.doubt(scan.scores.details)
         return replace(scan, scores=replace(scan.scores, doubt=doubt))
 
     return [complete(scan) for scan in scans]

@@ -320,12 +320,14 @@ class Prediction:
         """What strategies read besides the scores, as JSON can hold it.
 
         Returns:
-            ``class_scores`` (label value -> :func:`segtrust.scores.class_score`, absent where not predicted),
-            ``foreground`` (label value -> predicted voxels) and ``features`` (to five digits; empty where the
-            network has no encoder).
+            ``doubt`` (absent where not defined), ``class_scores`` (label value ->
+            :func:`segtrust.scores.class_score`, absent where not predicted), ``foreground`` (label value ->
+            predicted voxels) and ``features`` (to five digits; empty where the network has no encoder).
         """
         scores_of = {value: scores.class_score for value, scores in self.scores.details.items()}
+        doubt = self.scores.doubt
         return {
+            **({} if doubt is None or not math.isfinite(doubt) else {"doubt": doubt}),
             "class_scores": {str(value): score for value, score in scores_of.items() if score is not None},
             "foreground": {str(structure.value): structure.voxels for structure in self.structures},
             "features": [float(f"{value:.5g}") for value in self.features],

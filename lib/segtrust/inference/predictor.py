@@ -254,7 +254,7 @@ class Predictor:
         maps = _member_maps(statistics, self.spec)
         scores = self._scores(scan, prepared, statistics, mask, probs, maps["between_member"])
         if self.quality is not None:
-            scores = self.quality.completed(scores, scan.spacing)
+            scores = self.quality.completed(scores)
         assessment = self._assess(prepared, scores)
         return Prediction(
             spec=self.spec,

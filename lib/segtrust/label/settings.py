@@ -115,7 +115,7 @@ class AppSettings:
         0.99, "share of the voxels that a contour must be right for: 0.95, 0.99 or 1"
     )
     ohif_strategy: str = _setting(
-        "entropy", "strategy behind the key `random`, the only one OHIF's button can call"
+        "doubt", "strategy behind the key `random`, the only one OHIF's button can call"
     )
     lease_minutes: float = _setting(
         60.0, "how long a scan stays with somebody who gives no name; with a name it is a day"

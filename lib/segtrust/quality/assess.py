@@ -12,11 +12,10 @@ from segtrust.quality.conformal import Width, bound_risk
 from segtrust.quality.contour_rule import ContourRule
 from segtrust.quality.contours import ContourMargins, Contours
 from segtrust.quality.excess import UsualError
-from segtrust.quality.expected import ExpectedStructures, SizeUnit
+from segtrust.quality.expected import ExpectedStructures
 from segtrust.quality.log_odds import LEAST_DICE, dice_range, factor_range, logit_dice
 from segtrust.quality.regression import LEAST_SUBJECTS, Regression
 from segtrust.quality.typical import Features, Likeness, TypicalScans, Unlikeness
-from segtrust.regions import Spacing
 from segtrust.scores import ScanScores, StructureScores
 
 __all__ = [
@@ -155,20 +154,18 @@ class Quality:
     contours: Contours | None = None
     expected: ExpectedStructures | None = None
 
-    def completed(self, scores: ScanScores, spacing: Spacing) -> ScanScores:
-        """The same scores; what is missing or tiny against the calibration scans counts as doubt.
+    def completed(self, scores: ScanScores) -> ScanScores:
+        """The same scores; a structure that is missing against the calibration scans counts as doubt.
 
         Args:
             scores: of a prediction.
-            spacing: of the scan, ``None`` if unknown.
 
         Returns:
-            Scores with another ``doubt``; the same ones if the version knows no sizes.
+            Scores with another ``doubt``; the same ones if the version does not know what to expect.
         """
         if self.expected is None:
             return scores
-        unit: SizeUnit = "voxels" if spacing is None else "mm3"
-        return replace(scores, doubt=self.expected.doubt(scores.details, unit))
+        return replace(scores, doubt=self.expected.doubt(scores.details))
 
     def assess(
         self,

@@ -1,16 +1,13 @@
-"""Structures that a model usually finds, and how large: what is missing or tiny counts as doubt."""
+"""Structures that a model usually finds, and how large: what is missing counts as doubt."""
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
-import numpy as np
-from scipy.special import ndtr
-
 from segtrust.errors import ModelError
 from segtrust.quality.regression import LEAST_SUBJECTS
-from segtrust.scores import StructureScores, structure_doubt
+from segtrust.scores import StructureScores, scan_entropy, structure_doubt
 
 __all__ = ["ExpectedStructures", "SizeUnit", "fit_expected"]
 
@@ -18,10 +15,6 @@ SizeUnit = Literal["mm3", "voxels"]
 
 _USUAL = 0.9
 """A structure is expected if it was predicted in at least this share of the calibration scans."""
-_TINY_BELOW = 0.05
-"""Sizes with a lower tail probability are tiny."""
-_LEAST_SPREAD = 0.05
-_NORMAL = 1.4826  # of a normal distribution: standard deviation over median absolute deviation
 
 
 @dataclass(frozen=True)
@@ -40,52 +33,19 @@ class ExpectedStructures:
         sizes = self.sizes.get(value, ())
         return bool(sizes) and sum(size is not None for size in sizes) >= _USUAL * len(sizes)
 
-    def presence(self, value: int, size: float | None, unit: SizeUnit) -> float:
-        r"""How far a structure is there as it usually is; 0 if an expected one is missing.
-
-        .. math:: \min(1, \Phi((\ln v - m) / s) / 0.05)
-
-        with the median m and the scaled median absolute deviation s of ln v over the calibration scans.
-
-        Args:
-            value: label of the structure.
-            size: its predicted size, ``None`` if it was not predicted.
-            unit: of ``size``.
-
-        Returns:
-            Unitless, in [0, 1]; 1 for a structure that is not expected, or whose size is in another unit.
-        """
-        if not self.is_expected(value):
-            return 1.0
-        if size is None:
-            return 0.0
-        if unit != self.unit:
-            return 1.0
-        logs = np.log([known for known in self.sizes[value] if known is not None])
-        median = float(np.median(logs))
-        spread = max(_NORMAL * float(np.median(np.abs(logs - median))), _LEAST_SPREAD)
-        return min(1.0, float(ndtr((math.log(size) - median) / spread)) / _TINY_BELOW)
-
-    def doubt(self, details: Mapping[int, StructureScores], unit: SizeUnit) -> float | None:
+    def doubt(self, details: Mapping[int, StructureScores]) -> float | None:
         """Mean doubt over the structures that are predicted or expected; high means unsure.
 
         Args:
             details: scores of every structure.
-            unit: of their sizes.
 
         Returns:
-            Unitless, in [0, 1]: ``1 - presence * (1 - doubt)`` of each structure, where ``doubt`` is
-            :func:`segtrust.scores.structure_doubt`. So a missing expected structure counts 1 and one of usual
-            size counts what it is. ``None`` if nothing is predicted and nothing expected.
+            Unitless, in [0, 1]: a predicted structure counts :func:`segtrust.scores.structure_doubt`, a
+            missing expected one 1. ``None`` if nothing is predicted and nothing expected.
         """
-        doubts = []
-        for value, scores in details.items():
-            own = structure_doubt(scores)
-            if own is None and not self.is_expected(value):
-                continue
-            presence = self.presence(value, None if own is None else scores.size, unit)
-            doubts.append(1 - presence * (1 - (own or 0.0)))
-        return sum(doubts) / len(doubts) if doubts else None
+        doubts = {value: structure_doubt(scores) for value, scores in details.items()}
+        missing = {value: 1.0 for value, own in doubts.items() if own is None and self.is_expected(value)}
+        return scan_entropy({**doubts, **missing})
 
     def to_json(self) -> dict[str, Any]:
         """Plain numbers, without names of subjects."""

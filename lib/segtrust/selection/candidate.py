@@ -35,7 +35,8 @@ _CHECKED: Mapping[str, str] = MappingProxyType({
 class Candidate:
     """What is known about one unlabelled scan.
 
-    ``score``: its entropy, high means unsure; ``None`` for an empty prediction. ``scored``: whether the
+    ``score``: its entropy, high means unsure; ``None`` for an empty prediction. ``doubt``: see
+    :func:`segtrust.scores.scan_doubt`, high means unsure; ``None`` where not known. ``scored``: whether the
     present version has scored it at all. ``class_scores``: label value -> mean of the top 5 % of entropy
     times probability near that structure. ``foreground``: label value -> predicted voxels. ``features``:
     pooled features of the network's encoder. ``check``: why somebody should look at the file before it is
@@ -50,6 +51,7 @@ class Candidate:
     foreground: Mapping[int, int] = field(default_factory=dict)
     features: tuple[float, ...] = ()
     check: str | None = None
+    doubt: float | None = None
 
     @property
     def has_score(self) -> bool:
@@ -102,6 +104,7 @@ def make_candidate(
         foreground={int(value): voxels for value, voxels in details.get("foreground", {}).items()},
         features=tuple(details.get("features", ())),
         check=_why_check(stored),
+        doubt=details.get("doubt"),
     )
 
 

@@ -1,12 +1,13 @@
 """From a strategy's ranking to what is served: the order, and the scans that are to be checked."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 
 from segtrust.errors import SettingError
 from segtrust.selection.candidate import BATCH, Candidate, Pick, Plan, RankedList, Strategy, one_per_subject
 from segtrust.selection.diversity import cold_start, diverse
-from segtrust.selection.uncertain import clasp, entropy, foreground_random, power, uniform
+from segtrust.selection.uncertain import clasp, doubt, entropy, foreground_random, power, uniform
 
 __all__ = ["STRATEGIES", "check_queue", "order"]
 
@@ -18,6 +19,7 @@ STRATEGIES: Mapping[str, Strategy] = MappingProxyType({
     "clasp": clasp,
     "diverse": diverse,
     "cold_start": cold_start,
+    "doubt": doubt,
 })  # fmt: skip
 """Name -> pure function of candidates and plan."""
 
@@ -67,6 +69,8 @@ def order(
         seed=seed, round=round, rounds=rounds, batch=batch or BATCH, labelled_features=labelled_features
     )
     waiting = [c for c in candidates if c.check is None]
+    if strategy == "doubt":
+        waiting = [replace(c, score=c.doubt) for c in waiting]
     ranked = STRATEGIES[strategy](waiting, plan)
     everyone = one_per_subject(ranked + _rest(waiting, ranked, plan))
     return _picks(everyone)[:batch]

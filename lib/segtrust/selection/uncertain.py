@@ -2,12 +2,14 @@
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from segtrust.errors import SettingError
 from segtrust.selection.candidate import Candidate, Plan, RankedList
 
 __all__ = [
     "clasp",
+    "doubt",
     "entropy",
     "foreground_random",
     "noise_exponent",
@@ -34,6 +36,26 @@ def entropy(candidates: Sequence[Candidate], plan: Plan) -> RankedList:  # noqa:
     """
     scored = _sorted((c for c in candidates if c.has_score), lambda c: c.score or 0.0)
     return [(c, f"Mean entropy around the structures {c.score:.3f} of at most 1.") for c in scored]
+
+
+def doubt(candidates: Sequence[Candidate], plan: Plan) -> RankedList:  # noqa: ARG001  # as every strategy
+    """The scan with the lowest Dice to be expected first; equal ones in order of their ids.
+
+    Args:
+        candidates: what is known.
+        plan: not used.
+
+    Returns:
+        The scans whose doubt is known, their score being the doubt; also those in which the model finds
+        nothing, where it usually finds something.
+
+    Source:
+        docs/decisions/0014-doubt.md; soft Dice confidence of Borges et al. 2024.
+    """
+    judged = [replace(c, score=c.doubt) for c in candidates]
+    reason = "Doubt {:.3f} of at most 1: a low Dice is to be expected, or a usual structure is missing."
+    ranked = _sorted((c for c in judged if c.has_score), lambda c: c.score or 0.0)
+    return [(c, reason.format(c.score)) for c in ranked]
 
 
 def uniform(candidates: Sequence[Candidate], plan: Plan) -> RankedList:

@@ -14,6 +14,7 @@ NAMES = [
     "clasp",
     "diverse",
     "cold_start",
+    "doubt",
     "check",
     "random",
 ]

@@ -23,6 +23,7 @@ def test_every_unlabelled_scan_gets_the_score_of_the_library(scoring, store, ser
     kept = store.scores(served.version().digest, served.settings_digest())
     assert {scan: row.score for scan, row in kept.items()} == found["scores"]
     details = kept["a"].details
+    assert details["doubt"] == pytest.approx(details["scores"]["doubt"])
     assert details["scores"]["entropy"] == pytest.approx(expected)
     assert {"structures", "slices", "class_scores", "foreground", "features"} <= set(details)
 

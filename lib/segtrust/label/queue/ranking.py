@@ -22,7 +22,7 @@ from segtrust.store import BriefScore, StateStore, StoredScore
 
 __all__ = ["Ranking", "Rankings", "Waiting"]
 
-_BY_DETAILS = ("foreground_random", "clasp", "diverse", "cold_start")
+_BY_DETAILS = ("doubt", "foreground_random", "clasp", "diverse", "cold_start")
 _KEPT = 8
 _AT_ONCE = 0.03  # seconds of a processor: a ranking that took longer is renewed beside the calls
 _SHARE = 0.1  # of a processor's time for renewing, at most

@@ -18,6 +18,7 @@ OHIF_KEY = "random"
 """The only strategy that OHIF's button can call."""
 
 _DESCRIPTIONS = {
+    "doubt": "The scan with the lowest Dice to be expected; a usual structure that is missing counts.",
     "entropy": "The scan the model is least sure about: highest mean entropy at its structures.",
     "uniform": "Any scan with the same chance.",
     "foreground_random": "Any scan in which the model finds a structure, with the same chance.",
@@ -120,6 +121,8 @@ def telling_name(sample: Mapping[str, Any]) -> str:
         >>> scan = {"id": "a", "name": "a.nii.gz", "rank": 1, "of": 9, "score": 0.25, "strategy": "entropy"}
         >>> telling_name(scan)
         'a (rank 1 of 9, entropy 0.250).nii.gz'
+        >>> telling_name({**scan, "strategy": "doubt"})
+        'a (rank 1 of 9, doubt 0.250).nii.gz'
         >>> telling_name({**scan, "strategy": "power"})
         'a (rank 1 of 9 by power, entropy 0.250).nii.gz'
     """
@@ -128,5 +131,6 @@ def telling_name(sample: Mapping[str, Any]) -> str:
     rank, score, strategy = sample.get("rank"), sample.get("score"), sample.get("strategy")
     if rank is None or score is None or not name.startswith(scan_id):
         return name
-    by = "" if strategy == "entropy" else f" by {strategy}"
-    return f"{scan_id} (rank {rank} of {sample['of']}{by}, entropy {score:.3f}){name.removeprefix(scan_id)}"
+    by = "" if strategy in ("doubt", "entropy") else f" by {strategy}"
+    number = f"{'doubt' if strategy == 'doubt' else 'entropy'} {score:.3f}"
+    return f"{scan_id} (rank {rank} of {sample['of']}{by}, {number}){name.removeprefix(scan_id)}"
