@@ -10,6 +10,7 @@ from segtrust.regions import (
     distance_to,
     distance_to_boundary,
     in_band,
+    main_parts,
     make_regions,
     missed_voxels,
     within,
@@ -211,3 +212,30 @@ def test_three_voxels_of_five_thirds_of_a_millimetre_are_in_the_band(spacing):
 
 def test_the_tolerance_is_a_thousandth_of_a_millimetre():
     assert within(np.array([3.0009, 3.0011]), 3).tolist() == [True, False]
+
+
+# --- main parts --------------------------------------------------------------------------------------------
+
+
+def test_a_part_stays_if_it_holds_its_share_of_any_structure():
+    # structure 1: parts of 100 and of 10; structure 2: one part of 9, small beside structure 1
+    labels = np.zeros((3, 60, 4), np.uint8)
+    labels[0, :25] = 1
+    labels[0, 30:32] = 1
+    labels[0, 32, :2] = 1
+    labels[2, 50:52] = 2
+    labels[2, 52, :1] = 2
+    assert np.array_equal(main_parts(labels, 0.1), labels > 0)
+    without = main_parts(labels, 0.11)
+    assert (without[0, :26].sum(), without[0, 26:].sum(), without[2].sum()) == (100, 0, 9)
+
+
+def test_a_part_of_fewer_than_eight_voxels_is_a_speck():
+    assert main_parts(np.array([1] * 8 + [0] + [2] * 7), 0.1).tolist() == [True] * 8 + [False] * 8
+    assert main_parts(np.array([1] * 8 + [0] + [2] * 8), 0.1).sum() == 16
+
+
+@pytest.mark.parametrize("values", [[0, 0, 0], [1, 0, 2], [1, 1, 1]], ids=["empty", "specks alone", "full"])
+def test_where_no_part_qualifies_all_of_the_foreground_does(values):
+    labels = np.array(values)
+    assert np.array_equal(main_parts(labels, 0.5), labels > 0)

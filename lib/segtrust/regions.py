@@ -20,6 +20,7 @@ __all__ = [
     "distance_to",
     "distance_to_boundary",
     "in_band",
+    "main_parts",
     "make_regions",
     "missed_voxels",
     "within",
@@ -31,6 +32,7 @@ TOLERANCE_MM = 1e-3
 BAND_MM = 5.0
 BOUNDARY_MM = 3.0
 BBOX_MM = 10.0
+_LEAST_PART = 8  # voxels: 2 x 2 x 2
 
 Mask = NDArray[np.bool_]
 Spacing = Sequence[float] | None
@@ -121,6 +123,35 @@ def in_band(distance: Any) -> Any:  # array or tensor, as above
         array([ True,  True, False])
     """
     return within(distance, BAND_MM)
+
+
+def main_parts(labels: NDArray[np.integer[Any]], share: float) -> Mask:
+    """The predicted foreground without specks: a false voxel far from everything is none of its parts.
+
+    Args:
+        labels: predicted labels, ``(*spatial)``, 0 = background.
+        share: of what the part richest in a structure holds of it, in (0, 1].
+
+    Returns:
+        Boolean, same shape: connected parts of all structures together (diagonal neighbours too) that have
+        at least 8 voxels, and that hold of some structure at least ``share`` of what the part richest in it
+        holds. All of the foreground if no part is like that.
+
+    Example:
+        >>> main_parts(np.array([1] * 9 + [0, 0, 2]), 0.1).sum()
+        9
+    """
+    foreground = labels > 0
+    parts, count = ndimage.label(foreground, structure=np.ones((3,) * labels.ndim))
+    if count < 2:
+        return foreground
+    inside = parts[foreground]
+    of, number = np.unique(labels[foreground], return_inverse=True)
+    held = np.bincount(inside * len(of) + number, minlength=(count + 1) * len(of)).reshape(count + 1, -1)
+    held = held[1:]
+    main = (held >= share * held.max(axis=0)) & (held > 0)
+    chosen = main.any(axis=1) & (held.sum(axis=1) >= _LEAST_PART)
+    return np.append(False, chosen)[parts] if chosen.any() else foreground
 
 
 def distance_to_boundary(mask: Mask, spacing: Spacing) -> NDArray[np.float32]:

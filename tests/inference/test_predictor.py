@@ -1,6 +1,7 @@
 """The one core, end to end: a scan in, a prediction on its own grid out."""
 
 import json
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
@@ -27,6 +28,7 @@ from segtrust.inference.border import border_mm
 from segtrust.inference.members import build_network
 from segtrust.inference.scan import Scan
 from segtrust.models import Head, Intensity, open_version
+from segtrust.regions import distance_to, main_parts
 
 # --- kinds of models ---------------------------------------------------------------------------------------
 
@@ -266,6 +268,43 @@ def test_a_scan_whose_header_has_no_voxel_size_is_measured_in_voxels(tiny):
     assert "spacing_unknown" in [flag.code for flag in got.flags]
     assert all(structure.volume_ml is None for structure in got.structures)
     assert got.scores.entropy is not None
+
+
+WIDE = DistanceTemperature(1.0, 0.0, 4.0, 1.0)
+
+
+def test_voxels_of_unknown_size_count_as_large_as_the_models_own(tiny_version):
+    scan = make_blob((15, 14, 12))
+    version = replace(tiny_version, spec=replace(tiny_version.spec, spacing=(2.0, 2.0, 2.0)))
+    got = Predictor(version, calibrator=WIDE).predict_scan(Scan(scan.data, scan.affine, None))
+    raw = Predictor(version).predict_scan(Scan(scan.data, scan.affine, None))
+    distance = torch.from_numpy(distance_to(raw.mask > 0, (2.0, 2.0, 2.0)))
+    np.testing.assert_array_equal(got.probs, WIDE.apply(torch.from_numpy(raw.probs), distance).numpy())
+    (text,) = [flag.text for flag in got.flags if flag.code == "calibration_spacing"]
+    assert text == "probabilities are calibrated as if voxels were 2 x 2 x 2 mm, as the model's are"
+    assert "calibration_spacing" not in [flag.code for flag in raw.flags]
+
+
+def test_where_nobody_knows_how_large_voxels_are_probabilities_stay_and_that_is_said(tiny_version):
+    scan = make_blob((15, 14, 12))
+    version = replace(tiny_version, spec=replace(tiny_version.spec, spacing=None))
+    unknown = Scan(scan.data, scan.affine, None)
+    got = Predictor(version, calibrator=WIDE).predict_scan(unknown)
+    np.testing.assert_array_equal(got.probs, Predictor(version).predict_scan(unknown).probs)
+    assert got.calibration == "identity"
+    (text,) = [flag.text for flag in got.flags if flag.code == "calibration_spacing"]
+    assert text == "probabilities are not calibrated: that needs the size of voxels"
+    in_voxels = Predictor(version, calibrator=replace(WIDE, unit="voxel")).predict_scan(unknown)
+    assert in_voxels.calibration == "distance_temperature"
+    assert "calibration_spacing" not in [flag.code for flag in in_voxels.flags]
+
+
+def test_the_predictor_measures_the_distance_that_its_calibrator_was_fitted_with(tiny_version, blob_scan):
+    raw = Predictor(tiny_version).predict_scan(blob_scan)
+    parts = replace(WIDE, parts=0.2)
+    got = Predictor(tiny_version, calibrator=parts).predict_scan(blob_scan)
+    distance = torch.from_numpy(distance_to(main_parts(raw.mask, 0.2), blob_scan.spacing))
+    np.testing.assert_array_equal(got.probs, parts.apply(torch.from_numpy(raw.probs), distance).numpy())
 
 
 def test_a_real_scan_is_predicted_on_its_own_grid(tiny, hippocampus_dir):

@@ -14,6 +14,7 @@ from segtrust.calibrators.choice import (
     fit_to_part,
     name_of_best,
 )
+from segtrust.calibrators.covariate import calibrate_scan, draw_prediction, has_unit
 from segtrust.calibrators.distance_fit import fit_distance_temperature
 from segtrust.calibrators.identity import Calibrator, Identity
 from segtrust.calibrators.isotonic import TopLabelIsotonic, fit_top_label_isotonic
@@ -40,15 +41,18 @@ __all__ = [
     "PooledTemperature",
     "TopClassTemperature",
     "TopLabelIsotonic",
+    "calibrate_scan",
     "calibrator_from_json",
     "choose_calibrator",
     "choose_served",
     "cross_fitted_errors",
+    "draw_prediction",
     "draw_voxels",
     "fit_distance_temperature",
     "fit_pooled_temperature",
     "fit_to_part",
     "fit_top_class_temperature",
     "fit_top_label_isotonic",
+    "has_unit",
     "name_of_best",
 ]

@@ -43,8 +43,9 @@ def fit_distance_temperature(
         least: with fewer subjects nothing is fitted.
 
     Returns:
-        The calibrator; identity with fewer than ``least`` subjects, and where these voxels do not become
-        more likely, those near the prediction and all of them. T inside is below 1 only where at least ten
+        The calibrator; identity with fewer than ``least`` subjects, with distances of several kinds (some
+        scans in millimetres, some in voxels), and where these voxels do not become more likely, those near
+        the prediction and all of them. T inside is below 1 only where at least ten
         wrong voxels limit how far to sharpen, T far away never.
 
     Note:
@@ -54,19 +55,22 @@ def fit_distance_temperature(
         L-BFGS-B with exact gradients from the best of many starts, as some lead to lesser optima.
     """
     seen = [scan for scan in scans if np.isfinite(scan.distance).any()]
-    if count_subjects(seen) < least:
+    distances = {(scan.unit, scan.parts) for scan in seen}
+    if count_subjects(seen) < least or len(distances) > 1:
         return Identity()
+    ((unit, parts),) = distances
     data = stack_voxels(seen)
     raw = data.losses(np.ones(data.n))[0]
-    parts = [weight / (weight @ raw) for weight in (data.weight, _near_weight(seen)) if weight @ raw > 0]
-    if not parts:
+    shares = [weight / (weight @ raw) for weight in (data.weight, _near_weight(seen)) if weight @ raw > 0]
+    if not shares:
         return Identity()  # every voxel is right and certain
-    objective = DistanceObjective(replace(data, weight=np.sum(parts, axis=0)))
+    objective = DistanceObjective(replace(data, weight=np.sum(shares, axis=0)))
     theta = _best(objective, lowest=-_TOP)
     if theta[0] < 0 and _wrong_where_it_sharpens(data, theta) < LEAST_WRONG:
         theta = _best(objective, lowest=0.0)
-    worst = max(DistanceObjective(replace(data, weight=weight))(theta)[0] for weight in parts)
-    return unless_worse(DistanceTemperature(*(float(v) for v in theta)), worst, 0.0)
+    worst = max(DistanceObjective(replace(data, weight=weight))(theta)[0] for weight in shares)
+    a, b, d0, s = (float(v) for v in theta)
+    return unless_worse(DistanceTemperature(a, b, d0, s, unit, parts), worst, 0.0)
 
 
 class DistanceObjective:

@@ -21,6 +21,7 @@ from segtrust.calibrators.voxels import (
     stack_voxels,
 )
 from segtrust.calibrators.winner import keep_winner
+from segtrust.errors import ModelError
 from segtrust.uncertainty import HeadKind
 
 __all__ = [
@@ -73,8 +74,14 @@ class DistanceTemperature:
     Args:
         a: log temperature inside.
         b: log temperature far away.
-        d0: distance at which the change is half done, mm.
-        s: width of the change, mm.
+        d0: distance at which the change is half done.
+        s: width of the change.
+        unit: of d0 and s: ``mm``, or ``voxel`` where no calibration scan said how large its voxels are.
+        parts: the distance is to the main parts of the foreground (:func:`segtrust.regions.main_parts` with
+            this share); ``None``: to all of it, specks too.
+
+    Raises:
+        ModelError: for another unit, or a share outside of (0, 1].
 
     Source:
         Local temperature scaling (Ding et al., ICCV 2021) with one covariate that can be read.
@@ -88,7 +95,16 @@ class DistanceTemperature:
     b: float
     d0: float
     s: float
+    unit: str = "mm"
+    parts: float | None = None
     name: ClassVar[str] = "distance_temperature"
+
+    def __post_init__(self) -> None:
+        if self.unit not in ("mm", "voxel") or not (self.parts is None or 0 < self.parts <= 1):
+            raise ModelError(
+                f"{self.name} needs `unit` mm or voxel and `parts` in (0, 1] or none, got {self.unit!r} and "
+                f"{self.parts!r}. Was the version made by a newer release of segtrust?"
+            )
 
     def temperature_at(self, distance: Tensor) -> Tensor:
         """T at each distance; an empty prediction (infinite distance everywhere) is scaled as inside."""
@@ -101,8 +117,10 @@ class DistanceTemperature:
         return scale_logits(probs, 1 / self.temperature_at(distance), head)
 
     def to_json(self) -> dict[str, Any]:
-        """Name and the four numbers."""
-        return {"name": self.name, "a": self.a, "b": self.b, "d0": self.d0, "s": self.s}
+        """Name and the four numbers; unit and parts unless they are those that older versions had."""
+        more = {"unit": self.unit} if self.unit != "mm" else {}
+        parts = {"parts": self.parts} if self.parts is not None else {}
+        return {"name": self.name, "a": self.a, "b": self.b, "d0": self.d0, "s": self.s, **more, **parts}
 
 
 def scale_logits(probs: Tensor, beta: Tensor, head: HeadKind) -> Tensor:

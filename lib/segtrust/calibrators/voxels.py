@@ -24,6 +24,7 @@ __all__ = [
     "calibrated_probs",
     "count_subjects",
     "draw_voxels",
+    "drawn_rows",
     "leave_one_subject_out",
     "stack_voxels",
     "thinned",
@@ -43,7 +44,10 @@ class CalibrationVoxels:
     """Voxels drawn from calibration scans: all that fitting needs to keep.
 
     ``logits``: ``ln p_mean`` ``(n, C)``, or log odds for a sigmoid head; ``labels`` ``(n,)``, or ``(n, C)``
-    0/1 for sigmoid; ``distance`` ``(n,)`` mm; ``weight`` ``(n,)`` importance weights; ``subject`` whose scan.
+    0/1 for sigmoid; ``distance`` ``(n,)`` to the predicted foreground; ``weight`` ``(n,)`` importance
+    weights; ``subject`` whose scan; ``unit`` of distances, ``mm`` or ``voxel``. ``covariate`` ``(n,)`` is the
+    distance that a calibrator depends on, to the main parts of the foreground that the share ``parts`` gives
+    (:func:`segtrust.regions.main_parts`); without it, it is ``distance``.
     """
 
     logits: NDArray[np.float32]
@@ -51,6 +55,14 @@ class CalibrationVoxels:
     distance: NDArray[np.float32]
     weight: NDArray[np.float64]
     subject: str
+    unit: str = "mm"
+    covariate: NDArray[np.float32] | None = None
+    parts: float | None = None
+
+    @property
+    def seen(self) -> NDArray[np.float32]:
+        """The distance that a calibrator depends on, ``(n,)``."""
+        return self.distance if self.covariate is None else self.covariate
 
     def take(self, rows: NDArray[np.bool_], factor: NDArray[np.float64] | float = 1.0) -> Self:
         """Some of the voxels, ``rows`` ``(n,)``, their weights multiplied by ``factor``."""
@@ -60,6 +72,7 @@ class CalibrationVoxels:
             labels=self.labels[rows],
             distance=self.distance[rows],
             weight=self.weight[rows] * factor,
+            covariate=None if self.covariate is None else self.covariate[rows],
         )
 
 
@@ -102,10 +115,7 @@ def draw_voxels(
             f"{tuple(labels.shape)}, {tuple(distance.shape)}."
         )
     flat = distance.reshape(-1).numpy()
-    close = within(flat if near is None else near.reshape(-1).numpy(), NEAR_MM)
-    drawn = close | (np.random.default_rng(seed).random(flat.size) < _FAR_SHARE)
-    if valid is not None:
-        drawn &= valid.reshape(-1).numpy()
+    drawn, weight = drawn_rows(distance if near is None else near, seed=seed, valid=valid)
     p = probs.reshape(probs.shape[0], -1).T.double().numpy()[drawn]
     logits = np.log(np.maximum(p, CLAMP))
     if head == "sigmoid":
@@ -113,10 +123,30 @@ def draw_voxels(
         truth = labels.reshape(labels.shape[0], -1).T.numpy()[drawn]
     else:
         truth = labels.reshape(-1).numpy()[drawn]
-    weight = np.where(close[drawn], 1.0, 1 / _FAR_SHARE)
     return CalibrationVoxels(
         logits.astype(np.float32), truth.astype(np.int64), flat[drawn].astype(np.float32), weight, subject
     )
+
+
+def drawn_rows(
+    distance: Tensor, *, seed: int, valid: Tensor | None = None
+) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """Which voxels :func:`draw_voxels` draws; the same ones for the same distance and seed.
+
+    Args:
+        distance: that decides, ``(*spatial)``.
+        seed: of the draw.
+        valid: voxels that are no padding.
+
+    Returns:
+        Booleans over all voxels in C order, and the weights of those that are drawn.
+    """
+    flat = distance.reshape(-1).numpy()
+    close = within(flat, NEAR_MM)
+    drawn = close | (np.random.default_rng(seed).random(flat.size) < _FAR_SHARE)
+    if valid is not None:
+        drawn &= valid.reshape(-1).numpy()
+    return drawn, np.where(close[drawn], 1.0, 1 / _FAR_SHARE)
 
 
 def thinned(scans: Sequence[CalibrationVoxels], most: int = 200_000) -> list[CalibrationVoxels]:
@@ -165,10 +195,14 @@ def calibrated_probs(calibrator: Calibrator, scan: CalibrationVoxels) -> Tensor:
 
     Returns:
         Probabilities ``(C, n)`` float64: in a large volume, the last bits of float32 in all that is far
-        from the structure add up to more than a small structure's whole NLL.
+        from the structure add up to more than a small structure's whole NLL. Unchanged where the calibrator's
+        distance is in another unit than the scan's.
     """
     p = torch.from_numpy(scan.logits).double().exp().T
-    return calibrator.apply(p / p.sum(dim=0), torch.from_numpy(scan.distance))
+    p = p / p.sum(dim=0)
+    if getattr(calibrator, "unit", scan.unit) != scan.unit:
+        return p
+    return calibrator.apply(p, torch.from_numpy(scan.seen))
 
 
 def count_subjects(scans: Sequence[CalibrationVoxels]) -> int:
@@ -251,7 +285,7 @@ def stack_voxels(scans: Sequence[CalibrationVoxels]) -> StackedVoxels:
     for scan in scans:
         totals[scan.subject] = totals.get(scan.subject, 0.0) + float(scan.weight.sum())
     weight = np.concatenate([s.weight / (totals[s.subject] * len(totals)) for s in scans])
-    distance = np.concatenate([s.distance for s in scans]).astype(np.float64)
+    distance = np.concatenate([s.seen for s in scans]).astype(np.float64)
     return StackedVoxels(
         np.concatenate([s.logits for s in scans]).astype(np.float64).clip(_LEAST_LOG, -_LEAST_LOG),
         np.concatenate([s.labels for s in scans]),

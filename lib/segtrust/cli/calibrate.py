@@ -5,17 +5,14 @@ import json
 import time
 from pathlib import Path
 
-import torch
-
 from segtrust._files import replace_text
 from segtrust.adapters import CaseFiles, read_probabilities, volume_files, write_probabilities
-from segtrust.calibrators import CANDIDATES, Calibrator
+from segtrust.calibrators import CANDIDATES, Calibrator, calibrate_scan, has_unit
 from segtrust.cli.evaluation import Data, add_data_arguments, gather_data, leave_results, say
 from segtrust.cli.failures import Failures
-from segtrust.errors import SettingError
+from segtrust.errors import ScanError, SettingError
 from segtrust.evaluate.headline import headline
 from segtrust.evaluate.volumes import RAW, measure_case
-from segtrust.regions import distance_to
 from segtrust.release.folder_calibration import FolderCalibration, calibrate_folder
 
 __all__ = ["add_arguments", "run"]
@@ -115,5 +112,12 @@ def _apply(folder: Path, calibrator: Calibrator, out: Path, failures: Failures) 
 def _apply_to(files: CaseFiles, calibrator: Calibrator, out: Path) -> None:
     volume = read_probabilities(files)
     grid = volume.known_grid()
-    distance = distance_to(volume.probs.argmax(dim=0).numpy() > 0, grid.spacing)
-    write_probabilities(files, calibrator.apply(volume.probs, torch.from_numpy(distance)), grid.affine, out)
+    if not has_unit(calibrator, grid.spacing):
+        raise ScanError(
+            f"{files.id} must say how large its voxels are, as the calibrator depends on a distance in mm; "
+            "its header does not. Write the voxel size into the file."
+        )
+    labels = volume.probs.argmax(dim=0).numpy()
+    write_probabilities(
+        files, calibrate_scan(calibrator, volume.probs, labels, grid.spacing), grid.affine, out
+    )

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from segtrust.calibrators import CalibrationVoxels, Calibrator, Identity, draw_voxels
+from segtrust.calibrators import CalibrationVoxels, Calibrator, Identity, calibrate_scan, draw_prediction
 from segtrust.ensemble import labels_from_probs
 from segtrust.errors import ShapeError
 from segtrust.evaluate.surfaces import surface_figures
@@ -18,7 +18,7 @@ from segtrust.metrics.overlap import dice_per_structure
 from segtrust.metrics.voxels import VoxelTotals, voxel_totals
 from segtrust.quality import StructureTruth
 from segtrust.quality.typical import Features
-from segtrust.regions import distance_to, make_regions, missed_voxels
+from segtrust.regions import make_regions, missed_voxels
 from segtrust.scores import ScanScores
 from segtrust.uncertainty import entropy
 
@@ -60,7 +60,7 @@ class CaseRecord:
     surfaces: Mapping[str, Mapping[str, NDArray[np.float64]]] = field(default_factory=dict)
 
 
-def evaluate_case(
+def evaluate_case(  # noqa: PLR0913  # what is measured, where, and how calibrators see it
     scan_id: str,
     subject: str,
     systems: Mapping[str, tuple[Tensor, Calibrator | None]],
@@ -70,6 +70,7 @@ def evaluate_case(
     *,
     main: str,
     scores: ScanScores | None = None,
+    assumed: tuple[float, float, float] | None = None,
 ) -> CaseRecord:
     """Measure several systems on one scan, all in the same regions.
 
@@ -77,12 +78,13 @@ def evaluate_case(
         scan_id: the scan.
         subject: whose scan it is.
         systems: name -> (uncalibrated mean ``(C, X, Y, Z)``, calibrator or ``None``). The calibrator sees the
-            distance to its own system's prediction.
+            distance to its own system's prediction, and does nothing where it needs an unknown voxel size.
         reference: labels, ``(X, Y, Z)`` integers.
         spacing: millimetres per voxel.
         valid: voxels that are no padding.
         main: the system whose missed voxels are kept.
         scores: scores of the main system, kept beside the totals.
+        assumed: voxel size by which calibrators see the scan; ``spacing`` unless given.
 
     Raises:
         ShapeError: if ``main`` is no system.
@@ -93,7 +95,6 @@ def evaluate_case(
     if main not in systems:
         raise ShapeError(f"`main` must be one of {', '.join(systems)}, got {main!r}.")
     own_mask = {id(probs): labels_from_probs(probs).numpy() for probs, _ in systems.values()}
-    away = {key: torch.from_numpy(distance_to(mask > 0, spacing)) for key, mask in own_mask.items()}
     masks = {name: own_mask[id(probs)] for name, (probs, _) in systems.items()}
     union = np.maximum.reduce([(mask > 0).astype(np.uint8) for mask in masks.values()])
     whole = make_regions(union, spacing, valid=valid)
@@ -104,7 +105,7 @@ def evaluate_case(
     errors: dict[str, ErrorHistogram] = {}
     changed: dict[str, int] = {}
     for name, (probs, calibrator) in systems.items():
-        calibrated = (calibrator or Identity()).apply(probs, away[id(probs)])
+        calibrated = calibrate_scan(calibrator or Identity(), probs, masks[name], assumed or spacing)
         near, far = (
             voxel_totals(calibrated, reference, torch.from_numpy(where)) for where in regions.values()
         )
@@ -148,15 +149,8 @@ def draw_scan(
         seed: of the draw.
 
     Returns:
-        Uncalibrated voxels, see :func:`segtrust.calibrators.draw_voxels`.
+        Uncalibrated voxels, see :func:`segtrust.calibrators.draw_prediction`.
     """
     prepared, statistics, _ = predictor.sample(scan)
-    predicted = statistics.mean.argmax(dim=0).numpy() > 0
-    return draw_voxels(
-        statistics.mean,
-        labels,
-        torch.from_numpy(distance_to(predicted, scan.spacing)),
-        subject=subject,
-        seed=seed,
-        valid=torch.from_numpy(prepared.valid),
-    )
+    spacing = predictor.spacing_of(scan)
+    return draw_prediction(statistics.mean, labels, spacing, subject=subject, seed=seed, valid=prepared.valid)

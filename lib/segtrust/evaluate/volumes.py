@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from segtrust.adapters import CaseFiles, ProbabilityCase
-from segtrust.calibrators import CalibrationVoxels, Calibrator, Identity, draw_voxels
+from segtrust.calibrators import CalibrationVoxels, Calibrator, Identity, calibrate_scan, draw_prediction
 from segtrust.ensemble import label_type
 from segtrust.evaluate.cases import REGIONS, CaseRecord, evaluate_case
 from segtrust.evaluate.methods import ScanView, map_errors, score_methods
@@ -95,8 +95,7 @@ def view_of(case: ProbabilityCase, calibrator: Calibrator | None) -> ScanView:
         Calibrated probabilities and mask.
     """
     mask = case.probs.argmax(dim=0).numpy().astype(label_type(case.probs.shape[0]))
-    distance = torch.from_numpy(distance_to(mask > 0, case.spacing))
-    probs = (calibrator or Identity()).apply(case.probs, distance)
+    probs = calibrate_scan(calibrator or Identity(), case.probs, mask, case.spacing)
     return ScanView(probs.numpy(), mask, case.spacing, case.valid)
 
 
@@ -108,14 +107,8 @@ def draw_case(case: ProbabilityCase, *, seed: int) -> CalibrationVoxels:
         seed: of the draw.
 
     Returns:
-        See :func:`segtrust.calibrators.draw_voxels`.
+        See :func:`segtrust.calibrators.draw_prediction`.
     """
-    distance = distance_to(case.probs.argmax(dim=0).numpy() > 0, case.spacing)
-    return draw_voxels(
-        case.probs,
-        case.labels,
-        torch.from_numpy(distance),
-        subject=case.subject,
-        seed=seed,
-        valid=torch.from_numpy(case.valid),
+    return draw_prediction(
+        case.probs, case.labels, case.spacing, subject=case.subject, seed=seed, valid=case.valid
     )

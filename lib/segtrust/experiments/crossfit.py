@@ -244,8 +244,7 @@ def _draw(case: _Case, mean: Tensor, *, seed: int) -> CalibrationVoxels:
         mean, case.labels, _distance(case, mean), subject=case.subject, seed=seed, valid=valid
     )
     chosen = np.random.default_rng(seed).random(len(drawn.weight)) < _SHARE
-    arrays = {name: value[chosen] for name, value in vars(drawn).items() if name != "subject"}
-    return CalibrationVoxels(**{**arrays, "weight": arrays["weight"] / _SHARE}, subject=drawn.subject)
+    return drawn.take(chosen, 1 / _SHARE)
 
 
 def _scored(

@@ -20,6 +20,7 @@ from segtrust.calibrators import (
     Choice,
     choose_calibrator,
 )
+from segtrust.calibrators.covariate import PARTS
 from segtrust.evaluate.card import make_card
 from segtrust.evaluate.cases import REGIONS, CaseRecord, draw_scan, evaluate_case
 from segtrust.evaluate.pools import mean_dice
@@ -248,15 +249,21 @@ class TrustBenchmark:
         return self._subjects.get(scan_id, scan_id)
 
     def _drawn(self, scan_id: str, index: int) -> CalibrationVoxels:
-        path = self._path("voxels", scan_id, str(index))
+        path = self._path("voxels", scan_id, str(index), *([] if PARTS is None else [f"parts {PARTS}"]))
         subject = self._subject(scan_id)
         if path.is_file():
             with np.load(path) as stored:
-                return CalibrationVoxels(**{name: stored[name] for name in stored.files}, subject=subject)
+                arrays = {name: stored[name] for name in stored.files}
+                unit, parts = str(arrays.pop("unit", "mm")), PARTS if "covariate" in arrays else None
+                return CalibrationVoxels(**arrays, subject=subject, unit=unit, parts=parts)
         scan, labels = read_labelled(self.data, scan_id, self.version.spec)
         drawn = draw_scan(self.predictor, scan, labels, subject=subject, seed=index)
         partial = path.with_suffix(".partial.npz")
-        arrays = {name: value for name, value in vars(drawn).items() if name != "subject"}
+        arrays = {
+            name: value
+            for name, value in vars(drawn).items()
+            if name not in ("subject", "parts") and value is not None
+        }
         np.savez_compressed(partial, **arrays)
         partial.replace(path)
         self.say(f"calibration {index + 1}/{len(self.calibration)} {scan_id} {len(drawn.weight)} voxels")

@@ -3,8 +3,9 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from segtrust.calibrators import Calibrator, has_unit
 from segtrust.inference.prediction import Flag
-from segtrust.inference.scan import Scan, content_box, extent_mm
+from segtrust.inference.scan import Scan, assumed_spacing, content_box, extent_mm
 from segtrust.models import ModelSpec
 from segtrust.quality import Assessment
 
@@ -45,6 +46,29 @@ def input_flags(scan: Scan, spec: ModelSpec) -> list[Flag]:
     if spec.intensity_ranges is not None:
         flags += _intensity_flags(scan, spec)
     return flags
+
+
+def calibration_flags(calibrator: Calibrator, scan: Scan, spec: ModelSpec) -> list[Flag]:
+    """Say by which voxel size a calibrator was used that needs one, where the scan does not tell.
+
+    Args:
+        calibrator: of the version.
+        scan: the scan as read.
+        spec: of the model.
+
+    Returns:
+        The flag ``calibration_spacing``, or none.
+    """
+    if has_unit(calibrator, scan.spacing):
+        return []
+    assumed = assumed_spacing(scan, spec)
+    if assumed is None:
+        return [
+            Flag("calibration_spacing", "probabilities are not calibrated: that needs the size of voxels")
+        ]
+    size = " x ".join(f"{mm:g}" for mm in assumed)
+    text = f"probabilities are calibrated as if voxels were {size} mm, as the model's are"
+    return [Flag("calibration_spacing", text)]
 
 
 def brightness_asymmetry(scan: Scan) -> list[float]:

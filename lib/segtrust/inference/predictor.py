@@ -14,16 +14,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from segtrust.calibrators import Calibrator, Identity, calibrator_from_json
+from segtrust.calibrators import Calibrator, Identity, calibrate_scan, calibrator_from_json, has_unit
 from segtrust.ensemble import RunningTotals, SampleStatistics, labels_from_probs, unit_map
 from segtrust.error_flags import sample_scores
 from segtrust.errors import DeviceError, SettingError
 from segtrust.inference.features import PooledFeatures
-from segtrust.inference.flags import content_flags, input_flags, unlike_flags
+from segtrust.inference.flags import calibration_flags, content_flags, input_flags, unlike_flags
 from segtrust.inference.members import check_device, load_member
 from segtrust.inference.prediction import Prediction
 from segtrust.inference.sample_masks import SampleMasks
-from segtrust.inference.scan import PreparedScan, Scan, prepare, read_scan
+from segtrust.inference.scan import PreparedScan, Scan, assumed_spacing, prepare, read_scan
 from segtrust.inference.sources import EnsembleSource, FlipSource, SampleSource, StochasticSource
 from segtrust.inference.structures import summarise_structures
 from segtrust.inference.windows import head_probabilities, slide
@@ -232,6 +232,10 @@ class Predictor:
         totals = pooled_samples(samples, prepared, self.spec, total=len(source), progress=progress)
         return replace(totals, features=features.values())
 
+    def spacing_of(self, scan: Scan) -> tuple[float, float, float] | None:
+        """Voxel size by which calibrators see a scan, see :func:`segtrust.inference.scan.assumed_spacing`."""
+        return assumed_spacing(scan, self.spec)
+
     def conclude(
         self, scan: Scan, prepared: PreparedScan, statistics: SampleStatistics, steps: tuple[str, ...] = ()
     ) -> Prediction:
@@ -248,9 +252,9 @@ class Predictor:
         """
         mask = self._mask(statistics)
         distance = distance_to(mask > 0, scan.spacing)
-        probs = self.calibrator.apply(
-            statistics.mean, torch.from_numpy(distance), head=self.spec.head.kind
-        ).numpy()
+        spacing = self.spacing_of(scan)
+        calibrator = self.calibrator if has_unit(self.calibrator, spacing) else Identity()
+        probs = calibrate_scan(calibrator, statistics.mean, mask, spacing, head=self.spec.head.kind).numpy()
         maps = _member_maps(statistics, self.spec)
         scores = self._scores(scan, prepared, statistics, mask, probs, maps["between_member"])
         if self.quality is not None:
@@ -267,7 +271,7 @@ class Predictor:
             probs=probs,
             valid=prepared.valid,
             members=statistics.n_samples,
-            calibration=self.calibrator.name,
+            calibration=calibrator.name,
             precision=self.precision,
             device=str(self.device),
             scores=scores,
@@ -277,11 +281,12 @@ class Predictor:
                 self.spec,
                 entropies=scores.structures,
                 sample_voxels=statistics.sample_voxels.numpy(),
-                calibrated=probs if self.calibrator.name != Identity.name else None,
+                calibrated=probs if calibrator.name != Identity.name else None,
                 assessment=assessment,
             ),
             flags=(
                 *input_flags(scan, self.spec),
+                *calibration_flags(self.calibrator, scan, self.spec),
                 *unlike_flags(assessment),
                 *content_flags(mask, self.spec),
             ),

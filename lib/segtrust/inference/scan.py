@@ -22,7 +22,7 @@ from segtrust.files.opening import is_regular
 from segtrust.files.scan import read_scan_file
 from segtrust.models import Intensity, ModelSpec
 
-__all__ = ["PreparedScan", "Scan", "fingerprint", "prepare", "read_labels", "read_scan"]
+__all__ = ["PreparedScan", "Scan", "assumed_spacing", "fingerprint", "prepare", "read_labels", "read_scan"]
 
 _HEADER_BYTES = 4096
 _AXES = (("L", "R"), ("P", "A"), ("I", "S"))
@@ -210,6 +210,24 @@ def prepare(scan: Scan, spec: ModelSpec) -> PreparedScan:
         _chain=chain,
         _cropped=grid,
     )
+
+
+def assumed_spacing(scan: Scan, spec: ModelSpec) -> tuple[float, float, float] | None:
+    """Voxel size by which a model sees a scan: a scan that does not say its own is taken to have the model's.
+
+    Args:
+        scan: the scan.
+        spec: the model's specification.
+
+    Returns:
+        Millimetres along the scan's axes; the model's own where the scan's are unknown (it is not resampled
+        then, see :func:`prepare`), slices of a 2-D model as far apart as their pixels are; ``None`` if
+        neither is known.
+    """
+    if scan.spacing is not None or spec.spacing is None:
+        return scan.spacing
+    first, second, third = (*spec.spacing, spec.spacing[0])[:3]
+    return first, second, third
 
 
 def _resampled_shape(scan: Scan, spec: ModelSpec, box: Sequence[slice]) -> tuple[int, ...]:

@@ -13,7 +13,7 @@ from segtrust.calibrators import (
     MIN_SUBJECTS,
     CalibrationVoxels,
     Calibrator,
-    draw_voxels,
+    draw_prediction,
     fit_distance_temperature,
 )
 from segtrust.calibrators.voxels import CLAMP, calibrated_probs, thinned
@@ -83,22 +83,23 @@ def pair_scan(
     """
     (prepared, first, _), (_, second, _) = (predictor.sample(scan) for predictor in (best, new))
     masks = [statistics.mean.argmax(dim=0).numpy() for statistics in (first, second)]
-    distances = [torch.from_numpy(distance_to(mask > 0, scan.spacing)) for mask in masks]
+    spacing = new.spacing_of(scan)
+    distances = [torch.from_numpy(distance_to(mask > 0, spacing)) for mask in masks]
     n_structures = first.mean.shape[0] - 1
     old_dice, new_dice = (
         float(np.nanmean(dice_per_structure(mask, labels.numpy(), n_structures))) for mask in masks
     )
     old_voxels, new_voxels = (
-        draw_voxels(
+        draw_prediction(
             statistics.mean,
             labels,
-            distance,
+            spacing,
             subject=subject,
             seed=seed,
-            valid=torch.from_numpy(prepared.valid),
+            valid=prepared.valid,
             near=torch.minimum(*distances),
         )
-        for statistics, distance in zip((first, second), distances, strict=True)
+        for statistics in (first, second)
     )
     return GateScan(subject, (old_dice, new_dice), (old_voxels, new_voxels))
 

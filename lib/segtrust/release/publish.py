@@ -213,6 +213,7 @@ def _measure(
             prediction.valid,
             main="calibrated",
             scores=prediction.scores,
+            assumed=served.spacing_of(scan),
         )
         judged = quality_case(
             prediction, prepared.image.numpy(), labels.numpy(), subject=record.subject, ordinary=False

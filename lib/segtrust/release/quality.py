@@ -17,6 +17,7 @@ from segtrust.calibrators import (
     MIN_SUBJECTS,
     CalibrationVoxels,
     Calibrator,
+    DistanceTemperature,
     Identity,
     fit_to_part,
 )
@@ -214,6 +215,8 @@ def _truth(
 
 def _calibrators_without(drawn: Sequence[CalibrationVoxels], served: Calibrator) -> Mapping[str, Calibrator]:
     """Subject -> calibrator of the served kind, fitted without that subject."""
+    if isinstance(served, DistanceTemperature) and served.parts is None:  # a version made before parts
+        drawn = [replace(voxels, covariate=None, parts=None) for voxels in drawn]
     fit = fit_to_part(served.name if served.name in CANDIDATES else Identity.name)
     return {
         held_out[0].subject: fit(inside, least=MIN_SUBJECTS - 1)
