@@ -17,7 +17,7 @@ from segtrust.uncertainty import HeadKind
 
 __all__ = ["PARTS", "calibrate_scan", "covariate_of", "draw_prediction", "has_unit"]
 
-PARTS: float | None = None
+PARTS: float | None = 0.05
 """Share with which main parts are told from specks in what is drawn; decision 0015."""
 
 Labels = NDArray[np.integer[Any]]
