@@ -118,7 +118,7 @@ def padded(scan, before, after, value):
     return Scan(data, affine, scan.spacing)
 
 
-@pytest.mark.parametrize("air", ["minimum", "below"])
+@pytest.mark.parametrize("air", ["minimum", "below", "between"])  # the last as a CT is filled up with 0
 @pytest.mark.parametrize(
     ("before", "after"),
     [((4, 0, 0), (0, 0, 0)), ((0, 0, 0), (0, 9, 0)), ((0, 0, 7), (0, 0, 0)), ((3, 8, 1), (11, 2, 5))],
@@ -126,7 +126,7 @@ def padded(scan, before, after, value):
 )
 def test_air_on_any_side_changes_no_score_and_no_voxel(tiny, before, after, air):
     scan = make_blob((17, 14, 12))
-    value = float(scan.data.amin()) - (0 if air == "minimum" else 5)
+    value = float(scan.data.amin()) + {"minimum": 0, "below": -5, "between": 40}[air]
     plain, wide = tiny.predict_scan(scan), tiny.predict_scan(padded(scan, before, after, value))
     inner = tuple(slice(b, b + n) for n, b in zip(scan.shape, before, strict=True))
     np.testing.assert_array_equal(wide.mask[inner], plain.mask)

@@ -216,6 +216,55 @@ def test_the_content_box_by_hand():
     assert content_box(data) == (slice(1, 4), slice(2, 3), slice(3, 4))
 
 
+def ct(shape=(9, 8, 7)):
+    """Air and tissue of a CT, nowhere constant."""
+    return torch.from_numpy(np.random.default_rng(0).uniform(-1024, 1500, (1, *shape))).float()
+
+
+@pytest.mark.parametrize("value", [0.0, -1024.0, -2000.0, -3024.0])
+@pytest.mark.parametrize("sides", [(1, 0, 0, 0, 0, 0), (0, 0, 0, 0, 0, 3), (2, 1, 1, 2, 3, 1)], ids=str)
+def test_a_ct_filled_up_with_any_value_has_the_content_of_the_ct(value, sides):
+    wide = torch.nn.functional.pad(ct(), sides, value=value)
+    z0, z1, y0, y1, x0, x1 = sides  # PyTorch counts the last axis first
+    assert content_box(wide) == (slice(x0, x0 + 9), slice(y0, y0 + 8), slice(z0, z0 + 7))
+    assert wide.shape[1:] == (9 + x0 + x1, 8 + y0 + y1, 7 + z0 + z1)
+
+
+def test_each_side_may_be_filled_up_with_a_value_of_its_own():
+    wide = torch.nn.functional.pad(ct(), (2, 0, 0, 0, 0, 0), value=0.0)
+    wide = torch.nn.functional.pad(wide, (0, 1, 1, 0, 0, 0), value=-1024.0)
+    wide = torch.nn.functional.pad(wide, (0, 0, 0, 0, 3, 3), value=-500.0)
+    assert content_box(wide) == (slice(3, 12), slice(1, 9), slice(2, 9))
+
+
+def test_air_above_a_round_field_of_view_is_no_content():
+    # outside its circle the scanner wrote -3024; a program added slices of air at -1024
+    x, y = np.meshgrid(np.arange(12), np.arange(12), indexing="ij")
+    data = ct((12, 12, 5))
+    data[0, torch.from_numpy((x - 5.5) ** 2 + (y - 5.5) ** 2 > 36)] = -3024
+    wide = torch.nn.functional.pad(data, (2, 1), value=-1024.0)
+    assert content_box(wide) == (slice(0, 12), slice(0, 12), slice(2, 7))
+
+
+def test_a_border_that_is_saturated_is_content():
+    data = ct()
+    data[0, 0] = data[0, 1] = 3071
+    assert content_box(data) == (slice(0, 9), slice(0, 8), slice(0, 7))
+
+
+def test_few_voxels_of_one_value_are_no_padding():
+    line = torch.tensor([5.0, 0, 9, 1, 7]).view(1, 5, 1, 1)
+    assert content_box(line) == (slice(0, 5), slice(0, 1), slice(0, 1))
+
+
+def test_filling_must_be_constant_in_every_channel():
+    data = torch.cat([ct(), ct() * 0.5])
+    both = torch.nn.functional.pad(data, (0, 0, 0, 0, 2, 0), value=7.0)
+    assert content_box(both)[0] == slice(2, 11)
+    both[1, 0] = ct((1, 8, 7))[0, 0]
+    assert content_box(both)[0] == slice(0, 11)
+
+
 def test_a_voxel_of_any_channel_is_content():
     data = torch.zeros(2, 5, 5, 5)
     data[0, 1, 1, 1] = data[1, 3, 3, 3] = 1

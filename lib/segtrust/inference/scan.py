@@ -5,6 +5,7 @@ import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from segtrust.models import Intensity, ModelSpec
 __all__ = ["PreparedScan", "Scan", "assumed_spacing", "fingerprint", "prepare", "read_labels", "read_scan"]
 
 _HEADER_BYTES = 4096
+_LEAST_SLAB = 16  # voxels; fewer may have the same value by chance
 _AXES = (("L", "R"), ("P", "A"), ("I", "S"))
 _WORLD = {letter: axis for axis, letters in enumerate(_AXES) for letter in letters}
 
@@ -185,8 +187,8 @@ def prepare(scan: Scan, spec: ModelSpec) -> PreparedScan:
         spec: the model's specification.
 
     Returns:
-        The prepared scan. Padding, that is border slabs that hold nothing but the scan's smallest value, is
-        cut off first, so that added air changes nothing that is computed later.
+        The prepared scan. Padding is cut off first, see :func:`content_box`, so that added air, or what a
+        program filled up with, changes nothing that is computed later.
 
     Note:
         Turning and resampling are MONAI's.
@@ -271,7 +273,12 @@ def normalise_intensity(image: Tensor, intensity: Intensity) -> Tensor:
 
 
 def content_box(data: Tensor) -> tuple[slice, slice, slice]:
-    """Smallest box outside of which every voxel has its channel's minimum.
+    """Smallest box outside of which there is padding.
+
+    Padding are slabs at the border that hold one value and nothing else: the smallest of the channel, or
+    on the outside whatever a program filled the volume up with (a CT with 0 instead of air, or with air
+    where the scanner wrote -3024 outside its field of view); each side may have a value of its own. A
+    slab of the largest value is content: so looks what is saturated.
 
     Args:
         data: ``(C, X, Y, Z)``, not constant.
@@ -279,13 +286,28 @@ def content_box(data: Tensor) -> tuple[slice, slice, slice]:
     Returns:
         One slice per spatial axis.
     """
-    content = (data > data.amin(dim=(1, 2, 3), keepdim=True)).any(dim=0)
-    slices = []
-    for axis in range(3):
-        others = tuple(a for a in range(3) if a != axis)
-        hit = torch.nonzero(content.any(dim=others[1]).any(dim=others[0])).flatten()
-        slices.append(slice(int(hit[0]), int(hit[-1]) + 1))
-    return (slices[0], slices[1], slices[2])
+    low, high = data.amin(dim=(1, 2, 3)), data.amax(dim=(1, 2, 3))
+    box = [slice(0, n) for n in data.shape[1:]]
+    filling: dict[tuple[int, int], Tensor] = {}
+    cut = True
+    while cut:  # a slab may hold one value only after another side was cut
+        cut = False
+        for axis, end in product(range(3), (0, -1)):
+            while box[axis].stop - box[axis].start > 1:
+                slab = data[(slice(None), *box)].select(axis + 1, end).flatten(1)
+                value = slab[:, 0]
+                is_padding = bool((value == low).all()) or (
+                    slab.shape[1] >= _LEAST_SLAB
+                    and bool((value < high).all())
+                    and bool((value == filling.get((axis, end), value)).all())
+                )
+                if not (is_padding and bool((slab == value[:, None]).all())):
+                    break
+                filling.setdefault((axis, end), value)
+                start, stop = box[axis].start, box[axis].stop
+                box[axis] = slice(start + 1, stop) if end == 0 else slice(start, stop - 1)
+                cut = True
+    return (box[0], box[1], box[2])
 
 
 def shifted(affine: NDArray[np.float64], box: Sequence[slice]) -> NDArray[np.float64]:
