@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,10 @@ _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 @dataclass(frozen=True)
 class ModelVersion:
-    """One immutable version of a model; ``digest`` names its exact content."""
+    """One immutable version of a model; ``digest`` names its exact content.
+
+    ``documents`` are JSON files, by name, that its kind of network needs besides; most need none.
+    """
 
     folder: Path
     id: str
@@ -36,6 +39,7 @@ class ModelVersion:
     calibration: Mapping[str, Any]
     card: Mapping[str, Any]
     digest: str
+    documents: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 def shipped_models_dir() -> Path:
@@ -130,7 +134,12 @@ def read_version(spec: ModelSpec, folder: Path, version_id: str) -> ModelVersion
         calibration=read_document(folder / "calibration.json"),
         card=card,
         digest=hashlib.sha256(whole.encode()).hexdigest(),
+        documents={name: read_document(folder / name) for name in sorted(files) if _is_document(name)},
     )
+
+
+def _is_document(name: str) -> bool:
+    return name.endswith(".json") and name != "calibration.json" and not name.startswith("members/")
 
 
 def _check_file(folder: Path, name: str, expected: str) -> None:

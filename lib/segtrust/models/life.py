@@ -47,6 +47,7 @@ def publish_version(
     calibration: Mapping[str, Any],
     card: Mapping[str, Any],
     *,
+    documents: Mapping[str, Mapping[str, Any]] | None = None,
     keep_because: str = "",
 ) -> ModelVersion:
     """Write a new version, check it, and serve it; a crash at any point leaves the old one served.
@@ -57,6 +58,7 @@ def publish_version(
         members: weight files, copied.
         calibration: content of ``calibration.json``.
         card: content of ``card.json``; the checksums are added under ``files``.
+        documents: JSON files, by name, that the network needs besides, see :class:`ModelVersion`.
         keep_because: why the version is only kept, and the old one stays served; empty to serve it.
 
     Returns:
@@ -77,7 +79,7 @@ def publish_version(
         replace_text(model / "spec.json", _dump(spec.to_json()))
     draft = model / "versions" / f".draft-{uuid.uuid4().hex}"
     try:
-        _write_draft(draft, members, calibration, card)
+        _write_draft(draft, members, {**(documents or {}), "calibration.json": calibration}, card)
         read_version(spec, draft, draft.name)
         if keep_because:
             replace_text(draft / _UNPUBLISHED, keep_because + "\n")
@@ -97,12 +99,16 @@ def publish_version(
 
 
 def _write_draft(
-    draft: Path, members: Sequence[Path], calibration: Mapping[str, Any], card: Mapping[str, Any]
+    draft: Path,
+    members: Sequence[Path],
+    documents: Mapping[str, Mapping[str, Any]],
+    card: Mapping[str, Any],
 ) -> None:
     (draft / "members").mkdir(parents=True)
     for index, source in enumerate(members):
         shutil.copyfile(source, draft / "members" / f"{index}{source.suffix}")
-    replace_text(draft / "calibration.json", _dump(calibration))
+    for name, document in documents.items():
+        replace_text(draft / name, _dump(document))
     names = [p.relative_to(draft).as_posix() for p in sorted(draft.rglob("*")) if p.is_file()]
     replace_text(draft / "card.json", _dump({**card, "files": {n: checksum(draft / n) for n in names}}))
 
@@ -140,7 +146,9 @@ def adopt_version(version: ModelVersion, model: Path) -> ModelVersion:
         ModelError: if the folder holds another model.
     """
     card = {name: value for name, value in version.card.items() if name != "files"}
-    return publish_version(model, version.spec, version.members, version.calibration, card)
+    return publish_version(
+        model, version.spec, version.members, version.calibration, card, documents=version.documents
+    )
 
 
 def why_unpublished(model: Path, version_id: str) -> str:

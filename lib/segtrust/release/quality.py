@@ -91,7 +91,9 @@ def add_quality(
     if quality is not None:
         calibration["quality"] = quality.to_json()
         card["quality"] = quality_figures(quality, cases, version.spec)
-    return publish_version(model, version.spec, version.members, calibration, card)
+    return publish_version(
+        model, version.spec, version.members, calibration, card, documents=version.documents
+    )
 
 
 def measure_cases(
