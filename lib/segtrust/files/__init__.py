@@ -16,7 +16,7 @@ process with limits of time and memory.
 """
 
 from segtrust.files.formats import read_header
-from segtrust.files.geometry import Grid, Reordering, ras_axes, toward_ras, voxel_size
+from segtrust.files.geometry import Grid, Reordering, ras_axes, ras_reordering, toward_ras, voxel_size
 from segtrust.files.header import ENDINGS, Header, ending_of
 from segtrust.files.limits import FileLimits, current_limits, set_limits, use_limits
 from segtrust.files.opening import opened
@@ -38,6 +38,7 @@ __all__ = [
     "ending_of",
     "opened",
     "ras_axes",
+    "ras_reordering",
     "read_claims",
     "read_header",
     "read_subject_table",

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-__all__ = ["STILL", "Grid", "Reordering", "ras_axes", "toward_ras", "voxel_size"]
+__all__ = ["STILL", "Grid", "Reordering", "ras_axes", "ras_reordering", "toward_ras", "voxel_size"]
 
 _SHARE, _FLOOR_MM = 0.02, 0.01  # headers round far less than this; more is another place
 
@@ -122,6 +122,14 @@ class Reordering:
         spacing = None if grid.spacing is None else tuple(grid.spacing[axis] for axis in axes)
         return Grid(shape, affine, spacing)  # type: ignore[arg-type]  # three axes stay three
 
+    @property
+    def inverse(self) -> "Reordering":
+        """The reordering that undoes this one."""
+        axes, flips = [0, 0, 0], [False, False, False]
+        for new, (old, flip) in enumerate(zip(self.axes, self.flips, strict=True)):
+            axes[old], flips[old] = new, flip
+        return Reordering(tuple(axes), tuple(flips))
+
 
 STILL = Reordering((0, 1, 2), (False, False, False))
 """The reordering in which nothing moves."""
@@ -163,9 +171,21 @@ def toward_ras(data: NDArray[Any], affine: NDArray[np.float64]) -> NDArray[Any]:
         >>> toward_ras(np.arange(2).reshape(2, 1, 1), np.diag([-1.0, 1.0, 1.0, 1.0])).ravel()
         array([1, 0])
     """
+    return ras_reordering(affine).apply(data)
+
+
+def ras_reordering(affine: NDArray[np.float64]) -> Reordering:
+    """The reordering after which axes run towards right, anterior and superior, as :func:`toward_ras`.
+
+    Args:
+        affine: voxels to RAS+ millimetres, 4x4.
+
+    Example:
+        >>> ras_reordering(np.diag([-1.0, 1.0, 1.0, 1.0]))
+        Reordering(axes=(0, 1, 2), flips=(True, False, False))
+    """
     axes = ras_axes(affine)
-    back = tuple(bool(affine[row, axis] < 0) for row, axis in enumerate(axes))
-    return Reordering(axes, back).apply(data)
+    return Reordering(axes, tuple(bool(affine[row, axis] < 0) for row, axis in enumerate(axes)))
 
 
 def ras_axes(affine: NDArray[np.float64]) -> tuple[int, int, int]:

@@ -5,6 +5,7 @@ import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from glob import escape
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,22 @@ from torch import Tensor
 
 from segtrust.errors import ScanError
 from segtrust.files import Grid, current_limits, opened, ras_axes
+from segtrust.files.channels import channel_files, split_channel
 from segtrust.files.label import read_label_file
 from segtrust.files.opening import is_regular
 from segtrust.files.scan import read_scan_file
 from segtrust.models import Intensity, ModelSpec
 
-__all__ = ["PreparedScan", "Scan", "assumed_spacing", "fingerprint", "prepare", "read_labels", "read_scan"]
+__all__ = [
+    "PreparedImage",
+    "PreparedScan",
+    "Scan",
+    "assumed_spacing",
+    "fingerprint",
+    "prepare",
+    "read_labels",
+    "read_scan",
+]
 
 _HEADER_BYTES = 4096
 _LEAST_SLAB = 16  # voxels; fewer may have the same value by chance
@@ -55,8 +66,8 @@ class Scan:
 
 
 @dataclass(frozen=True)
-class PreparedScan:
-    """A scan on the network's grid, with the way back.
+class PreparedImage:
+    """A scan on the network's grid.
 
     ``image`` is ``(C, *grid)``, normalised. ``box`` are the native voxels that are no padding.
     """
@@ -64,8 +75,6 @@ class PreparedScan:
     image: Tensor
     box: tuple[slice, slice, slice]
     native_shape: tuple[int, ...]
-    _chain: Compose
-    _cropped: MetaTensor
 
     @property
     def valid(self) -> NDArray[np.bool_]:
@@ -73,6 +82,14 @@ class PreparedScan:
         inside = np.zeros(self.native_shape, dtype=bool)
         inside[self.box] = True
         return inside
+
+
+@dataclass(frozen=True)
+class PreparedScan(PreparedImage):
+    """A scan that was turned and resampled here, with the way back."""
+
+    _chain: Compose
+    _cropped: MetaTensor
 
     def to_native(self, probs: Tensor, *, background: int | None) -> Tensor:
         """Bring probabilities back onto the scan's own voxels.
@@ -109,7 +126,8 @@ def fingerprint(path: Path) -> str:
     """Name the content of a scan file cheaply: size, time of change and a hash of its first 4096 bytes.
 
     Args:
-        path: a file, or a folder with one DICOM series (names, sizes and times of its files).
+        path: a file (with the other channels' files of its scan), or a folder with one DICOM series (names,
+            sizes and times of its files).
 
     Returns:
         64 hexadecimal digits.
@@ -117,7 +135,7 @@ def fingerprint(path: Path) -> str:
     Raises:
         ScanError: if nothing is there.
     """
-    files = sorted(p for p in path.iterdir() if is_regular(p)) if path.is_dir() else [path]
+    files = sorted(p for p in path.iterdir() if is_regular(p)) if path.is_dir() else _with_channels(path)
     if not files:
         raise ScanError(
             f"the folder {path.name!r} must hold the files of a scan, but has none.", "scan_missing"
@@ -134,11 +152,19 @@ def fingerprint(path: Path) -> str:
     return digest.hexdigest()
 
 
+def _with_channels(path: Path) -> list[Path]:
+    parts = split_channel(path.name)
+    if parts is None or parts[1] != 0 or not path.parent.is_dir():
+        return [path]
+    scan, _, ending = parts
+    return [path, *(p for p in sorted(path.parent.glob(f"{escape(scan)}_????{ending}")) if p != path)]
+
+
 def read_scan(path: Path, *, channels: int = 1) -> Scan:
     """Read a scan from NIfTI, NRRD, MetaImage or a folder with one DICOM series.
 
     Args:
-        path: the file or folder.
+        path: the file or folder; the first file of a scan with one per channel (``ID_0000``, ``ID_0001``).
         channels: number of channels that the model needs.
 
     Returns:
@@ -151,8 +177,19 @@ def read_scan(path: Path, *, channels: int = 1) -> Scan:
     Note:
         Files are decoded by :mod:`segtrust.files`, DICOM in a process of its own.
     """
-    file = read_scan_file(path, channels=channels)
-    data = torch.from_numpy(file.values)
+    files = channel_files(path, channels)
+    file, *others = (read_scan_file(one, channels=channels if len(files) == 1 else 1) for one in files)
+    values = [file.values]
+    for other, name in zip(others, files[1:], strict=True):
+        turn = other.grid.reordering_to(file.grid)
+        if turn is None:
+            raise ScanError(
+                f"the channels of a scan must lie on one grid, but {path.name!r} has {file.grid.describe()}, "
+                f"and {name.name!r} {other.grid.describe()}. Resample one to the other.",
+                "scan_geometry",
+            )
+        values.append(turn.apply(other.values[0])[None])
+    data = torch.from_numpy(np.concatenate(values))
     for index, channel in enumerate(data):
         if channel.amin() == channel.amax():
             raise ScanError(

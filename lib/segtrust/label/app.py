@@ -176,6 +176,7 @@ class SegtrustApp(_Host):
             extensions=platform.MONAI_LABEL_DATASTORE_FILE_EXT,
             auto_reload=platform.MONAI_LABEL_DATASTORE_AUTO_RELOAD,
             read_only=platform.MONAI_LABEL_DATASTORE_READ_ONLY,
+            channels=max((len(model.spec.channels) for model in self.served.values()), default=1),
         )
         for reason, count in datastore.unread().counts.items():
             logger.warning("Not read in the studies folder: %s (%d; /info has names)", reason, count)

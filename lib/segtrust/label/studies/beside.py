@@ -67,5 +67,6 @@ def open_site(studies: Path, settings: AppSettings) -> Site:
         frozen=True,
         extensions=platform.MONAI_LABEL_DATASTORE_FILE_EXT,
         auto_reload=False,
+        channels=max((len(model.spec.channels) for model in served.values()), default=1),
     )
     return Site(state_dir, store, served, datastore)

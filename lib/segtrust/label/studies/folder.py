@@ -15,6 +15,7 @@ from watchdog.observers import Observer
 from watchdog.observers.polling import PollingObserver
 
 from segtrust._files import can_write
+from segtrust.files.channels import split_channel
 from segtrust.files.opening import is_regular
 from segtrust.label.studies.ids import split_name, why_unread
 from segtrust.label.studies.tags import FINAL
@@ -42,6 +43,8 @@ class ScanFolder(LocalDatastore):
         extensions: patterns of the names of files that are scans or labels.
         auto_reload: follow what happens in the folder.
         read_only: never write in it.
+        channels: most channels of a served model; files ``ID_0001``, ... below that number are no scans of
+            their own where ``ID_0000`` lies beside them.
     """
 
     def __init__(  # MONAI Label's own makes folders, also where nothing can be written
@@ -51,7 +54,9 @@ class ScanFolder(LocalDatastore):
         extensions: Sequence[str] = ("*.nii.gz", "*.nii"),
         auto_reload: bool = False,
         read_only: bool = False,
+        channels: int = 1,
     ) -> None:
+        self._channels = channels
         self._guard = threading.RLock()  # the folder's watcher and requests change the same list
         self._summary: _Summary | None = None
         self._unusable: dict[str, str] = {}
@@ -182,7 +187,8 @@ class ScanFolder(LocalDatastore):
     def _reconcile_datastore(self) -> None:
         """List the folder again."""
         with self._guard:  # also while listing: what is saved meanwhile would not be on the list
-            images = self._listing(Path(self._datastore.image_path()))
+            listing = self._listing(Path(self._datastore.image_path()))
+            images = {image: endings for image, endings in listing.items() if not self._is_channel(image)}
             labels = {folder.name: self._listing(folder) for folder in self._tag_folders()}
             for image, obj in list(self._datastore.objects.items()):
                 if image not in images or any(image not in labels.get(tag, {}) for tag in obj.labels):
@@ -196,6 +202,10 @@ class ScanFolder(LocalDatastore):
         with self._guard:
             scan = self._datastore.objects.get(image)
             extensions = self._extensions_of(image, Path(self._datastore.image_path()), scan and scan.image)
+            if self._is_channel(image):
+                extensions = []
+            for other in self._other_channels(image):  # scans of their own without this one
+                self._look_at(other)
             if scan is None and not extensions:
                 return
             labels = {
@@ -209,6 +219,21 @@ class ScanFolder(LocalDatastore):
             else:
                 self._datastore.objects.pop(image, None)
             self._summary = None
+
+    def _is_channel(self, image: str) -> bool:
+        """Whether a file is a further channel of a scan whose first one lies beside it."""
+        parts = split_channel(f"{image}{self._suffixes[0]}") if self._channels > 1 else None
+        if parts is None or not 0 < parts[1] < self._channels:
+            return False
+        folder = Path(self._datastore.image_path())
+        return bool(self._extensions_of(f"{parts[0]}_0000", folder, None))
+
+    def _other_channels(self, image: str) -> list[str]:
+        """Ids under which the further channels of a scan would be listed."""
+        parts = split_channel(f"{image}{self._suffixes[0]}") if self._channels > 1 else None
+        if parts is None or parts[1] != 0:
+            return []
+        return [f"{parts[0]}_{number:04d}" for number in range(1, self._channels)]
 
     def _set(self, image: str, extensions: list[str], labels: Mapping[str, list[str]]) -> None:
         scan = self._datastore.objects.get(image)

@@ -123,7 +123,7 @@ class ScansFolder(LabelledFolder):
         self.check_writable()
         with self._changes.alone(image_id):
             change = FileChange(
-                removes=(*self._image_files(image_id), *self._files_of_labels(image_id)),
+                removes=(*self._all_channels(image_id), *self._files_of_labels(image_id)),
                 former=self._set_all_aside(image_id, by, "scan removed", scan=False),
                 gone=(InfoKey("image", image_id), *self._label_keys(image_id)),
                 record={},
@@ -192,6 +192,12 @@ class ScansFolder(LabelledFolder):
         suffixes = self._extensions_of(image_id, folder, obj and obj.image)
         served = obj.image.ext if obj else ""
         return [folder / f"{image_id}{s}" for s in sorted(suffixes, key=lambda suffix: suffix != served)]
+
+    def _all_channels(self, image_id: str) -> list[Path]:
+        """Every file of a scan, those of its further channels too."""
+        return [
+            file for one in (image_id, *self._other_channels(image_id)) for file in self._image_files(one)
+        ]
 
     def _tags(self, image_id: str) -> list[str]:
         return [folder.name for folder in self._tag_folders() if self._label_files(image_id, folder.name)]
