@@ -90,3 +90,80 @@ def test_another_normalisation_is_refused(tmp_path):
     changed["preprocessing"]["transforms"][3] = {"_target_": "NormalizeIntensityd", "nonzero": True}
     with pytest.raises(ModelError, match="the normalisation included"):
         read_bundle(bundle(tmp_path / "b", changed), name="spleen")
+
+
+def changed(change):
+    document = copy.deepcopy(INFERENCE)
+    change(document)
+    return document
+
+
+def with_step(step, at=2):
+    return lambda document: document["preprocessing"]["transforms"].insert(at, step)
+
+
+def with_result(*steps):
+    return lambda document: document.update(postprocessing={"_target_": "Compose", "transforms": list(steps)})
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (with_step({"_target_": "Resized", "spatial_size": [96] * 3}), "`preprocessing` .* got Resized"),
+        (with_step({"_target_": "Flipd", "spatial_axis": 0}), "`preprocessing` .* got Flipd"),
+        (with_step({"_target_": "scripts.mine.Concat"}), r"got scripts\.mine\.Concat"),
+        (with_step({"_target_": "NormalizeIntensityd"}), "must normalise once, got NormalizeInt"),
+        (with_step("$monai.transforms.Flipd('image')"), r"got .\$monai"),
+        (with_step({"_target_": "Flipd", "_disabled_": "$True"}), "got Flipd"),
+        (lambda d: d.update(preprocessing="$@a + @b"), "`preprocessing` .* must list its transforms"),
+        (with_result({"_target_": "Activationsd", "sigmoid": True}), "must be a softmax, got sigmoid=True"),
+        (with_result({"_target_": "AsDiscreted", "threshold": 0.5}), "must be an argmax, got threshold=0.5"),
+        (with_result({"_target_": "KeepLargestConnectedComponentd"}), "got KeepLargestConnectedComponentd"),
+        (with_result({"_target_": "Lambdad", "func": "$lambda x: 1 - x"}), "got Lambdad"),
+        (lambda d: d["inferer"].update(_target_="SimpleInferer"), "SlidingWindowInferer, got SimpleInferer"),
+    ],
+)  # fmt: skip
+def test_what_is_not_done_here_is_refused_and_not_left_out(change, words, tmp_path):
+    with pytest.raises(ModelError, match=words):
+        read_bundle(bundle(tmp_path / "b", changed(change)), name="spleen")
+
+
+def test_step_that_is_switched_off_counts_for_nothing(tmp_path):
+    document = changed(with_step({"_target_": "Flipd", "_disabled_": True}))
+    assert read_bundle(bundle(tmp_path / "b", document), name="spleen")[0].patch == (96, 96, 96)
+
+
+def test_plain_references_are_looked_up(tmp_path):
+    document = changed(lambda d: d["inferer"].update(roi_size="@sizes#window", overlap="@overlap"))
+    document |= {"sizes": {"window": [64, "@side", 32]}, "side": 48, "overlap": 0.4}
+    spec, _ = read_bundle(bundle(tmp_path / "b", document), name="spleen")
+    assert (spec.patch, spec.overlap) == ((64, 48, 32), 0.4)
+
+
+@pytest.mark.parametrize("value", ["@missing", "@a", "$@sizes"], ids=["missing", "circle", "code"])
+def test_reference_that_leads_nowhere_is_refused(value, tmp_path):
+    document = changed(lambda d: d["inferer"].update(roi_size=value)) | {"a": "@b", "b": "@a"}
+    with pytest.raises(ModelError, match=r"inferer\.roi_size` of the bundle must be plain values"):
+        read_bundle(bundle(tmp_path / "b", document), name="spleen")
+
+
+def test_bundles_of_the_model_zoo_are_read_whole_or_refused(data_dir, tmp_path):
+    answers = {}
+    for folder in sorted((data_dir / "model_zoo_configs").iterdir()):
+        if not (folder / "inference.json").is_file():
+            continue
+        copied = tmp_path / folder.name
+        (copied / "models").mkdir(parents=True)
+        (copied / "models" / "model.pt").write_bytes(b"weights")
+        (copied / "configs").mkdir()
+        for name in ("inference.json", "metadata.json"):
+            (copied / "configs" / name).write_bytes((folder / name).read_bytes())
+        try:
+            answers[folder.name] = read_bundle(copied, name="zoo")[0].n_classes
+        except ModelError as error:
+            answers[folder.name] = str(error)
+    assert {name for name, answer in answers.items() if isinstance(answer, int)} == {
+        "spleen_ct_segmentation",
+        "swin_unetr_btcv_segmentation",
+    }
+    assert "got scripts.my_transforms.ConcatImages" in answers["renalStructures_CECT_segmentation"]
