@@ -12,7 +12,7 @@ from segtrust.errors import ShapeError
 from segtrust.pairwise import SampleBits
 from segtrust.uncertainty import HeadKind, normalise, summarise_channels, vote_disagreement
 
-__all__ = ["RunningTotals", "SampleStatistics", "label_type", "labels_from_probs", "unit_map"]
+__all__ = ["RunningTotals", "SampleStatistics", "label_type", "labels_from_probs", "pooled_dice", "unit_map"]
 
 _BYTE = 256  # labels that fit into one
 
@@ -28,6 +28,7 @@ class SampleStatistics:
     over the size of all pairs, in which large masks count more; both NaN where no sample has the structure or
     S = 1. ``masks`` ``(S, *spatial)`` labels if they were to be kept. ``features``: what the encoder of the
     first sample's network saw of the scan, one number per channel; empty where that is not known.
+    ``agreement`` ``(2, N)`` int64: see :func:`pooled_dice`.
     """
 
     mean: Tensor
@@ -42,6 +43,7 @@ class SampleStatistics:
     n_samples: int
     masks: Tensor | None = None
     features: tuple[float, ...] = ()
+    agreement: Tensor | None = None
 
 
 def labels_from_probs(
@@ -209,6 +211,7 @@ class RunningTotals:
         else:
             total, within = sharp + torch.special.entr(1 - mean), self._entropy / self._n
         spread = (self._square / self._n - mean.square()).clamp_min_(0)
+        agreement = self._agreement()
         return SampleStatistics(
             mean=mean,
             total=total,
@@ -218,21 +221,36 @@ class RunningTotals:
             votes=vote_disagreement(self._votes[None], n_samples=self._n)[0],
             sample_voxels=torch.stack(self._voxels),
             pairwise_dice=torch.from_numpy(self._bits.dice()),
-            pooled_pairwise_dice=self._pooled_pairwise_dice(),
+            pooled_pairwise_dice=pooled_dice(agreement),
             n_samples=self._n,
             masks=None if self._masks is None else torch.stack(self._masks),
+            agreement=agreement,
         )
 
-    def _pooled_pairwise_dice(self) -> Tensor:
-        """Summed overlap over summed size of all pairs, from vote counts: sum n (n - 1) / ((S - 1) sum n)."""
-        scores = []
+    def _agreement(self) -> Tensor:
+        counts = []
         for votes in self._votes[1:]:
             n = votes.flatten().long()
-            voted = int(n.sum())
-            agreed = int((n * (n - 1)).sum())
-            is_defined = voted > 0 and self._n > 1
-            scores.append(agreed / ((self._n - 1) * voted) if is_defined else float("nan"))
-        return torch.tensor(scores, dtype=torch.float64)
+            counts.append([int((n * (n - 1)).sum()), (self._n - 1) * int(n.sum())])
+        return torch.tensor(counts, dtype=torch.int64).reshape(-1, 2).T
+
+
+def pooled_dice(agreement: Tensor) -> Tensor:
+    """Summed overlap over summed size of all pairs of samples; high means that they agree.
+
+    Args:
+        agreement: ``(2, N)`` int64, of each structure sum n (n - 1) and (S - 1) sum n over the voxels, where
+            n of S samples have it; those of parts of a scan may be added.
+
+    Returns:
+        ``(N,)`` float64 in [0, 1], NaN without a pair or without the structure.
+
+    Example:
+        >>> pooled_dice(torch.tensor([[1, 0], [2, 0]]))
+        tensor([0.5000,    nan], dtype=torch.float64)
+    """
+    agreed, pairs = agreement.double()
+    return agreed / pairs  # 0 / 0 is NaN
 
 
 def unit_map(statistics: SampleStatistics, name: str, *, head: HeadKind = "softmax") -> Tensor:

@@ -12,6 +12,7 @@ __all__ = ["main"]
 
 # subcommand -> module here, what it does, extra that holds what it imports
 _COMMANDS: dict[str, tuple[str, str, str]] = {
+    "adopt": ("adopt", "make a model of what nnU-Net, or another program, trained", "nets"),
     "calibrate": ("calibrate", "fit a calibrator to probability volumes, without retraining", "readers"),
     "compare": (
         "compare",
@@ -24,6 +25,7 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
     "labels": ("labels", "list, restore and prune labels that were replaced or deleted", "label"),
     "report": ("report", "write the page of an evaluation again, from its JSON", "report"),
     "score": ("score", "score the scans of a studies folder without a server, in parallel", "label"),
+    "serve": ("serve", "start MONAI Label with models that another program trained", "label"),
     "simulate": ("simulate", "replay active learning on labelled scans: would it have paid?", "report"),
     "train": ("train", "train, calibrate and measure a model on labelled scans", "nets"),
     "versions": ("versions", "list the models at hand and show what a version is made of", "nets"),

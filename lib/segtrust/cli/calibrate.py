@@ -34,10 +34,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="a folder of other volumes of the same model: calibrated, they are written to OUT/calibrated",
     )
+    parser.add_argument(
+        "--cross-validation",
+        type=Path,
+        metavar="DIR",
+        help="with --model of an adopted nnU-Net: its results; each training scan is predicted by the fold "
+        "that left it out",
+    )
+    parser.add_argument("--device", default="cpu", help="with --model: where networks run (default: cpu)")
 
 
 def run(args: argparse.Namespace) -> int:
     """Fit, choose, measure on subjects that were left out, and write everything.
+
+    Of a model in ``--models-dir`` the next version is published instead.
 
     Args:
         args: options of :func:`add_arguments`.
@@ -46,6 +56,10 @@ def run(args: argparse.Namespace) -> int:
         The exit status: 1 if a scan could not be used.
     """
     started = time.perf_counter()
+    if model := _own_model(args):
+        from segtrust.cli.calibrate_model import calibrate_model  # noqa: PLC0415  # volumes need no MONAI
+
+        return calibrate_model(args, model)
     failures = Failures()
     data = gather_data(args, failures)
     calibration = _calibrated(args, data, failures)
@@ -71,6 +85,15 @@ def run(args: argparse.Namespace) -> int:
     failures.tell()
     print(f"\nresults: {args.out.resolve()}  ({time.perf_counter() - started:.0f} s)")
     return failures.status
+
+
+def _own_model(args: argparse.Namespace) -> Path | None:
+    """Folder of the model that is calibrated; ``None`` for volumes, and for a model that ships."""
+    if not args.model or args.models_dir is None:
+        return None
+    from segtrust.models import find_models  # noqa: PLC0415  # volumes need no safetensors
+
+    return find_models(args.models_dir).get(args.model)
 
 
 def _calibrated(args: argparse.Namespace, data: Data, failures: Failures) -> FolderCalibration:

@@ -11,6 +11,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from segtrust.errors import SettingError
+from segtrust.inference.nnunet import NnunetSource
 from segtrust.inference.predictor import Predictor
 from segtrust.inference.scan import Scan
 from segtrust.inference.sources import SampleSource, Slide
@@ -76,7 +77,9 @@ class Hardship:
         """Who predicts the scan: the same members, some of which miss the structure."""
         if self.kind not in ("missed", "missed by most"):
             return predictor
-        source = HidingSource(predictor.source, self.value, spared=int(self.kind == "missed by most"))
+        members = predictor.source
+        assert not isinstance(members, NnunetSource)  # those here are of our own networks
+        source = HidingSource(members, self.value, spared=int(self.kind == "missed by most"))
         return Predictor(predictor.version, source=source, calibrator=predictor.calibrator)
 
 

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from segtrust.adapters.nnunet_results import NNUNET
 from segtrust.calibrators import Calibrator, Identity, calibrate_scan, calibrator_from_json, has_unit
 from segtrust.ensemble import RunningTotals, SampleStatistics, labels_from_probs, unit_map
 from segtrust.error_flags import sample_scores
@@ -21,9 +22,17 @@ from segtrust.errors import DeviceError, SettingError
 from segtrust.inference.features import PooledFeatures
 from segtrust.inference.flags import calibration_flags, content_flags, input_flags, unlike_flags
 from segtrust.inference.members import check_device, load_member
+from segtrust.inference.nnunet import NnunetSource
 from segtrust.inference.prediction import Prediction
 from segtrust.inference.sample_masks import SampleMasks
-from segtrust.inference.scan import PreparedScan, Scan, assumed_spacing, prepare, read_scan
+from segtrust.inference.scan import (
+    PreparedImage,
+    PreparedScan,
+    Scan,
+    assumed_spacing,
+    prepare,
+    read_scan,
+)
 from segtrust.inference.sources import EnsembleSource, FlipSource, SampleSource, StochasticSource
 from segtrust.inference.structures import summarise_structures
 from segtrust.inference.windows import head_probabilities, slide
@@ -73,7 +82,7 @@ class Predictor:
         device: str = "cpu",
         precision: str = "fp32",
         keep_members: bool = True,
-        source: SampleSource | None = None,
+        source: SampleSource | NnunetSource | None = None,
         calibrator: Calibrator | None = None,
         fine: FineRule = FineRule(),  # noqa: B008  # frozen
         contours: ContourRule = ContourRule(),  # noqa: B008  # frozen
@@ -90,10 +99,14 @@ class Predictor:
         self._lock = threading.Lock()
 
     @cached_property
-    def source(self) -> SampleSource:
+    def source(self) -> SampleSource | NnunetSource:
         """Where the samples come from."""
         if self._source is not None:
             return self._source
+        if self.spec.network["_target_"] == NNUNET:
+            return NnunetSource(
+                self.version, self.device, precision=self.precision, keep_members=self.keep_members
+            )
         members = [lambda i=i: self._member(i) for i in range(len(self.version.members))]
         head = self.spec.head
         if head.rank is None:
@@ -124,7 +137,7 @@ class Predictor:
 
     def sample(
         self, scan: Scan, *, progress: Progress | None = None
-    ) -> tuple[PreparedScan, SampleStatistics, tuple[str, ...]]:
+    ) -> tuple[PreparedImage, SampleStatistics, tuple[str, ...]]:
         """First half of a prediction: totals over all samples, uncalibrated, on the scan's own grid.
 
         Args:
@@ -137,9 +150,13 @@ class Predictor:
         Raises:
             DeviceError: if memory does not suffice even for the smallest steps.
         """
+        source = self.source
+        if isinstance(source, NnunetSource):  # it has its own grid, windows and way back
+            with self._lock:
+                return *source.sample(scan, progress), ()
         prepared = prepare(scan, self.spec)
         with self._lock:
-            statistics, steps = self._run_ladder(prepared, lambda: self.source, progress)
+            statistics, steps = self._run_ladder(prepared, lambda: source, progress)
         return prepared, statistics, steps
 
     def views(self, path: Path) -> dict[str, NDArray[np.float32]]:
@@ -154,9 +171,15 @@ class Predictor:
 
         Raises:
             ScanError: if the scan cannot be used.
-            SettingError: if the members do not give probabilities (stochastic models).
+            SettingError: if the members do not give probabilities (stochastic models), or mirror themselves
+                (nnU-Net).
             DeviceError: if memory does not suffice even for the smallest steps.
         """
+        if self.spec.network["_target_"] == NNUNET:
+            raise SettingError(
+                f"maps of mirrored views need members that see a scan one way; nnU-Net averages its mirrored "
+                f"views itself, and so does {self.spec.name!r}. Ask for `votes` or `variance`."
+            )
         if self.spec.head.rank is not None:
             raise SettingError(
                 f"maps of mirrored views need members that give probabilities; {self.spec.name!r} draws its "
@@ -237,7 +260,7 @@ class Predictor:
         return assumed_spacing(scan, self.spec)
 
     def conclude(
-        self, scan: Scan, prepared: PreparedScan, statistics: SampleStatistics, steps: tuple[str, ...] = ()
+        self, scan: Scan, prepared: PreparedImage, statistics: SampleStatistics, steps: tuple[str, ...] = ()
     ) -> Prediction:
         """Second half of a prediction: mask, calibration, maps and numbers; runs no network.
 
@@ -310,7 +333,7 @@ class Predictor:
     def _scores(
         self,
         scan: Scan,
-        prepared: PreparedScan,
+        prepared: PreparedImage,
         statistics: SampleStatistics,
         mask: NDArray[np.uint8],
         probs: NDArray[np.float32],
@@ -333,7 +356,7 @@ class Predictor:
             valid=prepared.valid,
         )
 
-    def _assess(self, prepared: PreparedScan, scores: ScanScores) -> Assessment | None:
+    def _assess(self, prepared: PreparedImage, scores: ScanScores) -> Assessment | None:
         if self.quality is None:
             return None
         features = scan_features(prepared.image.numpy(), scores)

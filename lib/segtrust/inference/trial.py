@@ -14,7 +14,7 @@ from segtrust.inference.predictor import Predictor
 from segtrust.inference.scan import Scan
 from segtrust.models import ModelSpec, ModelVersion
 
-__all__ = ["try_members", "try_volumes"]
+__all__ = ["made_up_scan", "try_members", "try_volumes"]
 
 _SIDE = 32
 _WORDS = 300  # PyTorch lists every key that does not fit
@@ -47,7 +47,7 @@ def try_members(spec: ModelSpec, members: Sequence[Path], calibration: Mapping[s
         digest="trial",
     )
     try:
-        prediction = Predictor(version).predict_scan(_made_up(spec))
+        prediction = Predictor(version).predict_scan(made_up_scan(spec))
     except Exception as error:  # whatever a network makes of a scan
         raise ModelError(
             f"{spec.name!r} must predict a small scan of {_SIDE} x {_SIDE} x {_SIDE} voxels, but "
@@ -124,7 +124,8 @@ def _channels(spec: ModelSpec) -> int:
     return spec.n_classes * (1 if spec.head.rank is None else 2 + spec.head.rank)
 
 
-def _made_up(spec: ModelSpec) -> Scan:
+def made_up_scan(spec: ModelSpec) -> Scan:
+    """A small scan of noise, as a model of this specification takes it."""
     noise = torch.rand(len(spec.channels), _SIDE, _SIDE, _SIDE, generator=torch.Generator().manual_seed(0))
     window = spec.intensity
     if window.method == "window":

@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from segtrust.adapters.nnunet_results import NNUNET
 from segtrust.calibrators import Identity, calibrator_from_json
 from segtrust.errors import SegtrustError, TrainingError
 from segtrust.evaluate.card import make_card
@@ -78,7 +79,8 @@ def run_round(
         The version and whether it is served.
 
     Raises:
-        TrainingError: if no scan can be trained on, another round of this model runs, or the disk is full.
+        TrainingError: if no scan can be trained on, another round of this model runs, the disk is full, or
+            the model is an nnU-Net, which learns elsewhere.
         SettingError: if the model has another number of members.
         ModelError: if the parent does not check, or ``models_dir`` has another model of that name.
         DeviceError: if the device is not there.
@@ -87,6 +89,11 @@ def run_round(
         Train fits weights, calibration fits and judges, test is only written down.
     """
     base = open_version(parent)
+    if base.spec.network["_target_"] == NNUNET:
+        raise TrainingError(
+            f"{base.spec.name!r} is an nnU-Net and learns in nnU-Net alone. Train it there (nnUNetv2_train); "
+            "`segtrust adopt RESULTS --again` takes the new folds as its next version."
+        )
     if base.spec.head.kind != "softmax":
         raise TrainingError(
             f"a round needs a model with a softmax head, {base.spec.name!r} has {base.spec.head.kind}."

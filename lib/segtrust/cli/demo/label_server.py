@@ -40,7 +40,8 @@ def sample_app(name: str) -> Path:
     Raises:
         ServerError: if there is none.
     """
-    homes = (Path(__file__).parents[4] / "sample-apps", Path(sys.prefix) / "monailabel" / "sample-apps")
+    tree = Path(__file__).parents[4]
+    homes = (tree / "sample-apps", tree / "apps", Path(sys.prefix) / "monailabel" / "sample-apps")
     for home in homes:
         if (home / name / "main.py").is_file():
             return home / name
