@@ -250,7 +250,8 @@ def pooled_dice(agreement: Tensor) -> Tensor:
         tensor([0.5000,    nan], dtype=torch.float64)
     """
     agreed, pairs = agreement.double()
-    return agreed / pairs  # 0 / 0 is NaN
+    dice: Tensor = agreed / pairs  # 0 / 0 is NaN
+    return dice
 
 
 def unit_map(statistics: SampleStatistics, name: str, *, head: HeadKind = "softmax") -> Tensor:

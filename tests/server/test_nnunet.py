@@ -41,7 +41,7 @@ def test_two_files_are_one_scan_and_its_mask_is_that_of_nnunet(server, results, 
 
 
 def test_answer_has_numbers_bands_and_slices(server):
-    params = server.infer("tiny", "case1_0000", output="json").json()["params"]["segtrust"]
+    params = server.infer("tiny", "case1_0000", output="json").json()["segtrust"]
     assert params["members"] == 2
     assert params["scores"]["entropy"] > 0
     assert {structure["name"] for structure in params["structures"]} == {"front", "back"}

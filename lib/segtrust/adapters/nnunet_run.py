@@ -319,9 +319,11 @@ def _room(shape: tuple[int, ...], folder: Path) -> NDArray[np.float16]:
     if 2 * int(np.prod(shape)) <= _IN_MEMORY:
         return np.empty(shape, np.float16)
     number = len(list(folder.iterdir()))
-    return np.lib.format.open_memmap(
-        folder / f"logits-{number}.npy", mode="w+", dtype=np.float16, shape=shape
+    path = folder / f"logits-{number}.npy"
+    room: NDArray[np.float16] = np.lib.format.open_memmap(  # type: ignore[no-untyped-call]  # NumPy's own
+        path, mode="w+", dtype=np.float16, shape=shape
     )
+    return room
 
 
 def _write_channels(

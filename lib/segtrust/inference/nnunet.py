@@ -163,7 +163,11 @@ class NnunetSource:
         agreed = torch.stack([counts for counts in agreement if counts is not None]).sum(dim=0)
         return SampleStatistics(
             mean=mean,
-            **maps,
+            total=maps["total"],
+            within=maps["within"],
+            between=maps["between"],
+            variance=maps["variance"],
+            votes=maps["votes"],
             sample_voxels=torch.stack(voxels).sum(dim=0),
             pairwise_dice=torch.from_numpy(bits.dice()),
             pooled_pairwise_dice=pooled_dice(agreed),
@@ -211,8 +215,16 @@ def _turned_back(statistics: SampleStatistics, turn: Reordering) -> SampleStatis
     """Maps in the order of the file's voxels, if nnU-Net's reader turned them."""
     if turn.is_identity:
         return statistics
-    maps = {name: _reordered(getattr(statistics, name), turn.inverse) for name in ("mean", *_MAPS)}
-    return replace(statistics, **maps)
+    back = turn.inverse
+    return replace(
+        statistics,
+        mean=_reordered(statistics.mean, back),
+        total=_reordered(statistics.total, back),
+        within=_reordered(statistics.within, back),
+        between=_reordered(statistics.between, back),
+        variance=_reordered(statistics.variance, back),
+        votes=_reordered(statistics.votes, back),
+    )
 
 
 def _reordered(whole: Tensor, turn: Reordering) -> Tensor:
