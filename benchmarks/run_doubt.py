@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import heart_folds
 import numpy as np
+import train_heart_folds
 
 from segtrust.errors import SegtrustError
 from segtrust.evaluate.protocol import Protocol, check_data
@@ -39,7 +39,7 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", type=Path, default=HERE / ".." / ".." / "shared" / "data" / "hippocampus")
-    parser.add_argument("--heart", type=Path, default=heart_folds.heart.FOLDER)
+    parser.add_argument("--heart", type=Path, default=train_heart_folds.heart.FOLDER)
     parser.add_argument(
         "--organs", nargs="+", choices=("hippocampus", "heart"), default=("hippocampus", "heart")
     )
@@ -91,9 +91,9 @@ def hippocampus(args: argparse.Namespace, protocol: Protocol) -> dict[str, Any]:
 
 def hearts(args: argparse.Namespace, protocol: Protocol) -> dict[str, Any]:
     """Three small members per fold; slices stay as they are."""
-    folds = heart_folds.heart_folds(args.runs, args.heart)
-    members = heart_folds.heart_members(folds, args.runs)
-    return measure(heart_folds.CELL, folds, members, args.runs, protocol.shift_seed, (0, 1))
+    folds = train_heart_folds.heart_folds(args.runs, args.heart)
+    members = train_heart_folds.heart_members(folds, args.runs)
+    return measure(train_heart_folds.CELL, folds, members, args.runs, protocol.shift_seed, (0, 1))
 
 
 ORGANS = {"hippocampus": hippocampus, "heart": hearts}

@@ -221,11 +221,10 @@ def test_a_file_of_an_earlier_form_is_brought_up_without_losing_a_row(tmp_path, 
     path = tmp_path / "state.sqlite"
     of_form(path, form)
     store = StateStore(path)
-    assert store.get_score(key()).details == {"x": 1}
-    assert store.scores_brief("v1", "s1") == {
-        "a": (0.25, None, ("empty", "intensity"), "f1"),
-        "b": (None, "cut off", (), "f2"),
-    }
+    assert store.get_score(key(schema=1)).details == {"x": 1}
+    assert store.get_score(key("b", fingerprint="f2", schema=1)).error == "cut off"
+    assert store.get_score(key()) is None  # scores of an earlier schema are there and count no more
+    assert store.scores_brief("v1", "s1") == {}
     assert [served.client_id for served in store.served("a")] == ["ann"]
     if form > 1:
         assert store.roles() == {"a": ("hash", "calibration")}

@@ -159,7 +159,7 @@ def test_no_label_is_read_before_the_scan_is_opened(replays, folder, tmp_path, m
 def test_strategies_see_no_label_and_no_junk_mark():
     fields = set(replay.Candidate.__dataclass_fields__)
     assert fields == {
-        "scan_id", "subject", "score", "scored", "class_scores", "foreground", "features", "check"
+        "scan_id", "subject", "score", "scored", "class_scores", "foreground", "features", "check", "doubt"
     }  # fmt: skip
 
 

@@ -138,7 +138,8 @@ def _apply_to(files: CaseFiles, calibrator: Calibrator, out: Path) -> None:
     if not has_unit(calibrator, grid.spacing):
         raise ScanError(
             f"{files.id} must say how large its voxels are, as the calibrator depends on a distance in mm; "
-            "its header does not. Write the voxel size into the file."
+            "its header does not. Write the voxel size into the file.",
+            "scan_geometry",
         )
     labels = volume.probs.argmax(dim=0).numpy()
     write_probabilities(

@@ -1,6 +1,6 @@
 """Folds inside the hearts of *train*: three small members per fold that never saw its patients; resumes.
 
-    python benchmarks/heart_folds.py --runs runs
+    python benchmarks/train_heart_folds.py --runs runs
 
 Trains what is not in <runs>/members yet. Other programs take `heart_folds` and `heart_members` from here, so
 that every one of them judges the same members on the same patients. A voxel is one unit (`papers/heart.py`).
