@@ -46,6 +46,34 @@ def test_probabilities_become_logits(exported, windows):
     assert torch.allclose(found.softmax(dim=1), logits.softmax(dim=1), atol=1e-6)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
+def test_probabilities_of_a_sigmoid_become_log_odds(exported, dtype):
+    class Sigmoid(nn.Module):
+        def forward(self, window):
+            return window.sigmoid().to(dtype)
+
+    path = exported.with_name("odds.pt2")
+    torch.export.save(torch.export.export(Sigmoid(), (torch.zeros(1, 3, 2, 2, 2),)), path)
+    logits = torch.randn(2, 3, 2, 2, 2, generator=torch.Generator().manual_seed(2))
+    found = load_network(path, output="probabilities", head="sigmoid")(logits)
+    # half of the last place of a number below one: 2^-24, 2^-12 and 2^-9; one more step in single precision
+    step = {torch.float32: 2**-22, torch.float16: 2**-12, torch.bfloat16: 2**-9}[dtype]
+    assert torch.allclose(found.sigmoid(), logits.sigmoid(), atol=step, rtol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_a_probability_of_zero_in_half_precision_is_a_finite_logit(exported, dtype):
+    class Sure(nn.Module):
+        def forward(self, window):
+            return torch.cat([torch.zeros_like(window), torch.ones_like(window)], dim=1).to(dtype)
+
+    path = exported.with_name("sure.pt2")
+    torch.export.save(torch.export.export(Sure(), (torch.zeros(1, 1, 2, 2, 2),)), path)
+    for head in ("softmax", "sigmoid"):
+        logits = load_network(path, output="probabilities", head=head)(torch.zeros(1, 1, 2, 2, 2))
+        assert torch.isfinite(logits).all()
+
+
 def test_another_output_is_refused(exported):
     with pytest.raises(ModelError, match="`output` must be one of logits, probabilities, got 'labels'"):
         load_network(exported, output="labels")

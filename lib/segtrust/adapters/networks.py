@@ -7,6 +7,7 @@ and a ``.pt2`` that would be unpickled is refused.
 import io
 import json
 import zipfile
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from pickle import UnpicklingError
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from segtrust.errors import ModelError, install_line
+from segtrust.uncertainty import HeadKind
 
 __all__ = ["SUFFIXES", "ExportedNetwork", "load_network"]
 
@@ -33,15 +35,16 @@ class ExportedNetwork(nn.Module):
 
     Args:
         path: ``.pt2``.
-        output: ``logits``, or ``probabilities``, which become logits by the logarithm.
+        output: ``logits``, or ``probabilities``, which become logits.
+        head: ``softmax``: logits are the logarithms of probabilities; ``sigmoid``: their log odds.
 
     Raises:
         ModelError: if the file is no such program, or needs unpickling.
     """
 
-    def __init__(self, path: Path, *, output: str = "logits") -> None:
+    def __init__(self, path: Path, *, output: str = "logits", head: HeadKind = "softmax") -> None:
         super().__init__()
-        self._log = _is_log(output)
+        self._logits = _to_logits(output, head)
         _refuse_pickles(path)
         try:
             self.program = torch.export.load(path).module()
@@ -51,7 +54,7 @@ class ExportedNetwork(nn.Module):
     def forward(self, windows: Tensor) -> Tensor:
         """Logits of windows ``(B, C, *window)``."""
         out = torch.cat([self.program(window) for window in windows.split(1)])
-        return out.clamp_min(_LEAST).log() if self._log else out
+        return self._logits(out)
 
 
 class OnnxNetwork(nn.Module):
@@ -60,14 +63,15 @@ class OnnxNetwork(nn.Module):
     Args:
         path: ``.onnx``.
         output: as for :class:`ExportedNetwork`.
+        head: likewise.
 
     Raises:
         ModelError: if ONNX Runtime is not installed or refuses the file.
     """
 
-    def __init__(self, path: Path, *, output: str = "logits") -> None:
+    def __init__(self, path: Path, *, output: str = "logits", head: HeadKind = "softmax") -> None:
         super().__init__()
-        self._log = _is_log(output)
+        self._logits = _to_logits(output, head)
         try:
             runtime: Any = import_module("onnxruntime")  # an extra
         except ModuleNotFoundError as error:
@@ -85,15 +89,16 @@ class OnnxNetwork(nn.Module):
             for window in windows.split(1)
         ]
         out = torch.cat(parts).to(windows.device)
-        return out.clamp_min(_LEAST).log() if self._log else out
+        return self._logits(out)
 
 
-def load_network(path: Path, *, output: str = "logits") -> nn.Module:
+def load_network(path: Path, *, output: str = "logits", head: HeadKind = "softmax") -> nn.Module:
     """Load a network that is a file of its own.
 
     Args:
         path: ``.pt2`` or ``.onnx``.
         output: what it puts out, ``logits`` or ``probabilities``.
+        head: what makes probabilities of its logits.
 
     Returns:
         The network, ready to be called; it has no training mode.
@@ -102,13 +107,24 @@ def load_network(path: Path, *, output: str = "logits") -> nn.Module:
         ModelError: if the file cannot be used.
     """
     kind = OnnxNetwork if path.suffix == ".onnx" else ExportedNetwork
-    return kind(path, output=output)
+    return kind(path, output=output, head=head)
 
 
-def _is_log(output: str) -> bool:
+def _to_logits(output: str, head: HeadKind) -> Callable[[Tensor], Tensor]:
     if output not in _OUTPUTS:
         raise ModelError(f"`output` must be one of {', '.join(_OUTPUTS)}, got {output!r}.")
-    return output == "probabilities"
+    if output == "logits":
+        return lambda out: out
+    return _logarithms if head == "softmax" else _log_odds
+
+
+def _logarithms(probs: Tensor) -> Tensor:
+    return probs.float().clamp_min(_LEAST).log()  # in half precision the least number would be 0
+
+
+def _log_odds(probs: Tensor) -> Tensor:
+    p = probs.float()
+    return p.clamp_min(_LEAST).log() - (1 - p).clamp_min(_LEAST).log()
 
 
 def _refuse_pickles(path: Path) -> None:

@@ -102,7 +102,8 @@ def load_member(spec: ModelSpec, path: Path) -> nn.Module:
         ModelError: if names or shapes do not fit the network.
     """
     if path.suffix in SUFFIXES:  # it has no modes and no gradients
-        return load_network(path, output=str(spec.network.get("output", "logits")))
+        output = str(spec.network.get("output", "logits"))
+        return load_network(path, output=output, head=spec.head.kind)
     if str(spec.network["_target_"]).startswith(EXPORTED_HOME):
         raise ModelError(
             f"{path.name} must be a network of its own ({' or '.join(SUFFIXES)}) as `network` of "
