@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from calibration_cohorts import cohort, constant, true_scan
 from segtrust import calibrators as c
 from segtrust.calibrators.voxels import thinned
-from segtrust.errors import ModelError, ShapeError
+from segtrust.decisions import LabelRule
+from segtrust.errors import ModelError, ProbabilityError, ShapeError
 from segtrust.regions import within
 from strategies import probs, sigmoid_probs
 
@@ -91,6 +92,131 @@ def test_every_calibrator_keeps_a_half_of_a_sigmoid_channel_where_it_is(calibrat
     got = calibrator.apply(p, torch.zeros(p.shape[1:]), head="sigmoid")
     assert ((got > 0.5) == (p > 0.5)).all()
     np.testing.assert_allclose(got[p == 0.5], 0.5, atol=1e-6)
+
+
+def edge_probs(thresholds):
+    """Around each threshold the nearest float32 numbers, and the ends of the unit interval."""
+    one = np.float32(1)
+    limits = [np.float32(t) for t in thresholds]
+    near = [v for t in limits for v in (np.nextafter(t, 0 * one), t, np.nextafter(t, one))]
+    ends = [0, np.nextafter(0 * one, one), 1e-20, 1e-7, np.nextafter(one, 0 * one), 1]
+    values = torch.tensor(np.array([*near, *ends], np.float32))
+    return torch.cartesian_prod(*[values] * len(thresholds)).view(-1, len(thresholds)).T.contiguous()
+
+
+@pytest.mark.parametrize("calibrator", CALIBRATORS, ids=NAMES)
+@pytest.mark.parametrize("thresholds", [(0.3,), (0.5,), (0.7,), (0.3, 0.7)], ids=str)
+@pytest.mark.parametrize("mm", [0.0, 4.0, 20.0])
+def test_no_calibrator_moves_a_structure_across_its_threshold(calibrator, thresholds, mm):
+    p = edge_probs(thresholds)
+    rule = LabelRule("sigmoid", tuple(range(1, len(p) + 1)), thresholds)
+    got = calibrator.apply(p, torch.full(p.shape[1:], mm), head="sigmoid", threshold=thresholds)
+    assert torch.equal(rule.sets(got), rule.sets(p))
+    assert torch.equal(rule.labels(got), rule.labels(p))
+    assert 0 <= got.min() <= got.max() <= 1
+
+
+@pytest.mark.parametrize("calibrator", CALIBRATORS, ids=NAMES)
+@given(p=st.lists(st.floats(0, 1, width=32), min_size=1, max_size=8), threshold=st.floats(0.02, 0.98))
+def test_masks_and_calibrated_probabilities_never_contradict_each_other(calibrator, p, threshold):
+    p = torch.tensor([p])
+    got = calibrator.apply(p, torch.zeros(p.shape[1]), head="sigmoid", threshold=threshold)
+    rule = LabelRule("sigmoid", (1,), threshold)
+    assert torch.equal(rule.labels(got), rule.labels(p))
+    limit = np.float32(threshold)
+    assert (got.numpy()[0][rule.labels(p).numpy() == 1] > limit).all()
+    assert (got.numpy()[0][rule.labels(p).numpy() == 0] <= limit).all()
+
+
+def test_a_temperature_turns_about_the_threshold_by_hand():
+    # odds of the threshold 1/5 are 1/4; p = .8 has 16 times as much, of which T = 2 leaves 4 times: odds 1
+    got = c.PooledTemperature(2.0).apply(
+        torch.tensor([[0.8, 0.2]]), torch.zeros(2), head="sigmoid", threshold=0.2
+    )
+    np.testing.assert_allclose(got, [[0.5, 0.2]], atol=1e-6)
+
+
+@pytest.mark.parametrize("threshold", [0.3, 0.5, 0.7])
+@pytest.mark.parametrize("fit", [c.fit_pooled_temperature, c.fit_distance_temperature])
+def test_a_fit_to_a_sigmoid_head_is_served_as_it_was_fitted(fit, threshold):
+    # the likelihood that the fit lowers is that of the probabilities that are served
+    rng = np.random.default_rng(3)
+    scans, served = [], []
+    for subject in range(5):
+        p = torch.from_numpy(rng.uniform(0.02, 0.98, (2, 400)).astype(np.float32))
+        truth = torch.from_numpy(rng.random((2, 400)) < 0.5 + 0.5 * (p.numpy() - 0.5)).long()
+        distance = torch.from_numpy(rng.uniform(0, 8, 400).astype(np.float32))
+        served.append((p, truth, distance))
+        scans.append(
+            c.draw_voxels(
+                p, truth, distance, subject=str(subject), seed=0, head="sigmoid", threshold=threshold
+            )
+        )
+    calibrator = fit(scans)
+
+    def nll(calibrator):
+        total = 0.0
+        for p, truth, distance in served:
+            q = calibrator.apply(p, distance, head="sigmoid", threshold=threshold).double()
+            total -= torch.where(truth == 1, q, 1 - q).log().sum(0).mean().item() / len(served)
+        return total
+
+    data = c.voxels.stack_voxels(scans)
+    beta = np.ones(data.n)
+    if isinstance(calibrator, c.DistanceTemperature):
+        beta = 1 / calibrator.temperature_at(torch.from_numpy(data.distance)).numpy()
+    elif isinstance(calibrator, c.PooledTemperature):
+        beta /= calibrator.temperature
+    assert nll(calibrator) == pytest.approx(data.nll(beta), rel=1e-5)  # float32 probabilities
+    assert nll(calibrator) <= nll(c.Identity())
+
+
+def test_scans_drawn_with_other_thresholds_are_not_fitted_together():
+    one = c.draw_voxels(
+        torch.tensor([[0.2, 0.6]]), torch.tensor([[0, 1]]), torch.zeros(2), subject="a", seed=0,
+        head="sigmoid", threshold=0.3,
+    )  # fmt: skip
+    other = c.draw_voxels(
+        torch.tensor([[0.2, 0.6]]),
+        torch.tensor([[0, 1]]),
+        torch.zeros(2),
+        subject="b",
+        seed=0,
+        head="sigmoid",
+    )
+    with pytest.raises(ShapeError, match="must be drawn with the same thresholds"):
+        c.fit_pooled_temperature([one, other], least=2)
+
+
+@pytest.mark.parametrize("head", ["softmax", "sigmoid"])
+@pytest.mark.parametrize("ignore", [-1, 255])
+def test_a_voxel_that_is_ignored_changes_nothing(head, ignore):
+    rng = np.random.default_rng(0)
+    p = torch.softmax(torch.from_numpy(rng.normal(size=(2, 60))), 0).float()
+    labels = torch.from_numpy(rng.integers(0, 2, (2, 60) if head == "sigmoid" else 60))
+    distance = torch.from_numpy(rng.uniform(0, 30, 60).astype(np.float32))
+    kept = torch.from_numpy(rng.random(60) < 0.7)
+    blanked = torch.where(kept, labels, ignore)
+
+    def drawn(labels, **options):
+        return c.draw_voxels(p, labels, distance, subject="s", seed=1, head=head, **options)
+
+    for got, expected in zip(
+        vars(drawn(blanked, ignore=ignore)).values(), vars(drawn(labels, valid=kept)).values(), strict=True
+    ):
+        assert np.array_equal(got, expected)
+
+
+@pytest.mark.parametrize(
+    ("head", "value"), [("softmax", -1), ("softmax", 2), ("softmax", 255), ("sigmoid", -1), ("sigmoid", 2)]
+)
+def test_a_label_that_is_no_class_is_refused_and_not_counted_from_the_end(head, value):
+    labels = torch.tensor([0, value])
+    with pytest.raises(ProbabilityError, match=rf"`labels` must be between 0 and 1, got .*{value}"):
+        c.draw_voxels(
+            torch.full((2, 2), 0.5), labels.expand(2, 2) if head == "sigmoid" else labels, torch.zeros(2),
+            subject="s", seed=0, head=head,
+        )  # fmt: skip
 
 
 def test_temperature_one_changes_nothing():

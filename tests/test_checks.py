@@ -14,6 +14,11 @@ def test_half_precision_distributions_pass(p):
     check_probs(p)
 
 
+@given(probs())
+def test_distributions_of_eight_bits_pass(p):
+    check_probs(p.to(torch.bfloat16))
+
+
 @given(sample_stacks())
 def test_stacks_of_distributions_pass(samples):
     check_samples(samples)

@@ -98,3 +98,14 @@ def test_labels_may_be_overwritten_after_they_were_added():
     scratch[:] = 0
     scratch[0] = 1
     assert bits.add(scratch).dice().tolist() == pytest.approx([2 * 2 / 6])
+
+
+@given(hnp.arrays(np.bool_, (3, 2, 4, 3)))
+def test_sets_that_overlap_count_like_the_masks_of_each_structure_alone(samples):
+    both = SampleBits(2)
+    alone = [SampleBits(1), SampleBits(1)]
+    for sets in samples:
+        both.add_sets(sets)
+        for bits, held in zip(alone, sets, strict=True):
+            bits.add(held.astype(np.uint8))
+    np.testing.assert_array_equal(both.dice(), np.concatenate([bits.dice() for bits in alone]))

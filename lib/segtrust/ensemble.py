@@ -1,20 +1,17 @@
 """Running totals over samples: their memory does not grow with the number of samples."""
 
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from segtrust._checks import check_probs
+from segtrust.decisions import LabelRule, Relation
 from segtrust.errors import ShapeError
 from segtrust.pairwise import SampleBits
-from segtrust.uncertainty import HeadKind, normalise, summarise_channels, vote_disagreement
+from segtrust.uncertainty import HeadKind, Threshold, normalise, summarise_channels, vote_disagreement
 
-__all__ = ["RunningTotals", "SampleStatistics", "label_type", "labels_from_probs", "pooled_dice", "unit_map"]
-
-_BYTE = 256  # labels that fit into one
+__all__ = ["RunningTotals", "SampleStatistics", "pooled_dice", "unit_map"]
 
 
 @dataclass(frozen=True)
@@ -22,13 +19,14 @@ class SampleStatistics:
     """What remains of S samples of one scan; the maps are ``(*spatial)`` or ``(C, *spatial)`` float32.
 
     ``mean`` (C channels); ``within``, ``between``, ``total`` in nats (per channel for a sigmoid head);
-    ``variance``; ``votes`` in [0, 1]; ``sample_voxels`` ``(S, N)`` int64: voxels of each structure in each
-    sample; ``pairwise_dice`` ``(N,)`` float64: mean Dice over pairs of samples, see
-    :meth:`segtrust.pairwise.SampleBits.dice`; ``pooled_pairwise_dice`` ``(N,)`` float64: overlap of all pairs
-    over the size of all pairs, in which large masks count more; both NaN where no sample has the structure or
-    S = 1. ``masks`` ``(S, *spatial)`` labels if they were to be kept. ``features``: what the encoder of the
-    first sample's network saw of the scan, one number per channel; empty where that is not known.
-    ``agreement`` ``(2, N)`` int64: see :func:`pooled_dice`.
+    ``variance``; ``votes`` in [0, 1], of a sigmoid head about the structure that samples disagree on
+    most; ``sample_voxels`` ``(S, N)`` int64: voxels of each structure in each sample; ``pairwise_dice``
+    ``(N,)`` float64: mean Dice over pairs of samples, see :meth:`segtrust.pairwise.SampleBits.dice`;
+    ``pooled_pairwise_dice`` ``(N,)`` float64: overlap of all pairs over the size of all pairs, in which
+    large masks count more; both NaN where no sample has the structure or S = 1. ``masks`` ``(S,
+    *spatial)`` labels if they were to be kept. ``features``: what the encoder of the first sample's
+    network saw of the scan, one number per channel; empty where that is not known. ``agreement``
+    ``(2, N)`` int64: see :func:`pooled_dice`.
     """
 
     mean: Tensor
@@ -46,54 +44,6 @@ class SampleStatistics:
     agreement: Tensor | None = None
 
 
-def labels_from_probs(
-    probs: Tensor, *, head: HeadKind = "softmax", priority: tuple[int, ...] = (), threshold: float = 0.5
-) -> Tensor:
-    """Label of every voxel.
-
-    Args:
-        probs: ``(C, *spatial)``.
-        head: ``softmax``: the likeliest class. ``sigmoid``: the last structure of ``priority`` that exceeds
-            ``threshold``, so that nested structures are painted from the outer to the inner one.
-        priority: order in which structures (1..C) are painted; ascending unless given.
-        threshold: for sigmoid heads.
-
-    Returns:
-        ``(*spatial)``, 0 = background; uint8, or int32 for more than 256 classes.
-
-    Example:
-        >>> labels_from_probs(torch.tensor([[0.9, 0.9], [0.2, 0.8]]), head="sigmoid")
-        tensor([1, 2], dtype=torch.uint8)
-    """
-    if head == "softmax":
-        # argmax gives the same, nine times slower on a CPU
-        return probs.max(dim=0).indices.to(_tensor_type(probs.shape[0]))
-    labels = torch.zeros(probs.shape[1:], dtype=_tensor_type(probs.shape[0] + 1), device=probs.device)
-    for value in priority or range(1, probs.shape[0] + 1):
-        labels[probs[value - 1] > threshold] = value
-    return labels
-
-
-def label_type(n_classes: int) -> type[np.unsignedinteger[Any]]:
-    """The narrowest type that holds the labels of so many classes, background included.
-
-    Args:
-        n_classes: at most 65,536.
-
-    Returns:
-        uint8 or uint16.
-
-    Example:
-        >>> label_type(256).__name__, label_type(257).__name__
-        ('uint8', 'uint16')
-    """
-    return np.uint8 if n_classes <= _BYTE else np.uint16
-
-
-def _tensor_type(n_classes: int) -> torch.dtype:
-    return torch.uint8 if n_classes <= _BYTE else torch.int32  # uint16 lacks operations in PyTorch
-
-
 class RunningTotals:
     """Takes samples one at a time and keeps sums only.
 
@@ -104,8 +54,11 @@ class RunningTotals:
 
     Args:
         head: ``softmax`` or ``sigmoid``.
-        priority: order of nested structures, see :func:`labels_from_probs`.
-        threshold: for sigmoid heads.
+        priority: order of nested structures, see :func:`segtrust.decisions.labels_from_probs`.
+        threshold: for sigmoid heads, one for all structures or one for each.
+        structures: how those of a sigmoid head lie to each other, see
+            :class:`segtrust.decisions.LabelRule`: each structure is counted wherever it holds a voxel, and
+            not only where its label is shown.
         keep_masks: keep the mask of every sample, one byte per voxel and sample.
 
     Example:
@@ -119,10 +72,11 @@ class RunningTotals:
         *,
         head: HeadKind = "softmax",
         priority: tuple[int, ...] = (),
-        threshold: float = 0.5,
+        threshold: Threshold = 0.5,
+        structures: Relation = "independent",
         keep_masks: bool = False,
     ) -> None:
-        self._head, self._priority, self._threshold = head, priority, threshold
+        self._head, self._rule = head, LabelRule(head, priority, threshold, structures)
         self._masks: list[Tensor] | None = [] if keep_masks else None
         self._n = 0
         self._voxels: list[Tensor] = []
@@ -149,6 +103,8 @@ class RunningTotals:
         """
         check_probs(sample, class_axis=0, head=self._head)
         p = sample.float()
+        if sample.dtype == torch.bfloat16 and self._head == "softmax":
+            p /= p.sum(dim=0, keepdim=True)  # rounded to eight bits they sum to one within 2^-8 only
         if self._n == 0:
             self._start(p)
         elif p.shape != self._sum.shape:
@@ -156,11 +112,15 @@ class RunningTotals:
                 f"every sample must have shape {tuple(self._sum.shape)}, got {tuple(p.shape)}. "
                 "One scan at a time."
             )
-        labels = labels_from_probs(p, head=self._head, priority=self._priority, threshold=self._threshold)
-        n_structures = p.shape[0] - (self._head == "softmax")
-        self._voxels.append(torch.bincount(labels.flatten().long(), minlength=n_structures + 1)[1:].cpu())
+        labels = self._rule.labels(p)
         on_cpu = labels.cpu()
-        self._bits.add(on_cpu.numpy())
+        if self._head == "softmax":
+            self._vote(labels)
+            self._bits.add(on_cpu.numpy())
+        else:
+            sets = self._rule.sets(p)
+            self._vote(sets)
+            self._bits.add_sets(sets.cpu().numpy())
         if self._masks is not None:
             self._masks.append(on_cpu)
         for channel, raw in enumerate(p):
@@ -172,10 +132,20 @@ class RunningTotals:
                 self._entropy[channel] += entropy + torch.special.entr(1 - q)
             self._sum[channel] += q
             self._square[channel].addcmul_(q, q)
-        for value in range(n_structures + 1):
-            self._votes[value] += labels == value
         self._n += 1
         return self
+
+    def _vote(self, answer: Tensor) -> None:
+        """Count labels ``(*spatial)`` of a softmax head, or the sets ``(N, *spatial)`` of a sigmoid head."""
+        if self._head == "softmax":
+            voxels = torch.bincount(answer.flatten().long(), minlength=len(self._votes))[1:]
+            for value in range(len(self._votes)):
+                self._votes[value] += answer == value
+        else:
+            voxels = answer.flatten(1).sum(dim=1)
+            self._votes[0] += ~answer.any(dim=0)
+            self._votes[1:] += answer
+        self._voxels.append(voxels.cpu())
 
     def _start(self, p: Tensor) -> None:
         self._sum, self._square = torch.zeros_like(p), torch.zeros_like(p)
@@ -218,7 +188,7 @@ class RunningTotals:
             within=within,
             between=(total - within).clamp_min_(0),
             variance=spread.sum(dim=0) if self._head == "softmax" else spread.amax(dim=0),
-            votes=vote_disagreement(self._votes[None], n_samples=self._n)[0],
+            votes=self._disagreement(),
             sample_voxels=torch.stack(self._voxels),
             pairwise_dice=torch.from_numpy(self._bits.dice()),
             pooled_pairwise_dice=pooled_dice(agreement),
@@ -226,6 +196,13 @@ class RunningTotals:
             masks=None if self._masks is None else torch.stack(self._masks),
             agreement=agreement,
         )
+
+    def _disagreement(self) -> Tensor:
+        if self._head == "softmax":
+            return vote_disagreement(self._votes[None], n_samples=self._n)[0]
+        yes = self._votes[1:]
+        no = (self._n - yes).to(yes.dtype)
+        return vote_disagreement(torch.stack([no, yes], dim=1), n_samples=self._n).amax(dim=0)
 
     def _agreement(self) -> Tensor:
         counts = []

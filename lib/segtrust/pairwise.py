@@ -49,6 +49,20 @@ class SampleBits:
             masks.append(None if box is None else (box, np.packbits(labels[box] == value)))
         return self
 
+    def add_sets(self, sets: NDArray[np.bool_]) -> "SampleBits":
+        """Take the structures of one sample, which may overlap; they may be changed afterwards.
+
+        Args:
+            sets: voxels of each structure, ``(N, *spatial)``, the same grid each time.
+
+        Returns:
+            Itself.
+        """
+        for masks, held in zip(self._masks, sets, strict=True):
+            boxes: Sequence[Box] = ndimage.find_objects(held.astype(np.uint8))
+            masks.append((boxes[0], np.packbits(held[boxes[0]])) if boxes else None)
+        return self
+
     @property
     def nbytes(self) -> int:
         """Bytes that the masks take."""

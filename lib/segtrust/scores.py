@@ -446,6 +446,7 @@ def score_scan(  # noqa: PLR0913  # everything that one prediction knows
     pairwise_dice: NDArray[np.floating[Any]],
     pooled_pairwise_dice: NDArray[np.floating[Any]],
     valid: Mask,
+    sets: Mask | None = None,
 ) -> ScanScores:
     """All scores of one scan from one prediction.
 
@@ -461,6 +462,8 @@ def score_scan(  # noqa: PLR0913  # everything that one prediction knows
             the structures for which it is defined.
         pooled_pairwise_dice: ``(N,)``, the same with all pairs pooled.
         valid: voxels that are no padding.
+        sets: voxels of each structure, ``(N, X, Y, Z)``, where structures overlap; those of ``labels`` unless
+            given.
 
     Returns:
         The scores.
@@ -474,7 +477,8 @@ def score_scan(  # noqa: PLR0913  # everything that one prediction knows
     details: dict[int, StructureScores] = {}
     agreement = zip(pairwise_dice.tolist(), pooled_pairwise_dice.tolist(), strict=True)
     for value, (dice, pooled) in zip(range(1, n_structures + 1), agreement, strict=True):
-        segment, probability = labels == value, probs[first + value - 1]
+        segment = labels == value if sets is None else sets[value - 1]
+        probability = probs[first + value - 1]
         near = _near(segment, spacing, valid)
         details[value] = StructureScores(
             entropy=mean_in(entropy, near),

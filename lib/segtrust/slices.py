@@ -54,7 +54,13 @@ def review_axis(spacing: Sequence[float] | None) -> int:
 
 
 def expected_errors(
-    probs: FloatMap, mask: NDArray[np.uint8], near: NDArray[np.bool_], n_structures: int, *, axis: int = 2
+    probs: FloatMap,
+    mask: NDArray[np.uint8],
+    near: NDArray[np.bool_],
+    n_structures: int,
+    *,
+    axis: int = 2,
+    sets: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.float64]:
     r"""Expected number of voxels of each slice that are wrong about a structure.
 
@@ -66,6 +72,8 @@ def expected_errors(
         near: voxels that count, same shape.
         n_structures: N.
         axis: along which the slices are counted.
+        sets: voxels of each structure, ``(N, X, Y, Z)``, where structures overlap; those of ``mask`` unless
+            given.
 
     Returns:
         Voxels, ``(N, slices)`` float64; a voxel between two structures counts for both.
@@ -80,10 +88,11 @@ def expected_errors(
     """
     others = tuple(a for a in range(mask.ndim) if a != axis)
     return np.stack([
-        np.where(near, np.abs((mask == value) - probs[value - n_structures - 1]), 0).sum(
+        np.where(near, np.abs(segment - probs[value - n_structures - 1]), 0).sum(
             axis=others, dtype=np.float64
         )
         for value in range(1, n_structures + 1)
+        for segment in [mask == value if sets is None else sets[value - 1]]
     ])  # fmt: skip
 
 
@@ -98,6 +107,7 @@ def slices_to_review(  # noqa: PLR0913  # what one prediction knows, and how muc
     budget: int = 3,
     audit: float = 0.1,
     seed: int = 0,
+    sets: NDArray[np.bool_] | None = None,
 ) -> list[SliceHint]:
     """Choose the slices to open first.
 
@@ -112,6 +122,7 @@ def slices_to_review(  # noqa: PLR0913  # what one prediction knows, and how muc
         audit: share of the slices that is drawn by lot among all others of the scan, on average over scans;
             the first slice is never one of them.
         seed: of the lot; the same scan should have the same one.
+        sets: see :func:`expected_errors`.
 
     Returns:
         Most expected error first, then those drawn by lot. Slices without expected error are only ever
@@ -131,7 +142,7 @@ def slices_to_review(  # noqa: PLR0913  # what one prediction knows, and how muc
     total = float(expected.sum())
     if total <= 0:
         return []
-    concerned = expected_errors(probs, mask, near, len(names), axis=axis).argmax(axis=0)
+    concerned = expected_errors(probs, mask, near, len(names), axis=axis, sets=sets).argmax(axis=0)
     rng = np.random.default_rng(seed)
     drawn = min(int(audit * budget + rng.random()), budget - 1)
     ranked = [int(z) for z in np.argsort(-expected, kind="stable")[: budget - drawn] if expected[z] > 0]

@@ -6,16 +6,18 @@ of them.
 """
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from segtrust._checks import check_probs, check_samples
+from segtrust.errors import ShapeError
 
 __all__ = [
     "HeadKind",
-    "chance_of_error",
+    "Threshold",
     "entropy",
     "expected_entropy",
     "gini_impurity",
@@ -23,12 +25,44 @@ __all__ = [
     "normalise",
     "probability_margin",
     "summarise_channels",
+    "thresholds_like",
     "variance",
     "variation_ratio",
     "vote_disagreement",
 ]
 
 HeadKind = Literal["softmax", "sigmoid"]
+
+Threshold = float | Sequence[float]
+"""Above which a structure of a sigmoid head holds a voxel: one number for all structures, or one for each."""
+
+
+def thresholds_like(threshold: Threshold, probs: Tensor, *, class_axis: int = 1) -> Tensor:
+    """Thresholds in the number type of probabilities, shaped to be compared with them.
+
+    Args:
+        threshold: one number, or one per structure.
+        probs: ``(B, C, *spatial)`` or with the classes on ``class_axis``.
+        class_axis: axis that holds the classes.
+
+    Returns:
+        C numbers on ``class_axis``, every other axis of length 1; so a comparison rounds both sides alike.
+
+    Raises:
+        ShapeError: if there are neither one nor C numbers.
+
+    Example:
+        >>> thresholds_like((0.5, 0.25), torch.zeros(1, 2, 3))[0, :, 0]
+        tensor([0.5000, 0.2500])
+    """
+    channels = probs.shape[class_axis]
+    each = [threshold] * channels if isinstance(threshold, int | float) else list(threshold)
+    if len(each) != channels:
+        raise ShapeError(
+            f"`threshold` must be one number or one per structure ({channels}), got {len(each)} numbers."
+        )
+    shape = [channels if axis == class_axis else 1 for axis in range(probs.ndim)]
+    return torch.tensor(each, dtype=probs.dtype, device=probs.device).view(shape)
 
 
 def entropy(probs: Tensor, *, head: HeadKind = "softmax", normalize: bool = False) -> Tensor:
@@ -44,7 +78,7 @@ def entropy(probs: Tensor, *, head: HeadKind = "softmax", normalize: bool = Fals
 
     Returns:
         ``(B, *spatial)`` for softmax, ``(B, C, *spatial)`` for sigmoid; nats, or unitless if normalized.
-        Same dtype and device as ``probs``.
+        Same device as ``probs``, float32 (float64 if ``probs`` are).
 
     Raises:
         ShapeError: if there is no class axis (of length >= 2 for softmax).
@@ -86,7 +120,7 @@ def expected_entropy(samples: Tensor, *, head: HeadKind = "softmax") -> Tensor:
         tensor([0.])
     """
     check_samples(samples, head=head)
-    return torch.stack([_entropy(sample, head) for sample in samples]).mean(dim=0)
+    return _mean_entropy(samples, head)
 
 
 def mutual_information(samples: Tensor, *, head: HeadKind = "softmax") -> Tensor:
@@ -100,7 +134,7 @@ def mutual_information(samples: Tensor, *, head: HeadKind = "softmax") -> Tensor
 
     Returns:
         ``(B, *spatial)`` for softmax, ``(B, C, *spatial)`` for sigmoid; nats, range [0, min(ln S, ln C)],
-        rounding below zero is clamped.
+        rounding below zero is clamped; float32 (float64 if ``samples`` are).
 
     Raises:
         ShapeError: if an axis is missing.
@@ -114,9 +148,8 @@ def mutual_information(samples: Tensor, *, head: HeadKind = "softmax") -> Tensor
         tensor([0.6931])
     """
     check_samples(samples, head=head)
-    total = _entropy(samples.mean(dim=0), head)
-    within = torch.stack([_entropy(sample, head) for sample in samples]).mean(dim=0)
-    return (total - within).clamp_min_(0)
+    mean = samples.mean(dim=0, dtype=_wide(samples[0]).dtype)
+    return (_entropy(mean, head) - _mean_entropy(samples, head)).clamp_min_(0)
 
 
 def variance(samples: Tensor, *, head: HeadKind = "softmax") -> Tensor:
@@ -143,28 +176,32 @@ def variance(samples: Tensor, *, head: HeadKind = "softmax") -> Tensor:
         tensor([0.5000])
     """
     check_samples(samples, head=head)
-    spread = samples.var(dim=0, correction=0)
+    spread = _wide(samples).var(dim=0, correction=0)
     return spread.sum(dim=1) if head == "softmax" else spread
 
 
-def probability_margin(probs: Tensor, *, head: HeadKind = "softmax") -> Tensor:
-    r"""One minus the gap between the two likeliest classes; high means unsure.
+def probability_margin(probs: Tensor, *, head: HeadKind = "softmax", threshold: Threshold = 0.5) -> Tensor:
+    r"""One minus the lead of the decision; high means that little would turn it.
 
-    .. math:: D = 1 - (p_{(1)} - p_{(2)})
+    .. math:: D = 1 - (p_{(1)} - p_{(2)}) \;\text{(softmax)},\qquad
+              D = \frac{1 - p}{1 - t} \;\text{if } p > t, \text{ else } \frac{p}{t} \;\text{(sigmoid)}
 
     Args:
         probs: probabilities, ``(B, C, *spatial)``.
-        head: for ``sigmoid`` the two classes of each channel are "yes" and "no".
+        head: ``softmax`` compares the two likeliest classes; ``sigmoid`` each channel with its threshold t.
+        threshold: for sigmoid heads, one number or one per structure.
 
     Returns:
-        ``(B, *spatial)`` for softmax, ``(B, C, *spatial)`` for sigmoid; unitless, range [0, 1].
+        ``(B, *spatial)`` for softmax, ``(B, C, *spatial)`` for sigmoid; unitless, range [0, 1]. With t = 1/2
+        it is one minus the gap between "yes" and "no".
 
     Raises:
-        ShapeError: if there is no class axis.
+        ShapeError: if there is no class axis, or there are neither one nor C thresholds.
         ProbabilityError: if the values are not probabilities.
 
     Source:
-        Some & Namboodiri, arXiv:2406.14201; Rottmann et al. 2020 (MetaSeg).
+        Some & Namboodiri, arXiv:2406.14201; Rottmann et al. 2020 (MetaSeg). Thresholds other than 1/2 are
+        ours.
 
     Example:
         >>> probability_margin(torch.tensor([[0.75, 0.25]]))
@@ -172,13 +209,15 @@ def probability_margin(probs: Tensor, *, head: HeadKind = "softmax") -> Tensor:
     """
     check_probs(probs, head=head)
     if head == "sigmoid":
-        return 1 - (2 * probs - 1).abs()
-    first, second = probs.topk(2, dim=1).values.unbind(dim=1)
+        p = _wide(probs)
+        limits = thresholds_like(threshold, p)
+        return torch.where(p > limits, (1 - p) / (1 - limits), p / limits)
+    first, second = _wide(probs).topk(2, dim=1).values.unbind(dim=1)
     return 1 - (first - second)
 
 
 def variation_ratio(probs: Tensor, *, head: HeadKind = "softmax") -> Tensor:
-    r"""One minus the largest probability: the chance that the label is wrong, if ``probs`` is calibrated.
+    r"""One minus the largest probability: the chance that the likeliest class is wrong, if calibrated.
 
     .. math:: V = 1 - \max_c p_c
 
@@ -194,18 +233,16 @@ def variation_ratio(probs: Tensor, *, head: HeadKind = "softmax") -> Tensor:
         ProbabilityError: if the values are not probabilities.
 
     Source:
-        Freeman 1965; Rottmann et al. 2020.
+        Freeman 1965; Rottmann et al. 2020. What is shown may be another class than the likeliest one, where a
+        threshold is not 0.5: for that see :meth:`segtrust.decisions.LabelRule.chance_of_error`.
 
     Example:
         >>> variation_ratio(torch.tensor([[0.75, 0.25]]))
         tensor([0.2500])
     """
     check_probs(probs, head=head)
-    return 1 - (probs.amax(dim=1) if head == "softmax" else torch.maximum(probs, 1 - probs))
-
-
-chance_of_error = variation_ratio
-"""The same formula under the name that a map of calibrated probabilities has for its readers."""
+    p = _wide(probs)
+    return 1 - (p.amax(dim=1) if head == "softmax" else torch.maximum(p, 1 - p))
 
 
 def gini_impurity(probs: Tensor, *, head: HeadKind = "softmax", normalize: bool = False) -> Tensor:
@@ -233,7 +270,8 @@ def gini_impurity(probs: Tensor, *, head: HeadKind = "softmax", normalize: bool 
         tensor([0.3750])
     """
     check_probs(probs, head=head)
-    equal = probs.square().sum(dim=1) if head == "softmax" else probs.square() + (1 - probs).square()
+    p = _wide(probs)
+    equal = p.square().sum(dim=1) if head == "softmax" else p.square() + (1 - p).square()
     most = 1 - 1 / (probs.shape[1] if head == "softmax" else 2)
     return (1 - equal) / (most if normalize else 1)
 
@@ -302,7 +340,16 @@ def summarise_channels(per_channel: Tensor, *, head: HeadKind = "softmax") -> Te
     return per_channel.amax(dim=1) if head == "sigmoid" else per_channel
 
 
+def _wide(probs: Tensor) -> Tensor:
+    """Half precision goes up to single before anything is computed: differences of entropies would drown."""
+    return probs if probs.dtype == torch.float64 else probs.float()
+
+
+def _mean_entropy(samples: Tensor, head: HeadKind) -> Tensor:
+    return torch.stack([_entropy(sample, head) for sample in samples]).mean(dim=0)
+
+
 def _entropy(probs: Tensor, head: HeadKind) -> Tensor:
-    p = probs.clamp(0, 1)  # entr is -inf below 0, where rounding may put a probability
+    p = _wide(probs).clamp(0, 1)  # entr is -inf below 0, where rounding may put a probability
     nats: Tensor = torch.special.entr(p)
     return nats.sum(dim=1) if head == "softmax" else nats + torch.special.entr(1 - p)

@@ -15,7 +15,8 @@ from segtrust import calibrators as c
 from segtrust.calibrators import covariate
 from segtrust.calibrators.covariate import covariate_of
 from segtrust.calibrators.voxels import calibrated_probs
-from segtrust.errors import ModelError
+from segtrust.decisions import LabelRule
+from segtrust.errors import ModelError, ProbabilityError
 from segtrust.regions import distance_to
 
 MM = c.DistanceTemperature(math.log(2), 0.0, 4.0, 1.0)
@@ -158,3 +159,50 @@ def test_a_drawn_scan_has_both_distances_of_the_same_voxels(monkeypatch, parts):
     if parts:
         assert drawn.seen[speck[0]] == pytest.approx(math.sqrt(3 * 7**2))
     assert set(drawn.distance) <= set(distance_to(mask > 0, None).ravel())
+
+
+NESTED = LabelRule("sigmoid", threshold=(0.3, 0.7), structures="nested")
+
+
+@given(hnp.arrays(np.float32, (2, 30), elements=st.floats(0, 1, width=32)))
+def test_what_thresholds_decide_stays_decided_at_every_distance(values):
+    p = torch.from_numpy(values)
+    for calibrator in (MM, PARTS):
+        got = c.calibrate_scan(calibrator, p, NESTED.labels(p).numpy(), (1.0,), rule=NESTED)
+        assert torch.equal(NESTED.labels(got), NESTED.labels(p))
+        assert torch.equal(NESTED.sets(got), NESTED.sets(p))
+
+
+def test_the_threshold_itself_is_no_evidence_and_stays_where_it_is():
+    # odds of .3 are 3/7, of .6 they are 3/2, 3.5 times as many; T = 2 inside leaves the root of 3.5
+    p = torch.tensor([[0.6], [0.1]])
+    got = c.calibrate_scan(replace(MM, b=MM.a), p, np.ones(1, np.uint8), (1.0,), rule=NESTED)
+    odds = 3 / 7 * math.sqrt(3.5)
+    assert got[0].item() == pytest.approx(odds / (1 + odds), abs=1e-6)
+
+
+def test_voxels_of_a_sigmoid_head_are_drawn_with_sets_thresholds_and_distances():
+    # .4 exceeds .3: the outer structure holds the first voxel; .8 exceeds .7: both hold the second
+    p = torch.tensor([[0.4, 0.2, 0.1], [0.1, 0.8, 0.1]])
+    drawn = c.draw_prediction(
+        p, torch.tensor([1, 2, 0]), (2.0,), subject="s", seed=0, valid=np.ones(3, bool), rule=NESTED
+    )
+    assert drawn.labels.tolist() == [[1, 0], [1, 1], [0, 0]]
+    assert drawn.distance.tolist() == [0, 0, 2]
+    np.testing.assert_allclose(drawn.pivot, np.log([3 / 7, 7 / 3]), atol=1e-12)
+    back = calibrated_probs(replace(MM, a=0.0), drawn)
+    np.testing.assert_allclose(back, p, atol=1e-6)
+    assert torch.equal(
+        calibrated_probs(MM, replace(drawn, unit="voxel")), calibrated_probs(c.Identity(), drawn)
+    )
+
+
+@pytest.mark.parametrize("rule", [LabelRule(), NESTED], ids=["softmax", "sigmoid"])
+def test_a_label_that_is_no_class_is_refused_where_it_takes_part_alone(rule):
+    p = torch.tensor([[0.4, 0.2, 0.1], [0.6, 0.8, 0.9]])
+    reference = torch.tensor([1, 255, -1])
+    known = np.array([True, False, False])
+    drawn = c.draw_prediction(p, reference, None, subject="s", seed=0, valid=known, rule=rule)
+    assert len(drawn.weight) == 1
+    with pytest.raises(ProbabilityError, match="255"):
+        c.draw_prediction(p, reference, None, subject="s", seed=0, valid=~known, rule=rule)

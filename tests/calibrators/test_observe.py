@@ -6,6 +6,7 @@ import torch
 
 from calibration_cohorts import cohort, constant
 from segtrust import calibrators as c
+from segtrust.decisions import LabelRule
 from segtrust.errors import ShapeError
 
 
@@ -48,8 +49,24 @@ def test_four_subjects_are_too_few():
     assert c.cross_fitted_errors(scans, c.fit_pooled_temperature) is None
 
 
-def test_a_sigmoid_head_is_refused():
+def test_a_rule_of_another_head_is_refused():
     flat = torch.zeros(2, 4).numpy()
     voxels = c.CalibrationVoxels(flat.T, np.zeros((4, 2), int), np.zeros(4), np.ones(4), "a")
-    with pytest.raises(ShapeError, match="softmax head"):
+    with pytest.raises(ShapeError, match="must be of the same head, got the rule of a softmax head"):
         c.cross_fitted_errors([voxels], c.fit_pooled_temperature)
+
+
+def test_a_set_of_structures_is_wrong_where_one_of_them_is():
+    # thresholds .3 and .7 on (.6, .8): both said to be there, right with .6 * .8
+    p, rule = torch.tensor([[0.6], [0.8]]), LabelRule("sigmoid", (1, 2), (0.3, 0.7))
+    truths = [(1, 1), (1, 0), (0, 1), (0, 0), (1, 1)]
+    scans = [
+        c.draw_voxels(
+            p, torch.tensor(truth)[:, None], torch.zeros(1), subject=str(i), seed=0, head="sigmoid",
+            threshold=rule.threshold,
+        )
+        for i, truth in enumerate(truths)
+    ]  # fmt: skip
+    counts = c.cross_fitted_errors(scans, lambda *_, **__: c.Identity(), rule)
+    assert counts.errors.sum() == 3
+    assert counts.rate(0.52 - 1 / 300, 0.52 + 1 / 300) == 3 / 5

@@ -44,6 +44,15 @@ def test_a_ball_with_a_shell_of_two_millimetres_may_be_off_by_one():
     assert border_mm(p > 0.5, p, (0.5, 0.5, 0.5)) == pytest.approx(1.0, rel=0.03)
 
 
+def test_the_side_that_is_shown_decides_what_is_unsure():
+    # a mask at a threshold of .1: .15 inside is wrong with .85, .15 outside with .15 only
+    p = np.where(slab(), 0.15, 0.05).astype(np.float32)
+    assert border_mm(slab(), p, SPACING) == pytest.approx(4 * 16 * 6 / (2 * 2 * 64))
+    assert border_mm(slab(), np.full(slab().shape, 0.15, np.float32), SPACING) == pytest.approx(
+        4 * 16 * 6 / (2 * 2 * 64)
+    )
+
+
 def test_only_a_chance_above_one_in_five_counts():
     p = np.where(slab(), 0.81, 0.19).astype(np.float32)
     assert border_mm(slab(), p, SPACING) == 0

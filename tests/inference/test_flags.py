@@ -99,6 +99,13 @@ def test_a_missing_structure_is_named():
     assert (flag.code, flag.text) == ("structure_missing", "back was not found")
 
 
+def test_a_structure_that_lies_under_another_one_is_not_missing():
+    mask = np.array([0, 2, 2], np.uint8)
+    assert [flag.text for flag in content_flags(mask, spec_of())] == ["front was not found"]
+    sets = np.array([[False, True, True], [False, True, True]])
+    assert content_flags(mask, spec_of(), sets=sets) == []
+
+
 def test_an_empty_prediction_is_one_flag_of_its_own():
     assert [flag.code for flag in content_flags(np.zeros(3, np.uint8), spec_of())] == ["empty"]
 

@@ -27,7 +27,7 @@ from segtrust.inference import MAP_NAMES, DropoutSource, FlipSource, Predictor
 from segtrust.inference.border import border_mm
 from segtrust.inference.members import build_network
 from segtrust.inference.scan import Scan
-from segtrust.models import Head, Intensity, open_version
+from segtrust.models import Head, Intensity, Label, open_version
 from segtrust.regions import distance_to, main_parts
 
 # --- kinds of models ---------------------------------------------------------------------------------------
@@ -354,3 +354,60 @@ def test_a_border_is_given_in_millimetres_once_chances_are_calibrated(blob_scan)
     assert ball.border_mm > 0
     uncalibrated = Predictor(version_of(spec), source=source).predict_scan(blob_scan)
     assert uncalibrated.structures[0].border_mm is None
+
+
+# --- nothing that is not defined leaves a prediction -----------------------------------------------------
+
+
+def answering(head, *shares):
+    """Members that give the first voxels, so large a share, to the last structure with certainty."""
+
+    def member(share):
+        def sample(image):
+            held = torch.zeros(image[0].numel())
+            held[: round(share * len(held))] = 1
+            held = held.view(image.shape[1:])
+            rest = torch.zeros_like(held)
+            return torch.stack([1 - held, rest, held] if head == "softmax" else [rest, held])
+
+        return sample
+
+    return FixedSource(*map(member, shares))
+
+
+@pytest.mark.parametrize("head", ["softmax", "sigmoid"])
+@pytest.mark.parametrize(
+    "shares",
+    [(0,), (1,), (0.5,), (0, 0), (1, 1), (0, 1), (0, 0.5, 0.001)],
+    ids=lambda s: "+".join(map(str, s)),
+)
+def test_empty_full_and_single_predictions_hold_no_nan(head, shares, tmp_path):
+    spec = spec_of(head=Head("sigmoid", (1, 2)) if head == "sigmoid" else Head(), spacing=None)
+    predictor = Predictor(version_of(spec), source=answering(head, *shares))
+    prediction = predictor.predict_scan(make_blob((8, 6, 5)))
+    said = (prediction.params(), prediction.selection_facts(), prediction.scores.to_json())
+    json.dumps(said, allow_nan=False)
+    details = [vars(scores) for scores in prediction.scores.details.values()]
+    json.dumps(details, allow_nan=False)
+    for name in MAP_NAMES:
+        assert np.isfinite(prediction.map(name)).all()
+
+
+def test_three_hundred_structures_fit_into_masks_samples_and_bands():
+    names = tuple(Label(f"s{k}", k, k) for k in range(1, 301))
+    spec = spec_of(labels=names, spacing=None, head=Head(rank=0))
+
+    def sample(image):
+        probs = torch.zeros(301, *image.shape[1:])
+        probs[300] = 0.7
+        probs[0] = 0.3
+        return probs
+
+    prediction = Predictor(version_of(spec), source=FixedSource(sample, sample)).predict_scan(
+        make_blob((8, 6, 5))
+    )
+    assert prediction.mask.dtype == np.uint16
+    assert (prediction.mask == 300).all()
+    assert (prediction.samples.masks == 300).all()
+    assert (prediction.mask_with_bands((0.05, 0.2, 1 / 3)) == 302).all()  # .3 is in the second band
+    assert prediction.structures[299].voxels == 240

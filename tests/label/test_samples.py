@@ -8,9 +8,10 @@ import pytest
 
 from phantoms import TINY_NETWORK, spec_of
 from segtrust.errors import SettingError
+from segtrust.inference import SampleMasks
 from segtrust.label.names import agreement_labels, is_band, structure_labels
 from segtrust.label.results import last_results
-from segtrust.label.samples import SHOWS, SamplesTask
+from segtrust.label.samples import SHOWS, SamplesTask, _levels
 from segtrust.label.served import ServedModel
 from segtrust.label.settings import AppSettings
 from segtrust.label.studies.cleaning import clean_label
@@ -94,3 +95,8 @@ def test_levels_of_agreement_are_taken_out_of_a_submitted_label():
 
 def test_every_label_has_a_colour(task):
     assert list(task.info()["label_colors"]) == list(LABELS)
+
+
+def test_levels_of_three_hundred_structures_follow_their_values():
+    drawn = np.array([300, 0], np.uint16).reshape(1, 2, 1, 1)
+    assert _levels(SampleMasks.of(drawn), 300).ravel().tolist() == [304, 0]

@@ -9,6 +9,7 @@ import torch
 from hypothesis import given
 from sklearn.metrics import brier_score_loss, log_loss
 
+from segtrust.decisions import LabelRule
 from segtrust.errors import ProbabilityError, ShapeError
 from segtrust.metrics import FINE_CELLS, VoxelTotals, bin_classes, brier_map, nll_map, voxel_totals
 from segtrust.metrics.voxels import pooled
@@ -169,6 +170,23 @@ def test_sigmoid_totals_by_hand():
     assert got.bins.hits.sum() == 0
     assert got.bins.confidence.sum() == pytest.approx(1.4, abs=1e-12)
     assert [int(bins.hits.sum()) for bins in got.classes] == [0, 1]
+
+
+@pytest.mark.parametrize(("structures", "stated"), [("independent", 0.8 * 0.6), ("nested", 0.8 - 0.4)])
+def test_the_event_of_a_rule_is_the_set_that_is_shown(structures, stated):
+    # p = .8 and .4: shown is the first structure alone, which is true in one of two voxels
+    p = torch.tensor([[0.8, 0.8], [0.4, 0.4]], dtype=torch.float64)
+    rule = LabelRule("sigmoid", (1, 2), structures=structures)
+    got = voxel_totals(p, torch.tensor([[1, 1], [0, 1]]), head="sigmoid", rule=rule)
+    assert (got.n, got.bins.counts.sum(), got.bins.hits.sum()) == (2, 2, 1)
+    assert got.bins.confidence.sum() == pytest.approx(2 * stated, abs=1e-12)
+    plain = voxel_totals(p, torch.tensor([[1, 1], [0, 1]]), head="sigmoid")
+    assert (got.nll, got.brier) == (plain.nll, plain.brier)
+
+
+def test_a_rule_of_another_head_is_refused():
+    with pytest.raises(ShapeError, match="`rule` and `head` must be of the same head"):
+        voxel_totals(torch.full((2, 1), 0.5), torch.tensor([0]), rule=LabelRule("sigmoid"))
 
 
 def test_structures_that_overlap_have_a_channel_each():

@@ -43,6 +43,17 @@ def test_a_specification_comes_back_from_json(spec):
     assert ModelSpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
 
 
+def test_thresholds_nesting_and_values_of_regions_come_back_from_json():
+    head = Head("sigmoid", (1, 2), (0.3, 0.5), structures="nested")
+    spec = spec_of(labels=(Label("whole", 1, (1, 2)), Label("core", 2, 2)), head=head)
+    assert ModelSpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
+
+
+def test_the_digest_of_a_model_from_before_nesting_stays_what_it_was():
+    head = spec_of(labels=LABELS, head=Head("sigmoid", (1, 2), 0.4)).to_json()["head"]
+    assert head == {"kind": "sigmoid", "priority": (1, 2), "threshold": 0.4}
+
+
 def test_a_label_without_colour_gets_one():
     document = spec_of().to_json()
     for label in document["labels"]:
@@ -69,6 +80,26 @@ def test_a_softmax_head_has_a_channel_for_the_background_and_a_sigmoid_head_has_
         (
             {"head": Head("sigmoid", (1,))},
             "`head.priority` of a sigmoid model must order all label values, got (1,)",
+        ),
+        (
+            {"head": Head("sigmoid", (1, 2), 1.0)},
+            "`head.threshold` must lie between 0 and 1, got 1.0",
+        ),
+        (
+            {"head": Head("sigmoid", (1, 2), (0.5,))},
+            "`head.threshold` must be one number or one per structure (2), got 1",
+        ),
+        (
+            {"head": Head("sigmoid", (1, 2), structures="inside")},
+            "`head.structures` must be independent or nested, got 'inside'",
+        ),
+        (
+            {"head": Head(threshold=0.3)},
+            "a softmax head takes the likeliest class, got 0.3 and 'independent'",
+        ),
+        (
+            {"labels": (Label("a", 1, (1, 2)), Label("b", 2, 2))},
+            "labels of 'tiny' must have different `source_value`, got [1, 2, 2]",
         ),
         ({"head": Head("sofmax")}, "`head.kind` must be softmax or sigmoid, got 'sofmax'"),
         (

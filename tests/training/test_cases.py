@@ -12,7 +12,7 @@ from phantoms import make_blob, spec_of, store_otherwise, write_scan
 from segtrust.errors import ScanError, TrainingError
 from segtrust.inference import read_scan
 from segtrust.inference.scan import Scan
-from segtrust.models import Label
+from segtrust.models import Head, Label
 from segtrust.training import load_cases, read_splits
 from segtrust.training.cases import native_labels, read_subjects
 
@@ -110,6 +110,19 @@ def test_native_labels_keep_the_files_voxel_order(cohort):
     labels = native_labels(cohort / "labels" / "a.nii.gz", scan, spec_of(labels=LABELS))
     file = np.asarray(nib.load(cohort / "labels" / "a.nii.gz").dataobj)
     np.testing.assert_array_equal(labels, np.select([file == 7, file == 9], [1, 2], 0))
+
+
+def test_a_nested_region_may_hold_several_values_of_the_file(cohort):
+    scan, path = read_scan(cohort / "images" / "a.nii.gz"), cohort / "labels" / "a.nii.gz"
+    head = Head("sigmoid", (2, 1), structures="nested")  # 2 is the outer region here
+    spec = spec_of(labels=(Label("core", 1, 9), Label("ball", 2, (7, 9))), head=head)
+    file = np.asarray(nib.load(path).dataobj)
+    labels = native_labels(path, scan, spec)
+    np.testing.assert_array_equal(labels, np.select([file == 7, file == 9], [2, 1], 0))
+    core, ball = head.rule.sets_of(labels, 2).numpy()
+    assert (file == 9).any()
+    np.testing.assert_array_equal(core, file == 9)
+    np.testing.assert_array_equal(ball, np.isin(file, (7, 9)))
 
 
 def test_splits_are_read_in_order(cohort):

@@ -167,6 +167,28 @@ def test_a_model_with_a_sigmoid_head_learns(cases, tmp_path):
     assert losses[-1] < 0.9 * losses[0]
 
 
+def test_nested_structures_are_learnt_as_the_sets_that_they_are(cases, tmp_path, monkeypatch):
+    spec = dataclasses.replace(
+        SPEC,
+        labels=(Label("ball", 1, 1), Label("core", 2, 2)),
+        head=Head("sigmoid", priority=(1, 2), structures="nested"),
+        network={**TINY_NETWORK, "out_channels": 2},
+    )
+    seen = []
+
+    def watched(text):
+        loss = parse_loss(text)
+        return lambda logits, labels, **options: seen.append(labels) or loss(logits, labels, **options)
+
+    monkeypatch.setattr(loop, "parse_loss", watched)
+    inner = [dataclasses.replace(case, labels=2 * case.labels) for case in cases]
+    train_member(spec, inner, BUDGET, seed=0, folder=tmp_path)
+    for sets in seen:  # all that is in the core is in the ball
+        assert sets.shape[1] == 2
+        assert torch.equal(sets[:, 0], sets[:, 1])
+    assert any(sets.any() for sets in seen)
+
+
 def test_a_loss_that_is_not_finite_stops_the_run(cases, tmp_path):
     broken = [dataclasses.replace(c, image=c.image * float("inf")) for c in cases]
     with pytest.raises(TrainingError, match="the loss must stay finite, got nan in epoch 1"):

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from segtrust.adapters.folder import CaseFiles
-from segtrust.ensemble import label_type
+from segtrust.decisions import label_type
 
 __all__ = ["write_mask", "write_probabilities"]
 

@@ -9,11 +9,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from segtrust._checks import check_labels
 from segtrust.calibrators.identity import Calibrator
 from segtrust.calibrators.temperature import DistanceTemperature
 from segtrust.calibrators.voxels import CalibrationVoxels, draw_voxels, drawn_rows
+from segtrust.decisions import LabelRule
 from segtrust.regions import distance_to, main_parts
-from segtrust.uncertainty import HeadKind
 
 __all__ = ["PARTS", "calibrate_scan", "covariate_of", "draw_prediction", "has_unit"]
 
@@ -61,7 +62,7 @@ def calibrate_scan(
     labels: Labels,
     spacing: Spacing,
     *,
-    head: HeadKind = "softmax",
+    rule: LabelRule = LabelRule(),  # noqa: B008  # frozen
 ) -> Tensor:
     """Calibrate a scan by the distance that the calibrator was fitted with.
 
@@ -70,7 +71,7 @@ def calibrate_scan(
         probs: uncalibrated, ``(C, *spatial)``.
         labels: predicted from them, ``(*spatial)``, 0 = background.
         spacing: millimetres per voxel; ``None`` if unknown.
-        head: ``softmax`` or ``sigmoid``.
+        rule: of the model's head; what it decides by its thresholds stays decided.
 
     Returns:
         Probabilities, same shape; unchanged where the calibrator needs millimetres and the spacing is
@@ -78,10 +79,11 @@ def calibrate_scan(
     """
     if not has_unit(calibrator, spacing):
         return probs
-    return calibrator.apply(probs, covariate_of(calibrator, labels, spacing), head=head)
+    distance = covariate_of(calibrator, labels, spacing)
+    return calibrator.apply(probs, distance, head=rule.head, threshold=rule.threshold)
 
 
-def draw_prediction(
+def draw_prediction(  # what there is to know about one scan
     probs: Tensor,
     labels: Tensor,
     spacing: Spacing,
@@ -90,30 +92,54 @@ def draw_prediction(
     seed: int,
     valid: NDArray[np.bool_],
     near: Tensor | None = None,
+    rule: LabelRule = LabelRule(),  # noqa: B008  # frozen
 ) -> CalibrationVoxels:
     """Draw voxels of a scan with the distances that a calibrator of today is fitted with.
 
     Args:
-        probs: uncalibrated mean of a softmax model, ``(C, *spatial)``.
-        labels: reference, ``(*spatial)`` integers.
+        probs: uncalibrated mean, ``(C, *spatial)``.
+        labels: reference, ``(*spatial)`` integers; of structures that overlap also ``(N, *spatial)``
+            booleans.
         spacing: millimetres per voxel; ``None`` if unknown, and distances are in voxels then.
         subject: whose scan it is.
         seed: of the draw.
-        valid: voxels that are no padding.
+        valid: voxels that are no padding and that somebody labelled; others take no part, whatever their
+            label.
         near: distance that decides which voxels are drawn.
+        rule: of the model's head.
 
     Returns:
         See :func:`segtrust.calibrators.draw_voxels`.
 
     Raises:
         ShapeError: if the shapes differ.
+        ProbabilityError: if the label of a voxel that takes part is no class.
     """
-    predicted, inside = probs.max(dim=0).indices.numpy(), torch.from_numpy(valid)
+    predicted, inside = rule.labels(probs).numpy(), torch.from_numpy(valid)
     distance = torch.from_numpy(distance_to(predicted > 0, spacing))
-    drawn = draw_voxels(probs, labels, distance, subject=subject, seed=seed, valid=inside, near=near)
+    drawn = draw_voxels(
+        probs,
+        _reference(labels, rule, len(probs), inside),
+        distance,
+        subject=subject,
+        seed=seed,
+        head=rule.head,
+        threshold=rule.threshold,
+        valid=inside,
+        near=near,
+    )
     drawn = replace(drawn, unit="voxel" if spacing is None else "mm")
     if PARTS is None:
         return drawn
     rows, _ = drawn_rows(distance if near is None else near, seed=seed, valid=inside)
     away = distance_to(main_parts(predicted, PARTS), spacing)
     return replace(drawn, covariate=away.reshape(-1)[rows], parts=PARTS)
+
+
+def _reference(labels: Tensor, rule: LabelRule, channels: int, valid: Tensor) -> Tensor:
+    """Labels as a fit sees them; those of a sigmoid head as 0/1 for each structure."""
+    if rule.head == "softmax":
+        return labels
+    if labels.dtype != torch.bool:
+        check_labels(labels[valid].long(), channels + 1)  # a label that is no structure is in no set
+    return rule.sets_of(labels, channels).long()

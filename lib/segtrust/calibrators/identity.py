@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Protocol
 
 from torch import Tensor
 
-from segtrust.uncertainty import HeadKind
+from segtrust.uncertainty import HeadKind, Threshold
 
 __all__ = ["Calibrator", "Identity"]
 
@@ -15,8 +15,13 @@ class Calibrator(Protocol):
 
     name: ClassVar[str]
 
-    def apply(self, probs: Tensor, distance: Tensor, *, head: HeadKind = "softmax") -> Tensor:
-        """Calibrate ``(C, *spatial)`` given the distance to the prediction in mm, ``(*spatial)``."""
+    def apply(
+        self, probs: Tensor, distance: Tensor, *, head: HeadKind = "softmax", threshold: Threshold = 0.5
+    ) -> Tensor:
+        """Calibrate ``(C, *spatial)`` given the distance to the prediction in mm, ``(*spatial)``.
+
+        What a sigmoid head decides by ``threshold`` stays decided.
+        """
 
     def to_json(self) -> dict[str, Any]:
         """Numbers that :func:`calibrator_from_json` reads back."""
@@ -28,7 +33,14 @@ class Identity:
 
     name: ClassVar[str] = "identity"
 
-    def apply(self, probs: Tensor, distance: Tensor, *, head: HeadKind = "softmax") -> Tensor:  # noqa: ARG002 -- what other calibrators need
+    def apply(  # what other calibrators need
+        self,
+        probs: Tensor,
+        distance: Tensor,  # noqa: ARG002
+        *,
+        head: HeadKind = "softmax",  # noqa: ARG002
+        threshold: Threshold = 0.5,  # noqa: ARG002
+    ) -> Tensor:
         """Return ``probs`` unchanged."""
         return probs
 

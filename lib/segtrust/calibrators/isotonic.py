@@ -20,7 +20,7 @@ from segtrust.calibrators.voxels import (
     stack_voxels,
 )
 from segtrust.errors import ModelError, ShapeError
-from segtrust.uncertainty import HeadKind
+from segtrust.uncertainty import HeadKind, Threshold
 
 __all__ = ["TopLabelIsotonic", "fit_top_label_isotonic"]
 
@@ -71,7 +71,14 @@ class TopLabelIsotonic:
                 f"{len(self.at)} and {len(f)} numbers."
             )
 
-    def apply(self, probs: Tensor, distance: Tensor, *, head: HeadKind = "softmax") -> Tensor:  # noqa: ARG002 -- what other calibrators need
+    def apply(  # what other calibrators need
+        self,
+        probs: Tensor,
+        distance: Tensor,  # noqa: ARG002
+        *,
+        head: HeadKind = "softmax",
+        threshold: Threshold = 0.5,  # noqa: ARG002
+    ) -> Tensor:
         """Map each voxel's winner and rescale the rest, in float64.
 
         Raises:

@@ -5,6 +5,7 @@ from functools import reduce
 from operator import add
 
 import torch
+from torch import Tensor
 
 from segtrust.calibrators.choice import Fit
 from segtrust.calibrators.voxels import (
@@ -14,30 +15,36 @@ from segtrust.calibrators.voxels import (
     count_subjects,
     leave_one_subject_out,
 )
+from segtrust.decisions import LabelRule
 from segtrust.errors import ShapeError
 from segtrust.metrics.observed import ObservedErrors
 
 __all__ = ["cross_fitted_errors"]
 
 
-def cross_fitted_errors(scans: Sequence[CalibrationVoxels], fit: Fit) -> ObservedErrors | None:
+def cross_fitted_errors(
+    scans: Sequence[CalibrationVoxels],
+    fit: Fit,
+    rule: LabelRule = LabelRule(),  # noqa: B008  # frozen
+) -> ObservedErrors | None:
     """Count voxels and errors per stated chance, leaving out one subject at a time.
 
     Args:
-        scans: voxels of calibration scans of a softmax model.
+        scans: voxels of calibration scans.
         fit: fits the kind of calibrator that is served.
+        rule: of the model's head. A voxel of a sigmoid head is wrong where the set of its structures is.
 
     Returns:
         Counts over all scans; ``None`` with fewer than five subjects, for which nothing is fitted.
 
     Raises:
-        ShapeError: for voxels of a sigmoid head.
+        ShapeError: for voxels of another head.
 
     Source:
         Leave-one-group-out cross-validation (Stone 1974).
     """
-    if any(scan.labels.ndim == 2 for scan in scans):
-        raise ShapeError("errors are observed for a softmax head, got sigmoid voxels.")
+    if any((scan.labels.ndim == 2) != (rule.head == "sigmoid") for scan in scans):
+        raise ShapeError(f"`rule` and `scans` must be of the same head, got the rule of a {rule.head} head.")
     if count_subjects(scans) < MIN_SUBJECTS:
         return None
     counts = []
@@ -45,8 +52,18 @@ def cross_fitted_errors(scans: Sequence[CalibrationVoxels], fit: Fit) -> Observe
         calibrator = fit(inside, least=MIN_SUBJECTS - 1)
         for scan in held_out:
             q = calibrated_probs(calibrator, scan)
-            wrong = torch.from_numpy(scan.logits.argmax(axis=1) != scan.labels)
+            q = q if rule.head == "softmax" else q.float()  # a threshold is held against what was calibrated
             counts.append(
-                ObservedErrors.of((1 - q.amax(dim=0)).clamp(0, 1), wrong, torch.from_numpy(scan.weight))
+                ObservedErrors.of(
+                    rule.chance_of_error(q).clamp(0, 1), _wrong(scan, q, rule), torch.from_numpy(scan.weight)
+                )
             )
     return reduce(add, counts)
+
+
+def _wrong(scan: CalibrationVoxels, probs: Tensor, rule: LabelRule) -> Tensor:
+    """Voxels whose label, or set of structures, is another than the true one, ``(n,)``."""
+    if rule.head == "softmax":
+        return torch.from_numpy(scan.logits.argmax(axis=1) != scan.labels)
+    truth = torch.from_numpy(scan.labels.T).bool()
+    return (rule.sets(probs) != truth).any(dim=0)

@@ -20,9 +20,9 @@ from segtrust.calibrators.voxels import (
     count_subjects,
     stack_voxels,
 )
-from segtrust.calibrators.winner import keep_winner
+from segtrust.calibrators.winner import keep_decisions, keep_winner
 from segtrust.errors import ModelError
-from segtrust.uncertainty import HeadKind
+from segtrust.uncertainty import HeadKind, Threshold, thresholds_like
 
 __all__ = [
     "TEMPERATURE_RANGE",
@@ -53,9 +53,11 @@ class PooledTemperature:
     temperature: float
     name: ClassVar[str] = "pooled_temperature"
 
-    def apply(self, probs: Tensor, distance: Tensor, *, head: HeadKind = "softmax") -> Tensor:
+    def apply(
+        self, probs: Tensor, distance: Tensor, *, head: HeadKind = "softmax", threshold: Threshold = 0.5
+    ) -> Tensor:
         """Scale all voxels alike."""
-        return scale_logits(probs, torch.full_like(distance, 1 / self.temperature), head)
+        return scale_logits(probs, torch.full_like(distance, 1 / self.temperature), head, threshold)
 
     def to_json(self) -> dict[str, Any]:
         """Name and temperature."""
@@ -112,9 +114,11 @@ class DistanceTemperature:
             return torch.full_like(distance, math.exp(self.a))
         return torch.exp(self.a + (self.b - self.a) * torch.sigmoid((distance - self.d0) / self.s))
 
-    def apply(self, probs: Tensor, distance: Tensor, *, head: HeadKind = "softmax") -> Tensor:
+    def apply(
+        self, probs: Tensor, distance: Tensor, *, head: HeadKind = "softmax", threshold: Threshold = 0.5
+    ) -> Tensor:
         """Scale each voxel by its own temperature."""
-        return scale_logits(probs, 1 / self.temperature_at(distance), head)
+        return scale_logits(probs, 1 / self.temperature_at(distance), head, threshold)
 
     def to_json(self) -> dict[str, Any]:
         """Name and the four numbers; unit and parts unless they are those that older versions had."""
@@ -123,24 +127,36 @@ class DistanceTemperature:
         return {"name": self.name, "a": self.a, "b": self.b, "d0": self.d0, "s": self.s, **more, **parts}
 
 
-def scale_logits(probs: Tensor, beta: Tensor, head: HeadKind) -> Tensor:
-    """Multiply ``ln p`` (log odds for a sigmoid head) by one positive number per voxel.
+def scale_logits(probs: Tensor, beta: Tensor, head: HeadKind, threshold: Threshold = 0.5) -> Tensor:
+    r"""Multiply ``ln p``, or the log odds of a sigmoid head above its threshold, by one number per voxel.
+
+    .. math:: q_k = \sigma\big(\ell(t_k) + \beta\,(\ell(p_k) - \ell(t_k))\big),\quad
+              \ell(p) = \ln\frac{p}{1 - p}\quad\text{(sigmoid)}
 
     Args:
         probs: ``(C, *spatial)``.
         beta: inverse temperature, ``(*spatial)``, above 0.
         head: ``softmax`` or ``sigmoid``.
+        threshold: of a sigmoid head, one number or one per structure.
 
     Returns:
-        ``(C, *spatial)`` float32, float64 if ``probs`` are; the class ahead stays ahead.
+        ``(C, *spatial)`` float32, float64 if ``probs`` are; the class ahead stays ahead, and a structure is
+        above its threshold where it was: the mask and the probabilities never contradict each other.
 
     Source:
-        Guo et al. 2017.
+        Guo et al. 2017; thresholds other than 1/2 are ours.
+
+    Example:
+        >>> odds = torch.tensor([4.0])  # of the threshold 1/5 it is 16 times the odds; T = 2 leaves 4 times
+        >>> scale_logits(odds[None] / (1 + odds), torch.tensor([0.5]), "sigmoid", 0.2)
+        tensor([[0.5000]])
     """
     p = probs if probs.dtype == torch.float64 else probs.float()
     if head == "softmax":
         return keep_winner(torch.softmax(p.clamp_min(CLAMP).log() * beta, dim=0), probs)
-    return torch.sigmoid((p.clamp_min(CLAMP).log() - (1 - p).clamp_min(CLAMP).log()) * beta)
+    pivot = thresholds_like(threshold, p, class_axis=0).logit()
+    odds = p.clamp_min(CLAMP).log() - (1 - p).clamp_min(CLAMP).log()
+    return keep_decisions(torch.sigmoid(pivot + (odds - pivot) * beta), p, threshold)
 
 
 def fit_pooled_temperature(

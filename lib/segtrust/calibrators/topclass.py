@@ -19,7 +19,7 @@ from segtrust.calibrators.voxels import (
     stack_voxels,
 )
 from segtrust.errors import ModelError, ShapeError
-from segtrust.uncertainty import HeadKind
+from segtrust.uncertainty import HeadKind, Threshold
 
 __all__ = ["TopClassTemperature", "fit_top_class_temperature"]
 
@@ -57,7 +57,14 @@ class TopClassTemperature:
         if not self.temperatures or not all(t > 0 for t in self.temperatures):
             raise ModelError(f"`temperatures` must be above 0, got {self.temperatures}.")
 
-    def apply(self, probs: Tensor, distance: Tensor, *, head: HeadKind = "softmax") -> Tensor:  # noqa: ARG002 -- what other calibrators need
+    def apply(  # what other calibrators need
+        self,
+        probs: Tensor,
+        distance: Tensor,  # noqa: ARG002
+        *,
+        head: HeadKind = "softmax",
+        threshold: Threshold = 0.5,  # noqa: ARG002
+    ) -> Tensor:
         """Scale each voxel by the temperature of its predicted class.
 
         Raises:

@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 from scipy.special import expit
 from torch import Tensor
 
+from segtrust._checks import check_labels
 from segtrust.calibrators.identity import Calibrator
 from segtrust.errors import ShapeError
 from segtrust.regions import within
-from segtrust.uncertainty import HeadKind
+from segtrust.uncertainty import HeadKind, Threshold, thresholds_like
 
 __all__ = [
     "CLAMP",
@@ -43,11 +44,14 @@ _FAR_SHARE = 0.3
 class CalibrationVoxels:
     """Voxels drawn from calibration scans: all that fitting needs to keep.
 
-    ``logits``: ``ln p_mean`` ``(n, C)``, or log odds for a sigmoid head; ``labels`` ``(n,)``, or ``(n, C)``
-    0/1 for sigmoid; ``distance`` ``(n,)`` to the predicted foreground; ``weight`` ``(n,)`` importance
-    weights; ``subject`` whose scan; ``unit`` of distances, ``mm`` or ``voxel``. ``covariate`` ``(n,)`` is the
-    distance that a calibrator depends on, to the main parts of the foreground that the share ``parts`` gives
-    (:func:`segtrust.regions.main_parts`); without it, it is ``distance``.
+    ``logits``: ``ln p_mean`` ``(n, C)``, or log odds above those of the threshold for a sigmoid head;
+    ``labels`` ``(n,)``, or ``(n, C)`` 0/1 for sigmoid; ``distance`` ``(n,)`` to the predicted foreground;
+    ``weight`` ``(n,)`` importance weights; ``subject`` whose scan; ``unit`` of distances, ``mm`` or
+    ``voxel``. ``covariate`` ``(n,)`` is the distance that a calibrator depends on, to the main parts of the
+    foreground that the share ``parts`` gives (:func:`segtrust.regions.main_parts`); without it, it is
+    ``distance``.
+    ``pivot`` ``(C,)``: log odds of the thresholds, which a temperature leaves where they are; empty for a
+    softmax head and for thresholds of 1/2.
     """
 
     logits: NDArray[np.float32]
@@ -58,6 +62,7 @@ class CalibrationVoxels:
     unit: str = "mm"
     covariate: NDArray[np.float32] | None = None
     parts: float | None = None
+    pivot: tuple[float, ...] = ()
 
     @property
     def seen(self) -> NDArray[np.float32]:
@@ -76,7 +81,7 @@ class CalibrationVoxels:
         )
 
 
-def draw_voxels(
+def draw_voxels(  # noqa: PLR0913  # what there is to know about one scan
     probs: Tensor,
     labels: Tensor,
     distance: Tensor,
@@ -84,7 +89,9 @@ def draw_voxels(
     subject: str,
     seed: int,
     head: HeadKind = "softmax",
+    threshold: Threshold = 0.5,
     valid: Tensor | None = None,
+    ignore: int | None = None,
     near: Tensor | None = None,
 ) -> CalibrationVoxels:
     """Draw the voxels that a fit sees: all within 8 mm of the prediction, a weighted 30 % of the rest.
@@ -96,7 +103,9 @@ def draw_voxels(
         subject: whose scan it is.
         seed: of the draw.
         head: ``softmax`` or ``sigmoid``.
-        valid: voxels that are no padding.
+        threshold: of a sigmoid head, one number or one per structure.
+        valid: voxels that are no padding; others take no part, whatever their label.
+        ignore: label whose voxels take no part; none unless given.
         near: distance that decides which voxels are drawn, ``(*spatial)``; ``distance`` unless given. With
             the same one and the same seed the same voxels of several systems are drawn.
 
@@ -104,7 +113,8 @@ def draw_voxels(
         The drawn voxels; their weights sum to the number of valid voxels on average.
 
     Raises:
-        ShapeError: if the shapes differ.
+        ShapeError: if the shapes differ, or the labels are no integers.
+        ProbabilityError: if the label of a voxel that takes part is no class.
 
     Note:
         Horvitz-Thompson weights.
@@ -115,16 +125,31 @@ def draw_voxels(
             f"{tuple(labels.shape)}, {tuple(distance.shape)}."
         )
     flat = distance.reshape(-1).numpy()
+    if ignore is not None:
+        rated = (labels != ignore).reshape(-1, *distance.shape).all(dim=0)
+        valid = rated if valid is None else rated & valid
     drawn, weight = drawn_rows(distance if near is None else near, seed=seed, valid=valid)
     p = probs.reshape(probs.shape[0], -1).T.double().numpy()[drawn]
     logits = np.log(np.maximum(p, CLAMP))
+    pivot: tuple[float, ...] = ()
     if head == "sigmoid":
-        logits -= np.log(np.maximum(1 - p, CLAMP))
+        limits = thresholds_like(threshold, probs.double(), class_axis=0).logit().flatten().numpy()
+        pivot = tuple(limits.tolist()) if limits.any() else ()
+        logits -= np.log(np.maximum(1 - p, CLAMP)) + limits
         truth = labels.reshape(labels.shape[0], -1).T.numpy()[drawn]
     else:
         truth = labels.reshape(-1).numpy()[drawn]
+    values = torch.from_numpy(truth)
+    check_labels(
+        values if values.is_floating_point() else values.long(), 2 if head == "sigmoid" else len(probs)
+    )
     return CalibrationVoxels(
-        logits.astype(np.float32), truth.astype(np.int64), flat[drawn].astype(np.float32), weight, subject
+        logits.astype(np.float32),
+        truth.astype(np.int64),
+        flat[drawn].astype(np.float32),
+        weight,
+        subject,
+        pivot=pivot,
     )
 
 
@@ -187,7 +212,7 @@ def _shares(near: int, total: int, most: int) -> tuple[float, float]:
 
 
 def calibrated_probs(calibrator: Calibrator, scan: CalibrationVoxels) -> Tensor:
-    """What a calibrator makes of drawn voxels of a softmax model.
+    """What a calibrator makes of drawn voxels.
 
     Args:
         calibrator: fitted, best without this scan.
@@ -198,11 +223,17 @@ def calibrated_probs(calibrator: Calibrator, scan: CalibrationVoxels) -> Tensor:
         from the structure add up to more than a small structure's whole NLL. Unchanged where the calibrator's
         distance is in another unit than the scan's.
     """
+    other_unit = getattr(calibrator, "unit", scan.unit) != scan.unit
+    if scan.labels.ndim == 2:
+        pivot = torch.tensor(scan.pivot or [0.0] * scan.logits.shape[1], dtype=torch.float64)
+        p = torch.sigmoid(torch.from_numpy(scan.logits).double() + pivot).T.float()
+        if other_unit:
+            return p.double()
+        threshold = pivot.sigmoid().tolist()
+        return calibrator.apply(p, torch.from_numpy(scan.seen), head="sigmoid", threshold=threshold).double()
     p = torch.from_numpy(scan.logits).double().exp().T
     p = p / p.sum(dim=0)
-    if getattr(calibrator, "unit", scan.unit) != scan.unit:
-        return p
-    return calibrator.apply(p, torch.from_numpy(scan.seen))
+    return p if other_unit else calibrator.apply(p, torch.from_numpy(scan.seen))
 
 
 def count_subjects(scans: Sequence[CalibrationVoxels]) -> int:
@@ -230,6 +261,7 @@ class StackedVoxels:
     labels: NDArray[np.int64]
     distance: NDArray[np.float64]
     weight: NDArray[np.float64]
+    pivot: NDArray[np.float64] | float = 0.0
 
     @property
     def n(self) -> int:
@@ -240,6 +272,7 @@ class StackedVoxels:
         """Loss of ``logits * beta`` in each voxel and its derivative by that voxel's beta, unweighted."""
         z = self.logits * beta[:, None]
         if self.labels.ndim == 2:
+            z += self.pivot
             q = expit(z)
             loss = np.logaddexp(0, z).sum(axis=1) - (z * self.labels).sum(axis=1)
             slope = (self.logits * (q - self.labels)).sum(axis=1)
@@ -258,8 +291,12 @@ class StackedVoxels:
 
     def take(self, rows: NDArray[np.bool_], factor: NDArray[np.float64] | float = 1.0) -> Self:
         """Some of the voxels, ``rows`` ``(n,)``, their weights multiplied by ``factor``."""
-        return type(self)(
-            self.logits[rows], self.labels[rows], self.distance[rows], self.weight[rows] * factor
+        return replace(
+            self,
+            logits=self.logits[rows],
+            labels=self.labels[rows],
+            distance=self.distance[rows],
+            weight=self.weight[rows] * factor,
         )
 
     def sample(self, most: int) -> Self:
@@ -280,7 +317,13 @@ def stack_voxels(scans: Sequence[CalibrationVoxels]) -> StackedVoxels:
 
     Returns:
         All voxels; the weights of each subject sum to one over the number of subjects.
+
+    Raises:
+        ShapeError: if scans were drawn with different thresholds.
     """
+    pivots = {scan.pivot for scan in scans}
+    if len(pivots) > 1:
+        raise ShapeError(f"scans must be drawn with the same thresholds, got log odds of {sorted(pivots)}.")
     totals: dict[str, float] = {}
     for scan in scans:
         totals[scan.subject] = totals.get(scan.subject, 0.0) + float(scan.weight.sum())
@@ -291,4 +334,5 @@ def stack_voxels(scans: Sequence[CalibrationVoxels]) -> StackedVoxels:
         np.concatenate([s.labels for s in scans]),
         np.where(np.isfinite(distance), distance, 0.0),
         weight,
+        np.array(pivots.pop()) if any(pivots) else 0.0,
     )

@@ -1,9 +1,11 @@
-"""The class ahead before calibration is the class ahead after it, to the last bit."""
+"""What is decided before calibration is decided after it, to the last bit."""
 
 import torch
 from torch import Tensor
 
-__all__ = ["keep_winner"]
+from segtrust.uncertainty import Threshold, thresholds_like
+
+__all__ = ["keep_decisions", "keep_winner"]
 
 
 def keep_winner(calibrated: Tensor, probs: Tensor) -> Tensor:
@@ -31,3 +33,23 @@ def keep_winner(calibrated: Tensor, probs: Tensor) -> Tensor:
         own = calibrated.gather(0, winner[None])
         calibrated.scatter_(0, winner[None], torch.where(lost[None], lifted[None], own))
     return calibrated
+
+
+def keep_decisions(calibrated: Tensor, probs: Tensor, threshold: Threshold) -> Tensor:
+    """Keep every structure of a sigmoid head on the side of its threshold where rounding moved it across.
+
+    Args:
+        calibrated: ``(C, *spatial)`` float32, on the right side up to rounding.
+        probs: uncalibrated, same shape and type.
+        threshold: one number, or one per structure.
+
+    Returns:
+        ``calibrated``, above the threshold where ``probs`` are above it and nowhere else.
+
+    Example:
+        >>> keep_decisions(torch.tensor([[0.5]]), torch.tensor([[0.6]]), 0.5) > 0.5
+        tensor([[True]])
+    """
+    limits = thresholds_like(threshold, calibrated, class_axis=0)
+    above = torch.nextafter(limits, torch.ones_like(limits))
+    return torch.where(probs > limits, calibrated.maximum(above), calibrated.minimum(limits))

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import highdicom as hd
 import numpy as np
@@ -90,7 +91,7 @@ def write_segmentation(
 
 
 def write_label(
-    values: NDArray[np.uint8],
+    values: NDArray[np.unsignedinteger[Any]],
     affine: NDArray[np.float64],
     labels: Sequence[Label],
     series: Series,
@@ -137,7 +138,7 @@ def write_label(
 
 
 def _write(
-    values: NDArray[np.uint8],
+    values: NDArray[np.integer[Any] | np.bool_],
     affine: NDArray[np.float64],
     described: Sequence[hd.seg.SegmentDescription],
     series: Series,

@@ -9,7 +9,7 @@ import torch
 
 from segtrust.adapters import CaseFiles, ProbabilityCase
 from segtrust.calibrators import CalibrationVoxels, Calibrator, Identity, calibrate_scan, draw_prediction
-from segtrust.ensemble import label_type
+from segtrust.decisions import label_type
 from segtrust.evaluate.cases import REGIONS, CaseRecord, evaluate_case
 from segtrust.evaluate.methods import ScanView, map_errors, score_methods
 from segtrust.evaluate.protocol import Protocol

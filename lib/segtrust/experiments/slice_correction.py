@@ -13,7 +13,7 @@ from segtrust.experiments.crossfit import HeldOut
 from segtrust.metrics.bootstrap import cluster_bootstrap
 from segtrust.regions import distance_to, in_band
 from segtrust.slices import review_axis, slices_to_review
-from segtrust.uncertainty import chance_of_error
+from segtrust.uncertainty import variation_ratio
 
 __all__ = [
     "CHOICES",
@@ -139,7 +139,7 @@ def correct(scan: HeldOut, n_structures: int, *, budgets: Sequence[int] = (1, 2,
     near = in_band(distance_to(scan.mask > 0, scan.spacing)) & scan.valid
     ask = partial(
         slices_to_review,
-        chance_of_error(scan.probs[None])[0].numpy(),
+        variation_ratio(scan.probs[None])[0].numpy(),
         scan.probs.numpy(),
         scan.mask,
         near,

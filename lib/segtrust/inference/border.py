@@ -18,14 +18,15 @@ def border_mm(
 ) -> float | None:
     r"""Half the mean thickness of a structure's uncertain shell: its border may lie so far off; low is sure.
 
-    .. math:: \frac{V}{2A}, \qquad V = \text{volume of } \{x : \tfrac15 < p(x) < \tfrac45\}
+    .. math:: \frac{V}{2A}, \qquad V = \text{volume of the voxels whose side is wrong with a chance above }
+              \tfrac15
 
-    ``V`` is counted in the structure's box grown by 5 mm; ``A`` is :func:`surface_mm2`.
+    Inside the mask that chance is 1 - p, outside p: where the mask is all that exceeds 1/2, the voxels with
+    1/5 < p < 4/5. ``V`` is counted in the structure's box grown by 5 mm; ``A`` is :func:`surface_mm2`.
 
     Args:
         mask: voxels of the structure, ``(X, Y, Z)``.
-        probability: calibrated probability of the structure, same shape: between the limits, the chance that
-            "inside" or "outside" is wrong is above 1 in 5.
+        probability: calibrated probability of the structure, same shape.
         spacing: millimetres per voxel.
 
     Returns:
@@ -45,7 +46,7 @@ def border_mm(
     if area == 0:
         return None
     p = probability[grown]
-    unsure = np.count_nonzero((p > _DOUBT) & (p < 1 - _DOUBT))
+    unsure = np.count_nonzero(np.where(mask[grown], p < 1 - _DOUBT, p > _DOUBT))
     return float(unsure * np.prod(spacing) / (2 * area))
 
 

@@ -103,12 +103,16 @@ def _intensity_flags(scan: Scan, spec: ModelSpec) -> list[Flag]:
     ]
 
 
-def content_flags(mask: NDArray[np.uint8], spec: ModelSpec) -> list[Flag]:
+def content_flags(
+    mask: NDArray[np.uint8], spec: ModelSpec, *, sets: NDArray[np.bool_] | None = None
+) -> list[Flag]:
     """Say which structures were not found.
 
     Args:
         mask: predicted labels.
         spec: the model's labels.
+        sets: voxels of each structure, ``(N, *spatial)``, where structures overlap: one that lies under
+            another is there, although the mask does not show it.
 
     Returns:
         Flag ``empty`` if nothing was found, else ``structure_missing`` for each structure without a voxel.
@@ -116,7 +120,11 @@ def content_flags(mask: NDArray[np.uint8], spec: ModelSpec) -> list[Flag]:
     Note:
         An empty prediction has no score, so it must be seen some other way.
     """
-    voxels = np.bincount(mask.reshape(-1), minlength=len(spec.labels) + 1)[1:]
+    voxels = (
+        np.bincount(mask.reshape(-1), minlength=len(spec.labels) + 1)[1:]
+        if sets is None
+        else np.array([np.count_nonzero(segment) for segment in sets])
+    )
     if not voxels.any():
         return [Flag("empty", "nothing was found in this scan")]
     return [

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from segtrust.adapters.nnunet_run import NativeLogits, NnunetCase, NnunetRun
-from segtrust.ensemble import RunningTotals, SampleStatistics, labels_from_probs, pooled_dice
+from segtrust.ensemble import RunningTotals, SampleStatistics, pooled_dice
 from segtrust.errors import DeviceError
 from segtrust.files import Reordering, StoppedError, check_stopped, current_limits, ras_reordering
 from segtrust.files.geometry import STILL
@@ -135,22 +135,25 @@ class NnunetSource:
         views = {name: self._run.as_nnunet(whole) for name, whole in {"mean": mean, **maps}.items()}
         voxels, agreement = [], []
         structures = len(self._spec.labels)
-        masks = torch.empty(
-            (len(self), *case.shape), dtype=torch.int32 if structures > _BYTE else torch.uint8
-        )
+        overlap = head.kind == "sigmoid"  # regions are compared as sets: the mask shows one of them
+        if overlap:
+            masks = torch.empty((len(self), structures, *case.shape), dtype=torch.bool)
+        else:
+            narrow = torch.int32 if structures > _BYTE else torch.uint8
+            masks = torch.empty((len(self), *case.shape), dtype=narrow)
         mask_views = self._run.as_nnunet(masks)
         shape = logits[0].shape
         step = max(1, _SLAB // (self._run.heads * math.prod(shape[1:])))
         for start in range(0, shape[0], step):
             check_stopped()
             where = slice(start, min(start + step, shape[0]))
-            totals = RunningTotals(head=head.kind, priority=head.priority, threshold=head.threshold)
+            totals = RunningTotals(
+                head=head.kind, priority=head.priority, threshold=head.threshold, structures=head.structures
+            )
             for mask, member in zip(mask_views, members, strict=True):
                 probs = member.probabilities(where.start, where.stop)
                 totals.add(probs)
-                mask[where] = labels_from_probs(
-                    probs, head=head.kind, priority=head.priority, threshold=head.threshold
-                )
+                mask[..., where, :, :] = head.rule.sets(probs) if overlap else head.rule.labels(probs)
             slab = totals.finish()
             views["mean"][:, where] = logits[-1].probabilities(where.start, where.stop)
             for name in _MAPS:
@@ -159,7 +162,10 @@ class NnunetSource:
             agreement.append(slab.agreement)
         bits = SampleBits(structures)
         for mask in masks:
-            bits.add(mask.numpy())
+            if overlap:
+                bits.add_sets(mask.numpy())
+            else:
+                bits.add(mask.numpy())
         agreed = torch.stack([counts for counts in agreement if counts is not None]).sum(dim=0)
         return SampleStatistics(
             mean=mean,

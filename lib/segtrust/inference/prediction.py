@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from segtrust import uncertainty
-from segtrust.ensemble import label_type
+from segtrust.decisions import label_type
 from segtrust.error_flags import FlagRule
 from segtrust.errors import SettingError
 from segtrust.inference.maps import EXCESS, MAP_NAMES, VIEW_MAPS
@@ -97,12 +97,13 @@ class StructureSummary:
 class Prediction:
     """What one prediction found out about one scan.
 
-    ``mask`` ``(X, Y, Z)`` uint8 holds 0 and the label values 1..N; ``probs`` ``(C, X, Y, Z)`` float32 are
-    calibrated; both are in the file's own voxel order, and ``affine`` takes voxels to RAS+ millimetres.
-    Between- and within-member maps and votes come from the uncalibrated members. ``samples``: whole masks
-    that a stochastic model finds plausible; ``None`` for any other. ``features``: what the encoder of the
-    first member saw of the scan, see :class:`segtrust.inference.features.PooledFeatures`. ``series`` names
-    the DICOM series that was read.
+    ``mask`` ``(X, Y, Z)`` uint8 (uint16 for more than 255 structures) holds 0 and the label values 1..N,
+    where structures overlap that of the last in the head's ``priority``; ``probs`` ``(C, X, Y, Z)``
+    float32 are calibrated and on the same side of every threshold; both are in the file's own voxel
+    order, and ``affine`` takes voxels to RAS+ millimetres. Between- and within-member maps and votes come
+    from the uncalibrated members. ``samples``: whole masks that a stochastic model finds plausible;
+    ``None`` for any other. ``features``: what the encoder of the first member saw of the scan, see
+    :class:`segtrust.inference.features.PooledFeatures`. ``series`` names the DICOM series that was read.
     """
 
     spec: ModelSpec
@@ -135,6 +136,26 @@ class Prediction:
         return self.calibration != "identity"
 
     @cached_property
+    def sets(self) -> NDArray[np.bool_]:
+        """Voxels of each structure of a sigmoid head, ``(N, X, Y, Z)``; they may overlap."""
+        held: NDArray[np.bool_] = self.spec.head.rule.sets(torch.from_numpy(self.probs)).numpy()
+        return held
+
+    def segment(self, value: int) -> NDArray[np.bool_]:
+        """Voxels of one structure: where the mask shows it, and where another one inside it is shown instead.
+
+        Args:
+            value: label value of the structure, 1..N.
+
+        Returns:
+            ``(X, Y, Z)``.
+        """
+        held: NDArray[np.bool_] = (
+            self.sets[value - 1] if self.spec.head.kind == "sigmoid" else self.mask == value
+        )
+        return held
+
+    @cached_property
     def entropy(self) -> FloatMap:
         """Normalised entropy of the calibrated mean, [0, 1]."""
         return self._from_probs(uncertainty.entropy, normalize=True)
@@ -158,9 +179,11 @@ class Prediction:
         if name == "entropy":
             return self.entropy
         if name == "chance_of_error":
-            return self._from_probs(uncertainty.chance_of_error)
+            chance = self.spec.head.rule.chance_of_error(torch.from_numpy(self.probs))
+            values: FloatMap = chance.clamp(0, 1).numpy()
+            return values
         if name == "margin":
-            return self._from_probs(uncertainty.probability_margin)
+            return self._from_probs(uncertainty.probability_margin, threshold=self.spec.head.threshold)
         if name == EXCESS:
             return self._excess()
         if name not in self.member_maps:
@@ -183,7 +206,7 @@ class Prediction:
             )
         return self.usual_error.excess(self.map("chance_of_error"), self.mask, self.spacing)
 
-    def _from_probs(self, measure: Callable[..., Tensor], **options: bool) -> FloatMap:
+    def _from_probs(self, measure: Callable[..., Tensor], **options: Any) -> FloatMap:  # noqa: ANN401
         per_channel = measure(torch.from_numpy(self.probs)[None], head=self.spec.head.kind, **options)
         flat = uncertainty.summarise_channels(per_channel, head=self.spec.head.kind)
         values: FloatMap = flat[0].clamp(0, 1).numpy()
@@ -233,7 +256,7 @@ class Prediction:
                 file does not say how large its voxels are.
         """
         margins = self._margins(words, (value,))
-        return contour_masks(self.mask == value, margins[value], self.spacing or ())
+        return contour_masks(self.segment(value), margins[value], self.spacing or ())
 
     def contour_map(self, words: ContourWords = "each", only: Sequence[int] = ()) -> NDArray[np.uint8]:
         """Contours of the structures as one label map.

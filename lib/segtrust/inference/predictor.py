@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +17,8 @@ from torch import Tensor, nn
 
 from segtrust.adapters.nnunet_results import NNUNET
 from segtrust.calibrators import Calibrator, Identity, calibrate_scan, calibrator_from_json, has_unit
-from segtrust.ensemble import RunningTotals, SampleStatistics, labels_from_probs, unit_map
+from segtrust.decisions import label_type
+from segtrust.ensemble import RunningTotals, SampleStatistics, unit_map
 from segtrust.error_flags import sample_scores
 from segtrust.errors import DeviceError, SettingError
 from segtrust.inference.features import PooledFeatures
@@ -41,7 +43,7 @@ from segtrust.quality import Assessment, ContourRule, FineRule, Quality, scan_fe
 from segtrust.regions import distance_to, in_band
 from segtrust.scores import ScanScores, score_scan
 from segtrust.slices import SliceHint, review_axis, slices_to_review
-from segtrust.uncertainty import chance_of_error, entropy, summarise_channels
+from segtrust.uncertainty import entropy, summarise_channels
 
 __all__ = ["Predictor", "pooled_samples"]
 
@@ -275,11 +277,13 @@ class Predictor:
         """
         mask = self._mask(statistics)
         distance = distance_to(mask > 0, scan.spacing)
-        spacing = self.spacing_of(scan)
+        spacing, rule = self.spacing_of(scan), self.spec.head.rule
         calibrator = self.calibrator if has_unit(self.calibrator, spacing) else Identity()
-        probs = calibrate_scan(calibrator, statistics.mean, mask, spacing, head=self.spec.head.kind).numpy()
+        probs = calibrate_scan(calibrator, statistics.mean, mask, spacing, rule=rule).numpy()
+        # structures of a sigmoid head may overlap, and the mask shows one of them
+        sets = rule.sets(statistics.mean).numpy() if rule.head == "sigmoid" else None
         maps = _member_maps(statistics, self.spec)
-        scores = self._scores(scan, prepared, statistics, mask, probs, maps["between_member"])
+        scores = self._scores(scan, prepared, statistics, mask, sets, probs, maps["between_member"])
         if self.quality is not None:
             scores = self.quality.completed(scores)
         assessment = self._assess(prepared, scores)
@@ -306,29 +310,28 @@ class Predictor:
                 sample_voxels=statistics.sample_voxels.numpy(),
                 calibrated=probs if calibrator.name != Identity.name else None,
                 assessment=assessment,
+                sets=sets,
             ),
             flags=(
                 *input_flags(scan, self.spec),
                 *calibration_flags(self.calibrator, scan, self.spec),
                 *unlike_flags(assessment),
-                *content_flags(mask, self.spec),
+                *content_flags(mask, self.spec, sets=sets),
             ),
-            slices=self._slices(scan, mask, probs, in_band(distance) & prepared.valid),
+            slices=self._slices(scan, mask, sets, probs, in_band(distance) & prepared.valid),
             steps=steps,
             member_maps=maps,
             assessment=assessment,
             usual_error=self.quality.usual if self.quality else None,
-            samples=None if statistics.masks is None else SampleMasks.of(statistics.masks.numpy()),
+            samples=None
+            if statistics.masks is None
+            else SampleMasks.of(_narrow(statistics.masks.numpy(), self.spec)),
             features=statistics.features,
         )
 
     def _mask(self, statistics: SampleStatistics) -> NDArray[np.uint8]:
         """Labels of the uncalibrated mean, whatever the calibrator does to the probabilities."""
-        head = self.spec.head
-        mask: NDArray[np.uint8] = labels_from_probs(
-            statistics.mean, head=head.kind, priority=head.priority, threshold=head.threshold
-        ).numpy()
-        return mask
+        return _narrow(self.spec.head.rule.labels(statistics.mean).numpy(), self.spec)
 
     def _scores(
         self,
@@ -336,6 +339,7 @@ class Predictor:
         prepared: PreparedImage,
         statistics: SampleStatistics,
         mask: NDArray[np.uint8],
+        sets: NDArray[np.bool_] | None,
         probs: NDArray[np.float32],
         between: NDArray[np.float32],
     ) -> ScanScores:
@@ -348,6 +352,7 @@ class Predictor:
             between=between,
             probs=probs,
             labels=mask,
+            sets=sets,
             spacing=scan.spacing,
             n_structures=len(self.spec.labels),
             sample_voxels=statistics.sample_voxels.numpy(),
@@ -363,17 +368,21 @@ class Predictor:
         return self.quality.assess(scores, features, self.fine, self.contours)
 
     def _slices(
-        self, scan: Scan, mask: NDArray[np.uint8], probs: NDArray[np.float32], near: NDArray[np.bool_]
+        self,
+        scan: Scan,
+        mask: NDArray[np.uint8],
+        sets: NDArray[np.bool_] | None,
+        probs: NDArray[np.float32],
+        near: NDArray[np.bool_],
     ) -> tuple[SliceHint, ...]:
-        head = self.spec.head.kind
-        wrong = chance_of_error(torch.from_numpy(probs)[None], head=head)
         return tuple(
             slices_to_review(
-                _bounded(summarise_channels(wrong, head=head)[0]),
+                _bounded(self.spec.head.rule.chance_of_error(torch.from_numpy(probs))),
                 probs,
                 mask,
                 near,
                 [label.name for label in self.spec.labels],
+                sets=sets,
                 axis=review_axis(scan.spacing),
                 seed=zlib.crc32(scan.data.contiguous().numpy().data),
             )
@@ -408,6 +417,7 @@ def pooled_samples(
         head=head.kind,
         priority=head.priority,
         threshold=head.threshold,
+        structures=head.structures,
         keep_masks=head.rank is not None,
     )
     background = 0 if head.kind == "softmax" else None
@@ -416,6 +426,12 @@ def pooled_samples(
         if progress:
             progress(index, total)
     return totals.finish()
+
+
+def _narrow(labels: NDArray[np.integer[Any]], spec: ModelSpec) -> NDArray[np.uint8]:
+    """In the narrowest type that holds the model's labels: PyTorch has none between 8 and 32 bits."""
+    narrow: NDArray[np.uint8] = labels.astype(label_type(len(spec.labels) + 1), copy=False)
+    return narrow
 
 
 def _member_maps(statistics: SampleStatistics, spec: ModelSpec) -> dict[str, NDArray[np.float32]]:

@@ -23,6 +23,7 @@ def summarise_structures(
     sample_voxels: NDArray[np.int64],
     calibrated: NDArray[np.float32] | None,
     assessment: Assessment | None,
+    sets: NDArray[np.bool_] | None = None,
 ) -> tuple[StructureSummary, ...]:
     """Say of every structure how large it is, how sure that is, and what is to be thought of its mask.
 
@@ -34,11 +35,17 @@ def summarise_structures(
         sample_voxels: voxels of each structure in each sample, ``(S, K)``.
         calibrated: probabilities, ``(C, X, Y, Z)``; ``None`` if they are not calibrated.
         assessment: predicted quality of the scan, if the version can predict it.
+        sets: voxels of each structure, ``(N, X, Y, Z)``, where structures overlap; those of ``mask`` unless
+            given.
 
     Returns:
         One summary for each label of the specification, in its order.
     """
-    counts = np.bincount(mask.reshape(-1), minlength=len(spec.labels) + 1)
+    counts = (
+        np.bincount(mask.reshape(-1), minlength=len(spec.labels) + 1)
+        if sets is None
+        else np.array([0, *(np.count_nonzero(segment) for segment in sets)])
+    )
     ml = abs(float(np.linalg.det(scan.affine[:3, :3]))) / 1000 if scan.spacing is not None else None
     first = spec.head.kind == "softmax"  # whose channel 0 is the background
 
@@ -49,7 +56,8 @@ def summarise_structures(
     def border(value: int) -> float | None:
         if calibrated is None or scan.spacing is None:
             return None
-        return border_mm(mask == value, calibrated[value - 1 + first], scan.spacing)
+        segment = mask == value if sets is None else sets[value - 1]
+        return border_mm(segment, calibrated[value - 1 + first], scan.spacing)
 
     summaries = [
         StructureSummary(

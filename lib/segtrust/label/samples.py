@@ -5,9 +5,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from segtrust.decisions import label_type
 from segtrust.errors import SettingError
 from segtrust.inference import Prediction
-from segtrust.inference.sample_masks import PERCENTILES, SampleMasks
+from segtrust.inference.sample_masks import AGREEMENT_EDGES, PERCENTILES, SampleMasks
 from segtrust.label.archive import Archive
 from segtrust.label.infer import _ModelTask
 from segtrust.label.names import agreement_colours, is_band
@@ -51,9 +52,10 @@ class SamplesTask(_ModelTask):
         return structures | agreement_colours(name for name in self.labels if is_band(name))
 
 
-def _levels(samples: SampleMasks, n_structures: int) -> NDArray[np.uint8]:
+def _levels(samples: SampleMasks, n_structures: int) -> NDArray[np.unsignedinteger[Any]]:
     levels = samples.levels()
-    return np.where(levels > 0, levels + np.uint8(n_structures), np.uint8(0))
+    kind = label_type(n_structures + len(AGREEMENT_EDGES) + 2)  # the background and one level more than edges
+    return np.where(levels > 0, levels.astype(kind) + kind(n_structures), kind(0))
 
 
 def _sizes(samples: SampleMasks) -> dict[str, Any]:

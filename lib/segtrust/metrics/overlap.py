@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from segtrust.errors import ProbabilityError, ShapeError
 
-__all__ = ["Confusion", "dice_per_structure"]
+__all__ = ["Confusion", "dice_of_sets", "dice_per_structure"]
 
 _CHUNK = 1 << 16
 
@@ -134,3 +134,39 @@ def dice_per_structure(
         array([0.6667])
     """
     return Confusion.of(predicted, reference, n_structures).dice()
+
+
+def dice_of_sets(predicted: NDArray[np.bool_], reference: NDArray[np.bool_]) -> NDArray[np.float64]:
+    r"""Dice coefficient of structures that may overlap, such as nested regions; high is good.
+
+    .. math:: D_k = 2 |P_k \cap R_k| / (|P_k| + |R_k|)
+
+    Args:
+        predicted: voxels of each structure, ``(N, *spatial)`` booleans.
+        reference: the same of the reference.
+
+    Returns:
+        ``(N,)`` in [0, 1]; NaN where neither has the structure, 0 where only one has it.
+
+    Raises:
+        ShapeError: if the shapes differ.
+
+    Source:
+        Dice 1945; regions as in BraTS (Menze et al. 2015).
+
+    Example:
+        >>> whole_and_core = np.array([[True, True, True], [False, True, True]])
+        >>> dice_of_sets(whole_and_core, np.array([[True, True, True], [False, False, True]])).round(4)
+        array([1.    , 0.6667])
+    """
+    if predicted.shape != reference.shape:
+        raise ShapeError(
+            f"`predicted` and `reference` must have the same shape, got {predicted.shape} and "
+            f"{reference.shape}."
+        )
+    both = np.array([np.count_nonzero(p & r) for p, r in zip(predicted, reference, strict=True)], np.int64)
+    size = np.array(
+        [np.count_nonzero(p) + np.count_nonzero(r) for p, r in zip(predicted, reference, strict=True)],
+        np.int64,
+    )
+    return np.where(size > 0, 2 * both / np.maximum(size, 1), np.nan)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from segtrust._binning import Bins, bin_index, bin_voxels
 from segtrust._checks import check_labels, check_probs
+from segtrust.decisions import LabelRule
 from segtrust.errors import ShapeError
 from segtrust.metrics.calibration import (
     classwise_calibration_error,
@@ -99,6 +100,7 @@ def voxel_totals(
     ignore: int | None = None,
     cells: int = _CELLS,
     class_cells: int = _CLASS_CELLS,
+    rule: LabelRule | None = None,
 ) -> VoxelTotals:
     """Totals of NLL, Brier, top-label and class-wise calibration over one region, in one pass.
 
@@ -113,6 +115,9 @@ def voxel_totals(
         cells: bins of the top label, a multiple of 15.
         class_cells: bins of each class, a multiple of 15; :data:`FINE_CELLS` for
             :func:`segtrust.metrics.calibration_table`.
+        rule: of a sigmoid model: the top label's bins then hold one event per voxel, the one that is shown:
+            the set of its structures is right, stated with one minus
+            :meth:`~segtrust.decisions.LabelRule.chance_of_error`. Unless given they hold C questions.
 
     Returns:
         Totals; add those of other scans. The peak memory is that of 32 Ki voxels and of the tables.
@@ -131,7 +136,9 @@ def voxel_totals(
             f"`labels` must have the spatial axes of `probs` ({tuple(probs.shape[1:])}), or those of `probs` "
             f"for a sigmoid head, got {tuple(labels.shape)}."
         )
-    tally = _Tally(len(probs), cells, class_cells, head)
+    if rule is not None and rule.head != head:
+        raise ShapeError(f"`rule` and `head` must be of the same head, got {rule.head!r} and {head!r}.")
+    tally = _Tally(len(probs), cells, class_cells, head, rule)
     flat, truth = probs.reshape(len(probs), -1), labels.reshape(1 if one_label else len(probs), -1)
     inside = None if mask is None else mask.reshape(-1)
     for begin in range(0, flat.shape[1], _CHUNK):
@@ -151,8 +158,11 @@ def voxel_totals(
 class _Tally:
     """Sums that grow chunk by chunk."""
 
-    def __init__(self, channels: int, cells: int, class_cells: int, head: HeadKind) -> None:
+    def __init__(
+        self, channels: int, cells: int, class_cells: int, head: HeadKind, rule: LabelRule | None
+    ) -> None:
         self._head: HeadKind = head
+        self._rule = rule if head == "sigmoid" else None
         self._channels = channels
         self._cells = class_cells
         self._n, self._nll, self._brier = 0, 0.0, 0.0
@@ -178,7 +188,12 @@ class _Tally:
         else:
             yes = (y == torch.arange(1, self._channels + 1)[:, None]) if len(y) == 1 else y == 1
             chosen = torch.where(yes, p, 1 - p)
-            confidence, right, hit = torch.maximum(p, 1 - p), (p > 0.5) == yes, cell[yes]
+            hit = cell[yes]
+            if self._rule is None:
+                confidence, right = torch.maximum(p, 1 - p), (p > 0.5) == yes
+            else:  # thresholds are held against the numbers as they came
+                confidence = 1 - self._rule.chance_of_error(probs.cpu()).double()
+                right = (self._rule.sets(probs.cpu()) == yes).all(dim=0)
             self._brier += float((1 - chosen).square().sum())
         self._n += p.shape[1]
         self._nll -= float(chosen.clamp_min(LEAST_PROBABILITY).log().sum())

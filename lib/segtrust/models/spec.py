@@ -5,38 +5,58 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Self
 
+from segtrust.decisions import LabelRule, Relation
 from segtrust.errors import ModelError
 
 __all__ = ["Head", "Intensity", "Label", "ModelSpec"]
 
 _NETWORK_HOMES = ("monai.networks.nets.", "segtrust.")
+_MOST_LABELS = 65_535  # what two bytes hold, in NIfTI, NRRD and DICOM alike
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 
 @dataclass(frozen=True)
 class Label:
-    """One structure: its name, its value in masks (1..N), its value in the training labels, its colour."""
+    """One structure: its name, its value in masks (1..N), its value in the training labels, its colour.
+
+    ``source_value``: several values where a region holds them all, as the whole tumour of a nested head does.
+    """
 
     name: str
     value: int
-    source_value: int
+    source_value: int | tuple[int, ...]
     colour: tuple[int, int, int] = (128, 174, 128)
+
+    @property
+    def source_values(self) -> tuple[int, ...]:
+        """All values of the training labels that belong to the structure."""
+        return self.source_value if isinstance(self.source_value, tuple) else (self.source_value,)
 
 
 @dataclass(frozen=True)
 class Head:
-    """How logits become probabilities.
+    """How logits become probabilities, and probabilities labels.
 
-    ``softmax``: one channel per class, background first. ``sigmoid``: one channel per structure, which may be
-    nested; a voxel gets the last structure in ``priority`` whose probability exceeds ``threshold``.
+    ``softmax``: one channel per class, background first. ``sigmoid``: one channel per structure, which may
+    overlap; a voxel belongs to each structure whose probability exceeds its ``threshold`` (one number for
+    all, or one per structure in the order of their values), and a mask shows the last of them in
+    ``priority``.
+    ``structures``: ``nested`` if each one of ``priority`` lies inside the one before it, as regions of brain
+    tumours do, else ``independent``; the chance of error depends on it.
     ``rank``: the network puts out a low-rank Gaussian over logits (:mod:`segtrust.stochastic`) of that many
     factors; ``None``: the logits themselves.
     """
 
     kind: Literal["softmax", "sigmoid"] = "softmax"
     priority: tuple[int, ...] = ()
-    threshold: float = 0.5
+    threshold: float | tuple[float, ...] = 0.5
     rank: int | None = None
+    structures: Relation = "independent"
+
+    @property
+    def rule(self) -> LabelRule:
+        """How probabilities become the labels of a voxel."""
+        return LabelRule(self.kind, self.priority, self.threshold, self.structures)
 
 
 @dataclass(frozen=True)
@@ -76,14 +96,39 @@ class ModelSpec:
     def __post_init__(self) -> None:
         self._check_names()
         self._check_input()
-        if self.head.kind not in ("softmax", "sigmoid"):
-            raise ModelError(f"`head.kind` must be softmax or sigmoid, got {self.head.kind!r}.")
-        if self.head.kind == "sigmoid" and sorted(self.head.priority) != list(range(1, len(self.labels) + 1)):
+        self._check_head()
+        sources = [value for label in self.labels for value in label.source_values]
+        if self.head.structures != "nested" and len(set(sources)) != len(sources):
             raise ModelError(
-                f"`head.priority` of a sigmoid model must order all label values, got {self.head.priority}."
+                f"labels of {self.name!r} must have different `source_value`, got {sources}. Regions that "
+                "share values need a sigmoid head whose `structures` are nested."
             )
-        if self.head.rank is not None and self.head.rank < 0:
-            raise ModelError(f"`head.rank` must be 0 or more, or left out, got {self.head.rank}.")
+
+    def _check_head(self) -> None:
+        head = self.head
+        if head.kind not in ("softmax", "sigmoid"):
+            raise ModelError(f"`head.kind` must be softmax or sigmoid, got {head.kind!r}.")
+        if head.kind == "sigmoid" and sorted(head.priority) != list(range(1, len(self.labels) + 1)):
+            raise ModelError(
+                f"`head.priority` of a sigmoid model must order all label values, got {head.priority}."
+            )
+        if head.rank is not None and head.rank < 0:
+            raise ModelError(f"`head.rank` must be 0 or more, or left out, got {head.rank}.")
+        if head.structures not in ("independent", "nested"):
+            raise ModelError(f"`head.structures` must be independent or nested, got {head.structures!r}.")
+        if head.kind == "softmax" and (head.structures != "independent" or head.threshold != 0.5):
+            raise ModelError(
+                "`head.threshold` and `head.structures` are of a sigmoid head; a softmax head takes the "
+                f"likeliest class, got {head.threshold} and {head.structures!r}."
+            )
+        each = head.threshold if isinstance(head.threshold, tuple) else (head.threshold,)
+        if isinstance(head.threshold, tuple) and len(each) != len(self.labels):
+            raise ModelError(
+                f"`head.threshold` must be one number or one per structure ({len(self.labels)}), "
+                f"got {len(each)}."
+            )
+        if not all(0 < threshold < 1 for threshold in each):
+            raise ModelError(f"`head.threshold` must lie between 0 and 1, got {head.threshold}.")
 
     def _check_names(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -93,6 +138,8 @@ class ModelSpec:
                 f"label values of {self.name!r} must be 1..{len(self.labels)} in order, got "
                 f"{[label.value for label in self.labels]}. Put the file's own values into `source_value`."
             )
+        if len(self.labels) > _MOST_LABELS:
+            raise ModelError(f"{self.name!r} may have {_MOST_LABELS} labels, got {len(self.labels)}.")
         if not self.labels or len({label.name for label in self.labels}) != len(self.labels):
             raise ModelError(f"labels of {self.name!r} must be at least one, with different names.")
         target = str(self.network.get("_target_", ""))
@@ -139,11 +186,12 @@ class ModelSpec:
         try:
             fields = dict(document)
             fields["labels"] = tuple(
-                Label(**{**label, **({"colour": tuple(label["colour"])} if "colour" in label else {})})
-                for label in fields["labels"]
+                Label(**{key: _frozen(value) for key, value in label.items()}) for label in fields["labels"]
             )
             if "head" in fields:
                 head = dict(fields["head"])
+                if isinstance(head.get("threshold"), list):
+                    head["threshold"] = tuple(head["threshold"])
                 fields["head"] = Head(**{**head, "priority": tuple(head.get("priority", ()))})
             if "intensity" in fields:
                 fields["intensity"] = Intensity(**fields["intensity"])
@@ -163,4 +211,11 @@ class ModelSpec:
         document = asdict(self)
         if self.head.rank is None:  # digests of models without it stay what they were
             del document["head"]["rank"]
+        if self.head.structures == "independent":  # likewise
+            del document["head"]["structures"]
         return document
+
+
+def _frozen(value: Any) -> Any:  # noqa: ANN401  # whatever JSON can hold
+    """The value; a list as a tuple."""
+    return tuple(value) if isinstance(value, list) else value

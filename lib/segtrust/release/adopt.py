@@ -377,7 +377,7 @@ def _compare(predictor: Predictor, mask: Path, files: tuple[Path, ...]) -> tuple
 
 def _source_values(mask: np.ndarray[Any, Any], spec: ModelSpec) -> np.ndarray[Any, Any]:
     """A mask with the values that the labels have in nnU-Net's files."""
-    values: np.ndarray[Any, Any] = np.array([0, *(label.source_value for label in spec.labels)])[mask]
+    values: np.ndarray[Any, Any] = np.array([0, *(label.source_values[0] for label in spec.labels)])[mask]
     return values
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from segtrust._binning import Bins
-from segtrust.ensemble import labels_from_probs
+from segtrust.decisions import labels_from_probs
 from segtrust.errors import ScanError
 from segtrust.inference import Predictor
 from segtrust.inference.flags import input_flags

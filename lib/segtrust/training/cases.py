@@ -1,7 +1,7 @@
 """Labelled scans, read once and kept on the network's grid."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -219,15 +219,17 @@ def native_labels(path: Path, scan: Scan, spec: ModelSpec) -> Tensor:
     if label.names:
         return _by_names(rounded, label, spec)
     labels = torch.zeros_like(rounded)
-    values: Mapping[int, int] = {label.source_value: label.value for label in spec.labels}
+    values = sorted({value for label in spec.labels for value in label.source_values})
     unknown = sorted(set(np.unique(rounded.numpy()).tolist()) - {0, *values})
     if unknown:
         raise TrainingError(
-            f"the label {path.name!r} must hold 0 and {sorted(values)}, got {unknown} as well. "
+            f"the label {path.name!r} must hold 0 and {values}, got {unknown} as well. "
             "Set `source_value` of the model's labels."
         )
-    for source, value in values.items():
-        labels[rounded == source] = value
+    of_value = {label.value: label for label in spec.labels}
+    for value in spec.head.priority or of_value:  # of regions that share values the innermost is painted last
+        for source in of_value[value].source_values:
+            labels[rounded == source] = value
     return labels
 
 

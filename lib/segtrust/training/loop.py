@@ -349,7 +349,8 @@ class _Run:
         self.network = network.to(device=device).to(memory_format=layout)
         loss, rank = parse_loss(budget.loss), spec.head.rank
         self.loss = loss if rank is None else StochasticLoss(rank, loss)
-        self.head = spec.head.kind
+        self.head, self.rule = spec.head.kind, spec.head.rule
+        self.structures = spec.n_classes if spec.head.structures == "nested" else 0
         self.optimizer = torch.optim.AdamW(
             network.parameters(), lr=budget.learning_rate, weight_decay=budget.weight_decay
         )
@@ -381,7 +382,10 @@ class _Run:
             with torch.autocast(self.device.type, enabled=self.device.type == "cuda"):
                 logits = self.network(image.to(self.device, memory_format=self.layout))
             done = self.schedule.last_epoch / self.total
-            loss = self.loss(logits.float(), labels.to(self.device), progress=done, head=self.head)
+            truth = labels.to(self.device)
+            if self.structures:  # a voxel of an inner structure belongs to the outer ones as well
+                truth = self.rule.sets_of(truth, self.structures).movedim(0, 1).long()
+            loss = self.loss(logits.float(), truth, progress=done, head=self.head)
             descend(loss, self.network, self.optimizer, self.scaler, epoch=self.epoch)
             self.schedule.step()
             self._averaged.update_parameters(self.network)

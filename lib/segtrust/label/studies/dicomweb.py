@@ -17,6 +17,7 @@ from monailabel.interfaces.exception import ImageNotFoundException, LabelNotFoun
 from monailabel.utils.others.generic import md5_digest
 from pydicom import dcmread
 
+from segtrust.decisions import label_type
 from segtrust.dicom import read_label, read_series, write_label
 from segtrust.errors import ScanError, SegtrustError, SettingError
 from segtrust.files import series as files
@@ -211,7 +212,7 @@ class DicomwebDatastore(SafeDatastore):
         labels = self._labels_of(info["segtrust"]["model"])
         with tempfile.TemporaryDirectory(prefix="segtrust-label-") as folder:
             path = Path(folder) / "label.dcm"
-            write_label(values.numpy().astype("uint8"), affine, labels, series, path)
+            write_label(values.numpy().astype(label_type(len(labels) + 1)), affine, labels, series, path)
             info["SeriesInstanceUID"] = str(dcmread(path, stop_before_pixels=True).SeriesInstanceUID)
             self._pacs.store([path])
 
