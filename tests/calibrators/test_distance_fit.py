@@ -38,14 +38,31 @@ def test_the_temperature_of_a_structure_is_found_again(share, temperature):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("share", SHARES)
-@pytest.mark.parametrize("temperature", [0.5, 0.8, 1.0, 1.5, 3.0, 5.0])
+@pytest.mark.parametrize("temperature", [0.5, 0.8, 1.5, 3.0, 5.0])
 def test_the_temperature_of_a_structure_is_found_again_over_the_whole_grid(share, temperature):
     errors = []
     for seed in (1, 2):
         got, error = recovered(share, temperature, near=3000, seed=seed)
         errors.append(math.log(got / temperature) / error)
-    # 60 draws in all: four standard errors are passed once in 260 grids
+    # 50 draws in all: four standard errors are passed once in 300 grids
     assert max(np.abs(errors)) < 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("share", SHARES)
+@pytest.mark.parametrize("seed", [1, 2])
+def test_where_nothing_is_to_be_mended_a_fit_gains_no_more_than_chance(share, seed):
+    # with T = 1 everywhere no place of a change can be found, and the fit takes the one that chance favours:
+    # of the likelihood it gains half a chi-squared of its four parameters, above 25 once in 20,000 draws
+    made = [small_structure(str(i), share=share, temperature=1.0, near=3000, seed=seed) for i in range(5)]
+    fitted = c.fit_distance_temperature([scan for scan, _ in made])
+    if fitted == c.Identity():
+        return
+    gained = sum(
+        float((about * fitted.temperature_at(torch.from_numpy(scan.distance)).log().numpy() ** 2).sum())
+        for scan, about in made
+    )
+    assert gained < 25
 
 
 @pytest.mark.parametrize("temperature", [0.5, 3.0])
