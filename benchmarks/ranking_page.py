@@ -5,7 +5,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from segtrust.experiments.pages import row, write_or_check
+from segtrust.experiments.pages import interval, row, write_or_check
+from segtrust.metrics.bootstrap import bootstrap_of
 
 ROOT = Path(__file__).parents[1]
 RELEASE = ROOT / "benchmarks" / "results" / "hippocampus-test-trust.json"
@@ -17,13 +18,15 @@ CONFIDENCES = ("pairwise_dice", "soft_dice_confidence")
 
 def page() -> str:
     """The whole page."""
+    parts = [json.loads(path.read_text(encoding="utf-8")) for path in (INSIDE, RELEASE) if path.is_file()]
     lines = [
         "# Which scores put scans in the order of their Dice?\n",
         "Made by `python benchmarks/ranking_page.py` from `benchmarks/results`. Spearman correlation of each",
         "score with the mean Dice over structures, on clean scans and on every shift of the suite by",
         "itself; conditions are never pooled. -1 is the best a score can reach, and +1 for those marked (+),",
-        "which are high where the model is sure. In brackets: 95 % bootstrap over subjects; an interval that",
-        "holds 0 is no evidence of any order.\n",
+        f"which are high where the model is sure. In brackets: 95 % {bootstrap_of(parts)} over subjects",
+        "([what such intervals cover](statistics.md)); an interval that holds 0 is no evidence of any",
+        "order.\n",
         *(inside(json.loads(INSIDE.read_text(encoding="utf-8"))) if INSIDE.is_file() else not_yet()),
         *(doubt(json.loads(DOUBT.read_text(encoding="utf-8"))) if DOUBT.is_file() else []),
         *release(json.loads(RELEASE.read_text(encoding="utf-8"))),
@@ -121,7 +124,7 @@ def release(found: dict[str, Any]) -> list[str]:
 
 def is_ordered(found: dict[str, Any], score: str) -> bool:
     """Whether the interval of a correlation lies on the right side of 0."""
-    if found["value"] is None:
+    if found["value"] is None or found["low"] is None:
         return False
     return bool(found["low"] > 0 if score in CONFIDENCES else found["high"] < 0)
 
@@ -140,9 +143,7 @@ def table(scores: list[str], conditions: dict[str, tuple[float | None, dict[str,
 
 def cell(found: dict[str, Any]) -> str:
     """A correlation with its interval; a dash where it is not defined."""
-    if found["value"] is None:
-        return "-"
-    return f"{found['value']:.2f} ({found['low']:.2f} to {found['high']:.2f})"
+    return interval(found, 2)
 
 
 def main() -> int:

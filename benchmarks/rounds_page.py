@@ -5,7 +5,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from segtrust.experiments.pages import table, write_or_check
+from segtrust.experiments.pages import interval, table, write_or_check
+from segtrust.metrics.bootstrap import bootstrap_of
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "reference" / "rounds.md"
@@ -30,8 +31,8 @@ def _rounds_text(result: dict[str, Any]) -> str:
         "Scans of the training split were labelled over HTTP and a training started over HTTP; options are "
         f"the defaults. Each version was measured on {result['apart']['scans']} scans of "
         f"{result['apart']['subjects']} other patients of that split; the calibrated mean, in the union of "
-        "the versions' bands, with 95 % bootstrap intervals over subjects. Seconds include waiting for what "
-        "else the machine did.\n\n"
+        f"the versions' bands, with 95 % intervals over subjects ({bootstrap_of(result)}, [what they "
+        "cover](statistics.md)). Seconds include waiting for what else the machine did.\n\n"
     )
     rows = [["round", "labels", "state", "seconds", "Dice", *(f"NLL {r}, nats" for r in REGIONS)]]
     rows[0] += [f"ECE {r}" for r in REGIONS]
@@ -44,9 +45,9 @@ def _rounds_text(result: dict[str, Any]) -> str:
                 str(found["labels"]),
                 found["state"],
                 f"{found['seconds']:.0f}",
-                _shown(result["apart"]["dice"][name]["mean"]),
-                *(_shown(figures[region]["nll"]) for region in REGIONS),
-                *(_shown(figures[region]["ece"]) for region in REGIONS),
+                interval(result["apart"]["dice"][name]["mean"], 4),
+                *(interval(figures[region]["nll"], 4) for region in REGIONS),
+                *(interval(figures[region]["ece"], 4) for region in REGIONS),
             ]
         )
     return head + "\n".join(table(rows[0], rows[1:])) + f"\nSoftware: {_software(result)}.\n"
@@ -59,10 +60,6 @@ def _speed_text(result: dict[str, Any]) -> str:
         f"{found['labels']} labelled scans, defaults, {result['workers']} members at a time, from the model "
         f"that ships: {found['seconds']:.0f} s from the start of the round to its end ({found['state']}).\n"
     )
-
-
-def _shown(figure: dict[str, float]) -> str:
-    return f"{figure['value']:.4f} ({figure['low']:.4f} to {figure['high']:.4f})"
 
 
 def _software(result: dict[str, Any]) -> str:

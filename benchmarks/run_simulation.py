@@ -172,11 +172,15 @@ def draw(result: dict[str, Any], path: Path) -> None:
             axis.plot([found["cost"][cost] for found in rounds], dice, "o-", markersize=4, **look)
         if name == BASELINE:
             opened = [found["cost"]["scans"] for found in rounds]
-            low, high = ([found["dice"][limit] for found in rounds] for limit in ("low", "high"))
+            low, high = (
+                np.array([found["dice"][limit] for found in rounds], np.float64) for limit in ("low", "high")
+            )
             axes[0].fill_between(opened, low, high, color=LINE_COLOURS[number], alpha=0.12, linewidth=0)
             continue
         less = strategy["area_less_baseline"]
-        reach = [[less["value"] - less["low"]], [less["high"] - less["value"]]]
+        reach = None
+        if less["low"] is not None:
+            reach = [[less["value"] - less["low"]], [less["high"] - less["value"]]]
         axes[2].errorbar([less["value"]], [-len(others)], xerr=reach, fmt="o", capsize=3, **look)
         others.append(strategy_name(name))
     axes[0].set(xlabel="scans opened", ylabel="mean Dice", title=f"shaded: 95 % interval of {BASELINE}")

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from segtrust.experiments.pages import table, write_or_check
+from segtrust.experiments.pages import interval, table, write_or_check
 from segtrust.report import strategy_name
 from segtrust.simulate import BASELINE
 
@@ -57,6 +57,9 @@ def findings(result: Result, *, primary: bool = False) -> str:
         if key == BASELINE:
             continue
         low, high = (strategy["area_less_baseline"][limit] for limit in ("low", "high"))
+        if low is None or high is None:  # too few subjects for an interval
+            sides["neither"].append(strategy_name(key))
+            continue
         sides["better" if low > 0 else "worse" if high < 0 else "neither"].append(strategy_name(key))
     words = {"better": "Better than", "neither": "Not shown to differ from", "worse": "Worse than"}
     said = [
@@ -163,8 +166,7 @@ def _penalties(result: Result) -> list[list[str]]:
 
 
 def _shown(figure: dict[str, float], sign: str = "") -> str:
-    value, low, high = (format(figure[name], f"{sign}.4f") for name in ("value", "low", "high"))
-    return f"{value} ({low} to {high})"
+    return interval(figure, 4, sign=bool(sign))
 
 
 def _table(rows: list[list[str]]) -> str:

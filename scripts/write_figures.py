@@ -14,7 +14,7 @@ from segtrust.experiments.pages import fill_block, interval, row, write_or_check
 from segtrust.experiments.target_table import target_page
 from segtrust.label.names import band_texts
 from segtrust.label.settings import AppSettings
-from segtrust.metrics import ObservedErrors
+from segtrust.metrics import ObservedErrors, bootstrap_of
 from segtrust.models import open_version
 
 ROOT = Path(__file__).parents[1]
@@ -115,7 +115,8 @@ def trust_page(result: dict[str, Any]) -> str:
             f"- Software: {', '.join(f'{k} {v}' for k, v in result['software'].items())}",
             f"- Version digest `{result['model']['digest'][:16]}`: [card](hippocampus.md),",
             "  [targets of what it says of itself](targets.md)",
-            "- Every interval: 95 % bootstrap over subjects.\n",
+            f"- Every interval: 95 % {bootstrap_of(result)} over subjects;",
+            "  [what such intervals cover](statistics.md).\n",
             f"## Endpoints, {result['scans']} clean *{result['role']}* scans\n",
             "| endpoint | measured | limit | met | aim | reached |",
             "|---|---|---|---|---|---|",
@@ -251,7 +252,7 @@ def experiment_tables(name: str, about: str, result: dict[str, Any]) -> list[str
             )
     lines += [
         f"\nPaired differences from {result['differences']['base'].replace(' | ', '; ')}, with the 95 %",
-        "bootstrap over subjects:\n",
+        f"{bootstrap_of(result)} over subjects:\n",
         "| system | Dice | band NLL | band ECE | error AUROC |",
         "|---|---|---|---|---|",
         *(

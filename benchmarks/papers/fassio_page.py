@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from segtrust.experiments.pages import row, write_or_check
+from segtrust.metrics.bootstrap import bootstrap_of
 
 ROOT = Path(__file__).parents[2]
 RESULT = ROOT / "benchmarks" / "results" / "lung-nodules-cape.json"
@@ -41,7 +42,8 @@ def page(result: dict[str, Any]) -> str:
         "the epoch with the lowest log-loss on patients of *train* who are left out of the training.\n",
         "MSE: mean squared distance of the predicted to the true probability. KL: divergence from the true",
         "one. ECE: of the label's probability, 15 bins of equal width. Low is good for all three. In",
-        "brackets: 95 % bootstrap over patients. A difference is marked * where its interval leaves out 0.\n",
+        f"brackets: 95 % {bootstrap_of(result)} over patients. A difference is marked * where its",
+        "interval leaves out 0.\n",
     ]
     if missing:
         lines.append(f"Not run yet: {', '.join(missing)}.\n")
@@ -241,6 +243,8 @@ def relative(change: dict[str, Any] | None, base: float) -> str:
     """A difference in per cent of a figure, with its interval."""
     if change is None:
         return ""
+    if change["low"] is None:
+        return f"{100 * change['value'] / base:+.1f} ({change['interval']})"
     low, high = (100 * change[end] / base for end in ("low", "high"))
     mark = "*" if low > 0 or high < 0 else ""
     return f"{100 * change['value'] / base:+.1f} ({low:+.1f} to {high:+.1f}){mark}"
@@ -248,6 +252,8 @@ def relative(change: dict[str, Any] | None, base: float) -> str:
 
 def interval(found: dict[str, Any], factor: float, sign: str = "") -> str:
     """A figure with its interval; a difference whose interval leaves out 0 is marked."""
+    if found["low"] is None:
+        return f"{factor * found['value']:{sign}.3f} ({found['interval']})"
     value, low, high = (factor * found[k] for k in ("value", "low", "high"))
     mark = "*" if sign and (low > 0 or high < 0) else ""
     return f"{value:{sign}.3f} ({low:{sign}.3f} to {high:{sign}.3f}){mark}"

@@ -93,7 +93,9 @@ def box_share(scans: Sequence[LabelledFiles]) -> dict[str, Any]:
         rows.append((int(bounding_box(labels > 0, None).sum()), labels.size))
     inside, whole = np.array(rows).T
     return cluster_bootstrap(
-        [f.subject for f in scans], lambda r: float(inside[list(r)].sum() / whole[list(r)].sum())
+        [f.subject for f in scans],
+        lambda r: float(inside[list(r)].sum() / whole[list(r)].sum()),
+        kind="share",
     ).to_json()
 
 

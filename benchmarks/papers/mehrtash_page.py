@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from segtrust.experiments.pages import interval, paragraph, percent, table, write_or_check
+from segtrust.metrics.bootstrap import bootstrap_of
 
 ROOT = Path(__file__).parents[2]
 RESULT = ROOT / "benchmarks" / "results" / "mehrtash.json"
@@ -217,7 +218,8 @@ def page(results: Json) -> str:
         paragraph(
             "Made by `python benchmarks/papers/mehrtash_page.py` from `benchmarks/results/mehrtash.json`,",
             "which `python benchmarks/papers/mehrtash.py` wrote; settings fixed before in",
-            "`benchmarks/papers/mehrtash.json`. In brackets: 95 % bootstrap over subjects. What differs from",
+            "`benchmarks/papers/mehrtash.json`. In brackets:",
+            f"95 % {bootstrap_of(results)} over subjects. What differs from",
             "the paper: small networks and minutes of training; crops around the structure, so",
             "that NLL, Brier",
             "and ECE are taken over the whole crop instead of the reference's box with a margin",

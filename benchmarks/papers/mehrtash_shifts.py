@@ -169,7 +169,8 @@ def correlation_within(rows: Sequence[Row]) -> dict[str, Any]:
         found = [np.corrcoef(x[p], y[p])[0, 1] for p in parts if len(set(p.tolist())) > 2]
         return float(np.mean(found)) if found else float("nan")
 
-    return {**cluster_bootstrap([r["subject"] for r in known], figure).to_json(), "scans": len(known)}
+    interval = cluster_bootstrap([r["subject"] for r in known], figure, kind="correlation")
+    return {**interval.to_json(), "scans": len(known)}
 
 
 def with_p_values(rows: Sequence[Row], clean: Sequence[Row]) -> list[Row]:
@@ -208,7 +209,7 @@ def auroc_of_detectors(clean: Sequence[Row], shifted: Sequence[Row]) -> dict[str
             parts = [picked[folds[picked] == fold] for fold in np.unique(folds)]
             return float(np.mean([auroc(one[p], two[p]) for p in parts if len(p)]))
 
-        found[name] = cluster_bootstrap(subjects, figure).to_json()
+        found[name] = cluster_bootstrap(subjects, figure, kind="share").to_json()
     return found
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from segtrust.experiments.pages import interval, paragraph, table, write_or_check
+from segtrust.metrics.bootstrap import bootstrap_of
 
 ROOT = Path(__file__).parents[2]
 RESULT = ROOT / "benchmarks" / "results" / "methods-table.json"
@@ -92,9 +93,9 @@ def page(result: Json, plan: Json) -> str:
         "  `losses`).",
         "- Band: within 5 mm of the union of all cells' predictions of a scan. Low NLL, Brier and ECE are",
         "  good.",
-        f"- Base, fixed beforehand: {base}. Difference of the band's NLL with its 95 % bootstrap over",
-        "  subjects; p: signs of subjects flipped, Holm's correction over all",
-        f"  {len(result['differences'])} differences.",
+        f"- Base, fixed beforehand: {base}. Difference of the band's NLL with its",
+        f"  95 % {bootstrap_of(result)} over subjects; p: signs of subjects flipped, Holm's",
+        f"  correction over all {len(result['differences'])} differences.",
         f"- °: exploratory, {len(result['differences']) - len(asked)} cells that differ from the",
         f"  base in more than one of loss, source and calibrator; {len(asked)} differ in one.",
         *sources,

@@ -237,11 +237,9 @@ def summary(rows: Sequence[dict[str, float | None]], slices: Slices) -> dict[str
             values = np.array([math.nan if row[name] is None else row[name] for row in own], dtype=np.float64)
 
             def mean(picks: Sequence[int], values: NDArray[np.float64] = values) -> float:
-                known = values[list(picks)]
-                known = known[~np.isnan(known)]
-                return float(known.mean()) if len(known) else math.nan
+                return float(values[list(picks)].mean()) if picks else math.nan
 
-            found[group][name] = cluster_bootstrap(patients, mean).to_json()
+            found[group][name] = cluster_bootstrap(patients, mean, where=~np.isnan(values)).to_json()
     return found
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from segtrust.experiments.pages import write_or_check
+from segtrust.metrics.bootstrap import PERCENTILE
 
 ROOT = Path(__file__).parents[2]
 RESULT = ROOT / "benchmarks" / "results" / "some-namboodiri.json"
@@ -59,6 +60,11 @@ are, and what differs from the paper: [error flags](../explanation/error-flags.m
 {sections}"""
 
 
+def _bootstrap(result: dict[str, Any]) -> str:
+    """Which bootstrap; results that do not say so were made when all were percentiles."""
+    return str(result.get("intervals", f"{PERCENTILE} bootstrap"))
+
+
 def _cells(result: dict[str, Any]) -> Iterator[Cell]:
     for name, network in result["networks"].items():
         data, _, architecture = name.partition("; ")
@@ -87,9 +93,9 @@ def _setting(result: dict[str, Any], settings: dict[str, Any]) -> str:
   first axis, which training did as well.
 - Shifts: {" and ".join(settings["shifts"])} of shift suite v1 at strength {settings["strength"]}; neither
   networks nor thresholds of `calibrated` have seen them. The suite was made for MR.
-- Figures are over the voxels of all scans, with a 95 % bootstrap over subjects. Thresholds always come from
-  the voxels of the band; *volume*: the same flags counted in the whole scan, where sure background flatters
-  all but precision. All scores, rules and worst tenths are in the JSON file."""
+- Figures are over the voxels of all scans, with a 95 % {_bootstrap(result)} over subjects. Thresholds
+  always come from the voxels of the band; *volume*: the same flags counted in the whole scan, where
+  sure background flatters all but precision. All scores, rules and worst tenths are in the JSON file."""
 
 
 def findings(cells: Sequence[Cell]) -> list[str]:
@@ -257,7 +263,8 @@ def summary(result: dict[str, Any]) -> list[str]:
     return [
         *lines,
         "",
-        "In brackets: 95 % bootstrap over subjects; *a to b*: over networks, data sets and shifts.",
+        f"In brackets: 95 % {_bootstrap(result)} over subjects; *a to b*: over networks, data sets and",
+        "shifts.",
         "What differs: UNet, SegResNet and UNETR of a minute's training instead of DRN-D-22, SegFormer-B5",
         "and OneFormer-ConvNeXt-L; three medical data sets and made shifts instead of Cityscapes, ADE20K and",
         "Dark Zurich; figures near the prediction instead of in the whole image. The paper's tables and its",

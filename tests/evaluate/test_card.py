@@ -10,7 +10,7 @@ from measured import made_record
 from segtrust.errors import ShapeError
 from segtrust.evaluate.card import make_card, score_correlation
 from segtrust.evaluate.cases import evaluate_case
-from segtrust.evaluate.table import _figure, card_headline, card_tables
+from segtrust.evaluate.table import card_headline, card_tables, shown
 from segtrust.scores import ScanScores
 
 SYSTEMS = ("single", "single_temperature", "ensemble", "calibrated")
@@ -82,22 +82,47 @@ def test_a_figure_that_is_not_defined_is_null_so_that_the_card_stays_json(card):
     assert card["score_vs_logit_dice"]["pairwise_dice"]["pearson"]["value"] is None
 
 
+def test_thirty_subjects_give_intervals_of_what_they_have():
+    # two subjects lack the structure in mask and label: their Dice is not defined
+    whole = [made_record(i, 0.6 + 0.01 * i) for i in range(30)]
+    empty = [made_record(30 + i, 0.4, reference=()) for i in range(2)]
+    card = make_card([*whole, *empty], ["front"], main="ensemble")
+    dice = card["systems"]["dice"]["ensemble"]["front"]
+    assert dice == {"value": 1.0, "low": 1.0, "high": 1.0, "subjects": 30, "interval": "studentised"}
+    nll = card["systems"]["calibration"]["ensemble"]["volume"]["nll"]
+    assert nll["low"] < nll["value"] < nll["high"]
+    assert nll["subjects"] == 32
+    assert (
+        card["score_vs_logit_dice"]["entropy"]["pearson"]["interval"] == "not defined"
+    )  # Dice has no spread
+    fewer = make_card([*whole[1:], *empty], ["front"], main="ensemble")
+    assert fewer["systems"]["dice"]["ensemble"]["front"]["interval"] == "n too small"
+
+
+def test_predictions_in_healthy_scans_are_counted():
+    # the first has a structure; nothing is predicted in the second at .4, and two voxels in the third
+    found = [made_record(0, 0.9), made_record(1, 0.4, reference=()), made_record(2, 0.9, reference=())]
+    card = make_card(found, ["front"], main="ensemble")
+    assert card["healthy"] == {"scans": 2, "with_a_prediction": 1}
+    assert card["systems"]["dice"]["ensemble"]["front"]["value"] == pytest.approx((1 + 0) / 2)
+
+
 def test_small_figures_keep_two_digits_that_count():
     found = {"value": 0.000123, "low": 0.0, "high": 0.01234}
-    assert _figure(found, 4) == "1.2e-04 (0.0000 to 0.0123)"
+    assert shown(found, 4) == "1.2e-04 (0.0000 to 0.0123)"
 
 
 def test_the_headline_names_mean_dice_with_its_interval_and_every_system(card):
     headline = card_headline({"test": card})
     mean = card["systems"]["dice"]["ensemble"]["mean"]
-    assert f"Mean Dice {mean['value']:.3f} ({mean['low']:.3f} to {mean['high']:.3f})" in headline
+    assert f"Mean Dice {mean['value']:.3f} (n too small)" in headline
     assert headline.count("\n|") == 2 + len(SYSTEMS)
 
 
 def test_tables_quote_the_card(card):
     tables = card_tables({"test": card})
     nll = card["systems"]["calibration"]["calibrated"]["band"]["nll"]
-    assert f"{nll['value']:.4f} ({nll['low']:.4f} to {nll['high']:.4f})" in tables
+    assert f"{nll['value']:.4f} (n too small)" in tables
     assert "not defined" in tables
     assert "3 test scans of 2 subjects" in tables
 

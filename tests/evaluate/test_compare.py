@@ -14,11 +14,11 @@ def differences(a, b, **options):
 
 
 def test_nll_difference_by_hand():
-    # both scans: two voxels of .9 against .8 among 20
-    a, b = (made_set([made_record(i, p) for i in range(2)]) for p in (0.9, 0.8))
+    # the same in every scan: two voxels of .9 against .8 among 20
+    a, b = (made_set([made_record(i, p) for i in range(30)]) for p in (0.9, 0.8))
     found = differences(a, b)["nll", "volume"]
     assert found.difference.value == pytest.approx(2 * (math.log(0.9) - math.log(0.8)) / 20, abs=1e-6)
-    # alike in both subjects: no spread
+    # alike in all subjects: no spread
     assert found.difference.low == pytest.approx(found.difference.high, abs=1e-9)
 
 
@@ -30,14 +30,14 @@ def test_dice_difference_by_hand():
 
 
 def test_a_set_does_not_differ_from_itself_in_any_order():
-    records = [made_record(i, 0.5 + 0.1 * i) for i in range(1, 5)]
+    records = [made_record(i, 0.5 + 0.1 * (1 + i % 4)) for i in range(30)]
     for d in compare_records(made_set(records), made_set(records[::-1])).differences:
         assert (d.difference.value, d.difference.low, d.difference.high) == (0, 0, 0)
 
 
 def test_swapping_the_sets_turns_every_difference():
-    a = made_set([made_record(i, 0.6 + 0.1 * i) for i in range(4)])
-    b = made_set([made_record(i, 0.55 + 0.1 * i) for i in range(4)])
+    a = made_set([made_record(i, 0.6 + 0.1 * (i % 4)) for i in range(30)])
+    b = made_set([made_record(i, 0.55 + 0.1 * (i % 3)) for i in range(30)])
     forth, back = differences(a, b), differences(b, a)
     for key, d in forth.items():
         other = back[key].difference
@@ -47,8 +47,8 @@ def test_swapping_the_sets_turns_every_difference():
 
 def test_both_sets_see_the_same_draw_of_subjects():
     # scans differ a lot from each other, and the sets by little: unpaired intervals would be wide
-    a = made_set([made_record(i, 0.6 + 0.1 * i) for i in range(4)])
-    b = made_set([made_record(i, 0.61 + 0.1 * i) for i in range(4)])
+    a = made_set([made_record(i, 0.6 + 0.1 * (i % 4)) for i in range(30)])
+    b = made_set([made_record(i, 0.61 + 0.1 * (i % 4)) for i in range(30)])
     found = differences(a, b)["nll", "volume"].difference
     assert found.high < 0
 
@@ -85,10 +85,17 @@ def test_regions_of_other_size_are_pointed_out():
 
 
 def test_the_table_marks_what_leaves_out_zero():
-    a, b = (made_set([made_record(i, p) for i in range(2)]) for p in (0.9, 0.8))
+    a, b = (made_set([made_record(i, p) for i in range(30)]) for p in (0.9, 0.8))
     table = comparison_table(compare_records(a, b))
     assert "| nll, nats | volume | 0.0105 | 0.0223 | +0.0118 (+0.0118 to +0.0118)* |" in table
     assert "| dice | mean | 1.0000 | 1.0000 | +0.0000 (+0.0000 to +0.0000) |" in table
+
+
+def test_too_few_subjects_leave_a_difference_without_interval_or_mark():
+    a, b = (made_set([made_record(i, p) for i in range(29)]) for p in (0.9, 0.8))
+    table = comparison_table(compare_records(a, b))
+    assert "| nll, nats | volume | 0.0105 | 0.0223 | +0.0118 (n too small) |" in table
+    assert "*" not in table.split("\n", 1)[1]
 
 
 def test_surfaces_by_hand():

@@ -26,7 +26,7 @@ def entries(tmp_path_factory):
     card = {"training_seconds": 14_400, "test": {"systems": {"calibration": TEST}}}
     version = ModelVersion(folder, "0001", spec_of(), (weights,) * 11, {}, card, "digest")
     # reference 2, 3; each predicts 2, 3: Dice 1
-    records = [made_record(i, 0.6 + 0.1 * i) for i in range(4)]
+    records = [made_record(i, 0.6 + 0.1 * (i % 4)) for i in range(32)]
     figures = make_card(records, ["front"], main="ensemble")
     found = check_endpoints(PROTOCOL, Measured(figures, records, "ensemble", version))
     return {entry["id"]: entry for entry in found}

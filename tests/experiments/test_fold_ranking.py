@@ -66,7 +66,21 @@ def test_one_fold_agrees_with_scipy(data):
         assert found["value"] is None
     else:
         assert found["value"] == pytest.approx(stats.spearmanr(known).statistic, abs=1e-9)
-        assert -1 <= found["low"] <= found["high"] <= 1
+        assert (found["low"], found["interval"]) == (None, "n too small")
+
+
+def test_the_interval_draws_subjects_inside_each_fold():
+    # entropies of one fold lie far above those of the other: drawn together, most draws would mix them up
+    rng = np.random.default_rng(0)
+    scans = []
+    for i in range(60):
+        dice, noise = rng.uniform(0.5, 0.9), rng.normal(0, 0.1)
+        scans.append(scored(i, i % 2, dice, 100 * (i % 2) - dice + noise))
+    found = within_folds({"clean": scans})["conditions"]["clean"]["spearman"]["entropy"]
+    # mean of two Fisher z of 30 scans each: standard error about 1.03 / sqrt(2 * 27) = .14
+    z = np.arctanh([found["low"], found["value"], found["high"]])
+    assert np.diff(z) == pytest.approx([1.96 * 0.14] * 2, rel=0.5)
+    assert found["subjects"] == 60
 
 
 @pytest.fixture

@@ -97,7 +97,7 @@ def test_scans_are_sorted_by_role_and_volunteered_ones_are_trained_on(tmp_path):
     [
         (lambda label: label[:-1], r"has 10 x 9 x 8 voxels .* the label has 9 x 9 x 8 voxels"),
         (lambda label: label * 3, r"must hold 0 and \[1\], got \[3\] as well"),
-        (lambda label: label * 0, "must mark a structure, got background only"),
+        (lambda label: label * 0, "must mark a structure to be learnt from, got background only"),
     ],
     ids=["another size", "unknown value", "all background"],
 )

@@ -43,22 +43,24 @@ def test_area_without_a_value_at_each_of_two_rising_budgets_is_refused(counts, v
         area_under_budget(counts, values)
 
 
-def test_interval_of_two_subjects_that_differ_reaches_from_one_to_the_other():
-    # a quarter of the draws takes the first subject twice, a quarter the second
-    found = crossed_bootstrap([[0.0, 1.0], [0.0, 1.0]])
-    assert (found.value, found.low, found.high, found.subjects) == (0.5, 0.0, 1.0, 2)
+def test_fewer_than_thirty_subjects_give_no_interval():
+    found = crossed_bootstrap([[0.0] * 29, [1.0] * 29])
+    assert (found.value, found.subjects, found.method) == (0.5, 29, "n too small")
+    assert math.isnan(found.low)
+    assert math.isnan(found.high)
 
 
 def test_interval_of_two_seeds_that_differ_reaches_from_one_to_the_other():
-    found = crossed_bootstrap([[0.0] * 5, [1.0] * 5])
-    assert (found.low, found.high, found.subjects) == (0.0, 1.0, 5)
+    # a quarter of the draws takes the first seed twice, a quarter the second
+    found = crossed_bootstrap([[0.0] * 30, [1.0] * 30])
+    assert (found.low, found.high, found.subjects) == (0.0, 1.0, 30)
 
 
 def test_interval_agrees_with_a_slow_loop():
-    table = np.random.default_rng(3).normal(size=(4, 7))
+    table = np.random.default_rng(3).normal(size=(4, 30))
     rng, drawn = np.random.default_rng(9), []
     for _ in range(6000):
-        rows, columns = rng.integers(0, 4, 4), rng.integers(0, 7, 7)
+        rows, columns = rng.integers(0, 4, 4), rng.integers(0, 30, 30)
         drawn.append(table[rows][:, columns].mean())
     found = crossed_bootstrap(table, draws=6000)
     assert [found.low, found.high] == pytest.approx(np.quantile(drawn, [0.025, 0.975]), abs=0.03)

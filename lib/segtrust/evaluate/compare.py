@@ -11,7 +11,7 @@ from segtrust.evaluate.cases import REGIONS, CaseRecord
 from segtrust.evaluate.pools import FIGURES, Pool, mean_defined, mean_dice
 from segtrust.evaluate.records import RecordSet
 from segtrust.evaluate.surfaces import SURFACE_FIGURES, SURFACE_TOLERANCE_MM
-from segtrust.metrics.bootstrap import Interval, cluster_bootstrap, finite_or_none
+from segtrust.metrics.bootstrap import LEAST_SUBJECTS, Interval, cluster_bootstrap, finite_or_none
 
 __all__ = ["Difference", "compare_records", "comparison_table"]
 
@@ -69,13 +69,13 @@ class Comparison:
 def compare_records(
     a: RecordSet, b: RecordSet, *, systems: tuple[str | None, str | None] = (None, None), draws: int = 1000
 ) -> Comparison:
-    """Paired bootstrap over subjects of Dice, HD95, surface Dice, NLL, Brier score and ECE.
+    """Paired intervals over subjects of Dice, HD95, surface Dice, NLL, Brier score and ECE.
 
     Args:
         a: first set.
         b: second set, of the same protocol and the same scans in any order.
         systems: which system of each; the main one unless given.
-        draws: number of draws, seed 0.
+        draws: number of draws of :func:`segtrust.metrics.cluster_bootstrap`, seed 0.
 
     Returns:
         Second less first: Dice per structure and their mean; HD95 and surface Dice likewise, over the scans
@@ -85,8 +85,8 @@ def compare_records(
     Raises:
         SettingError: if protocol, scans, subjects or structures differ, or a system is unknown.
 
-    Source:
-        Efron & Tibshirani 1993; both sets see the same draw of subjects.
+    Note:
+        Both sets see the same draw of subjects.
     """
     _check_alike(a, b)
     by_id = {record.id: record for record in b.records}
@@ -99,16 +99,20 @@ def compare_records(
     everyone = range(len(first))
 
     def difference(
-        figure: str, where: str, of: tuple[Callable[[Sequence[int]], float], Callable[[Sequence[int]], float]]
+        figure: str,
+        where: str,
+        has: Sequence[bool],
+        of: tuple[Callable[[Sequence[int]], float], Callable[[Sequence[int]], float]],
     ) -> Difference:
         one, two = of
-        interval = cluster_bootstrap(subjects, lambda rows: two(rows) - one(rows), draws=draws)
+        interval = cluster_bootstrap(subjects, lambda rows: two(rows) - one(rows), where=has, draws=draws)
         return Difference(figure, where, one(everyone), two(everyone), interval)
 
     differences = [
         difference(
             "dice",
             where,
+            [_has(x, chosen[0], k) or _has(y, chosen[1], k) for x, y in zip(first, second, strict=True)],
             (
                 lambda rows, k=k: mean_dice(first, rows, chosen[0], k),  # type: ignore[misc]
                 lambda rows, k=k: mean_dice(second, rows, chosen[1], k),  # type: ignore[misc]
@@ -124,6 +128,7 @@ def compare_records(
             difference(
                 figure,
                 region,
+                [x or y for x, y in zip(one.has_voxels, two.has_voxels, strict=True)],
                 (
                     lambda rows, p=one, f=figure: p.figure(rows, f),  # type: ignore[misc]
                     lambda rows, p=two, f=figure: p.figure(rows, f),  # type: ignore[misc]
@@ -140,6 +145,11 @@ def compare_records(
         )
     )
     return Comparison(chosen, (a.condition, b.condition), len(first), tuple(differences), other)
+
+
+def _has(record: CaseRecord, system: str, structure: int | None) -> bool:
+    dice = record.dice[system]
+    return bool(np.isfinite(dice if structure is None else dice[structure]).any())
 
 
 def _surface_differences(
@@ -208,8 +218,8 @@ def comparison_table(comparison: Comparison) -> str:
     subjects = comparison.differences[0].difference.subjects
     about = (
         f"n = {comparison.scans} scans of {subjects} subjects; first {comparison.conditions[0]}, second "
-        f"{comparison.conditions[1]}. Difference: second less first, 95 % paired bootstrap over subjects; "
-        "* where the interval leaves out 0."
+        f"{comparison.conditions[1]}. Difference: second less first, 95 %, paired, studentised over "
+        f"subjects (at least {LEAST_SUBJECTS}); * where the interval leaves out 0."
     )
     lines = [
         about,
@@ -232,5 +242,7 @@ def comparison_table(comparison: Comparison) -> str:
 
 def _shown(d: Difference) -> str:
     i = d.difference
+    if not np.isfinite([i.low, i.high]).all():
+        return f"{i.value:+.4f} ({i.method})" if np.isfinite(i.value) else "not defined"
     mark = "*" if i.low > 0 or i.high < 0 else ""
     return f"{i.value:+.4f} ({i.low:+.4f} to {i.high:+.4f}){mark}"

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from segtrust.error_flags import FAILURES, FlagRule, failure_map
 from segtrust.errors import ShapeError
 from segtrust.evaluate.cases import REGIONS
-from segtrust.metrics.bootstrap import cluster_draws, finite_or_none, interval_of
+from segtrust.metrics.bootstrap import Resamples, finite_or_none
 from segtrust.metrics.detection import ErrorHistogram, error_aupr, error_auroc
 from segtrust.regions import make_regions
 
@@ -184,38 +184,30 @@ def detection_figures(scans: Sequence[ScanErrors], regions: Sequence[str] = REGI
         voxels, which is the AUPR of a score that knows nothing.
     """
     subjects = [scan.subject for scan in scans]
-    times = _times_drawn(subjects)
+    resamples = Resamples.of(subjects, draws=_DRAWS)
     return {
         name: {
-            region: _detection([scan.histograms[name][region] for scan in scans], subjects, times)
+            region: _detection([scan.histograms[name][region] for scan in scans], resamples)
             for region in regions
         }
         for name in scans[0].scores
     }
 
 
-def _times_drawn(subjects: Sequence[str]) -> NDArray[np.float64]:
-    """How often each scan is in each draw, ``(draws + 1, scans)``; the last row holds all scans once."""
-    rows = [*cluster_draws(subjects, draws=_DRAWS), range(len(subjects))]
-    return np.array([np.bincount(row, minlength=len(subjects)) for row in rows], np.float64)
-
-
-def _detection(
-    histograms: Sequence[ErrorHistogram], subjects: Sequence[str], times: NDArray[np.float64]
-) -> dict[str, Any]:
+def _detection(histograms: Sequence[ErrorHistogram], resamples: Resamples) -> dict[str, Any]:
     # sums of counts far below 2^53 are exact in float64, and its product is the fast one
     wrong, right = (
-        times @ np.stack([getattr(h, part) for h in histograms]).astype(np.float64)
+        resamples.times.astype(np.float64)
+        @ np.stack([getattr(h, part) for h in histograms]).astype(np.float64)
         for part in ("wrong", "right")
     )
     pools = [ErrorHistogram(*map(_whole, pair)) for pair in zip(wrong, right, strict=True)]
-    errors = int(pools[-1].wrong.sum())
-    table: dict[str, Any] = {"wrong": finite_or_none(_share(errors, errors + int(pools[-1].right.sum())))}
+    errors = int(pools[0].wrong.sum())
+    table: dict[str, Any] = {"wrong": finite_or_none(_share(errors, errors + int(pools[0].right.sum())))}
     figures: dict[str, Callable[[ErrorHistogram], float]] = {"auroc": error_auroc, "aupr": error_aupr}
     for figure, measure in figures.items():
-        *drawn, value = map(measure, pools)
         table[figure] = {
-            "pooled": interval_of(value, drawn, subjects).to_json(),
+            "pooled": resamples.interval([measure(pool) for pool in pools], kind="share").to_json(),
             **_over_scans([measure(h) for h in histograms]),
         }
     return table
@@ -254,13 +246,13 @@ def flag_figures(  # what is measured, by what, learnt where
             for fold in wrong
         }
     counts = [scan.flags(score, rule, wrong[scan.fold], region=region) for scan in scans]
-    subjects = [scan.subject for scan in scans]
-    table = _times_drawn(subjects) @ np.array([(c.voxels, c.flagged, c.wrong, c.hits) for c in counts])
+    resamples = Resamples.of([scan.subject for scan in scans], draws=_DRAWS)
+    table = resamples.times @ np.array([(c.voxels, c.flagged, c.wrong, c.hits) for c in counts])
 
     def pooled(figure: str) -> dict[str, Any]:
         over, under = {"recall": (3, 2), "precision": (3, 1), "flagged": (1, 0)}[figure]
-        *drawn, value = (_share(int(totals[over]), int(totals[under])) for totals in table)
-        return interval_of(value, drawn, subjects).to_json()
+        shares = [_share(int(totals[over]), int(totals[under])) for totals in table]
+        return resamples.interval(shares, kind="share").to_json()
 
     total = sum(counts[1:], counts[0])
     return {

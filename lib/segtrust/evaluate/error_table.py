@@ -74,5 +74,5 @@ def _interval(interval: Mapping[str, float | None]) -> str:
     if interval["value"] is None:
         return "not defined"
     if interval["low"] is None or interval["high"] is None:
-        return f"{interval['value']:.3f}"
+        return f"{interval['value']:.3f} ({interval.get('interval', 'interval not defined')})"
     return f"{interval['value']:.3f} ({interval['low']:.3f} to {interval['high']:.3f})"

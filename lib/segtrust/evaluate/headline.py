@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from segtrust.evaluate.cases import REGIONS
-from segtrust.evaluate.table import number
+from segtrust.evaluate.table import shown
+from segtrust.metrics.bootstrap import bootstrap_of
 
-__all__ = ["headline", "shown"]
+__all__ = ["headline"]
 
 
 def headline(document: Mapping[str, Any]) -> str:
@@ -31,11 +32,16 @@ def headline(document: Mapping[str, Any]) -> str:
     ]
     missed = card["missed"]
     sentence = (
-        f"n = {card['scans']} scans of {card['subjects']} subjects; 95 % bootstrap over subjects. Mean Dice "
-        f"{shown(dice['mean'])} ({structures}). AUROC of entropy for wrong voxels of the band: "
+        f"n = {card['scans']} scans of {card['subjects']} subjects; 95 % {bootstrap_of(card)} over subjects. "
+        f"Mean Dice {shown(dice['mean'])} ({structures}). AUROC of entropy for wrong voxels of the band: "
         f"{shown(card['error_auroc_band'])}. Reference voxels outside the band: {missed['voxels']} "
         f"({100 * missed['share']:.2f} %)."
     )
+    healthy = card.get("healthy", {"scans": 0})
+    if healthy["scans"]:
+        sentence += (
+            f" Something is predicted in {healthy['with_a_prediction']} of {healthy['scans']} healthy scans."
+        )
     return "\n".join(
         [
             sentence,
@@ -46,21 +52,3 @@ def headline(document: Mapping[str, Any]) -> str:
             *(f"\n{note}" for note in document["notes"]),
         ]
     )
-
-
-def shown(figure: Mapping[str, Any], digits: int = 3) -> str:
-    """A figure with its interval, or that it is not defined.
-
-    Args:
-        figure: ``value``, ``low`` and ``high``.
-        digits: after the point.
-
-    Returns:
-        Like ``0.812 (0.800 to 0.824)``.
-    """
-    if figure["value"] is None:
-        return "not defined"
-    if figure["low"] is None or figure["high"] is None:
-        return number(figure["value"], digits)
-    low, high = number(figure["low"], digits), number(figure["high"], digits)
-    return f"{number(figure['value'], digits)} ({low} to {high})"

@@ -59,6 +59,11 @@ class Pool:
         self._confidence = np.stack([b.confidence for b in bins])
         self._hits = np.stack([b.hits for b in bins])
 
+    @property
+    def has_voxels(self) -> list[bool]:
+        """Whether each scan has voxels in the region."""
+        return (self._n > 0).tolist()
+
     def figure(self, rows: Sequence[int], name: str) -> float:
         """One of :data:`FIGURES` over the voxels of some scans, repeats allowed; NaN without voxels."""
         picked = np.asarray(rows)
@@ -75,6 +80,11 @@ class ErrorPool:
     def __init__(self, errors: Sequence[ErrorHistogram]) -> None:
         self._wrong = np.stack([e.wrong for e in errors])
         self._right = np.stack([e.right for e in errors])
+
+    @property
+    def has_voxels(self) -> list[bool]:
+        """Whether each scan has voxels."""
+        return ((self._wrong.sum(axis=1) + self._right.sum(axis=1)) > 0).tolist()
 
     def whole(self) -> ErrorHistogram:
         """Counts of all scans."""

@@ -6,12 +6,11 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from segtrust.evaluate.card import make_card
 from segtrust.evaluate.cases import REGIONS, CaseRecord
 from segtrust.evaluate.coverage import dice_coverage
-from segtrust.evaluate.curves import reliability_points, risk_coverage, subject_draws
+from segtrust.evaluate.curves import reliability_points, risk_coverage
 from segtrust.evaluate.pools import ErrorPool
 from segtrust.evaluate.ranking import score_interval
 from segtrust.evaluate.records import RecordSet
@@ -54,20 +53,20 @@ def summarise(records: RecordSet, *, title: str, notes: Sequence[str] = ()) -> d
 
 def _figures(records: RecordSet) -> dict[str, Any]:
     cases, main = records.records, records.main
-    draws = subject_draws([r.subject for r in cases])
+    subjects = [r.subject for r in cases]
     return {
         # the scores of the registry are in `ranking`
         "card": make_card([replace(r, scores=None) for r in cases], records.structures, main=main),
         "reliability": {
             system: {
-                region: reliability_points([r.totals[system][region] for r in cases], draws)
+                region: reliability_points([r.totals[system][region] for r in cases], subjects)
                 for region in REGIONS
             }
             for system in cases[0].totals
         },
         "detection": _detection(cases),
         "ranking": _ranking(cases, main),
-        "risk_coverage": _risk_coverage(cases, main, draws),
+        "risk_coverage": _risk_coverage(cases, main),
         "coverage": dice_coverage(cases, records.structures, main=main),
         "cases": sorted((_case(r, main) for r in cases), key=lambda case: _worst_first(case["mean_dice"])),
     }  # fmt: skip
@@ -92,7 +91,7 @@ def _detection(cases: Sequence[CaseRecord]) -> dict[str, Any]:
     for name in cases[0].maps:
         pool = ErrorPool([r.maps[name] for r in cases])
         table[name] = {
-            "auroc": cluster_bootstrap(subjects, pool.auroc).to_json(),
+            "auroc": cluster_bootstrap(subjects, pool.auroc, kind="share", where=pool.has_voxels).to_json(),
             "aupr": finite_or_none(error_aupr(pool.whole())),
             "fpr95": finite_or_none(error_fpr(pool.whole())),
         }
@@ -114,10 +113,10 @@ def _ranking(cases: Sequence[CaseRecord], main: str) -> dict[str, Any]:
     return table
 
 
-def _risk_coverage(cases: Sequence[CaseRecord], main: str, draws: NDArray[np.float64]) -> dict[str, Any]:
-    risks = [1 - mean_dice_of(r, main) for r in cases]
+def _risk_coverage(cases: Sequence[CaseRecord], main: str) -> dict[str, Any]:
+    risks, subjects = [1 - mean_dice_of(r, main) for r in cases], [r.subject for r in cases]
     curves = {
-        name: risk_coverage([r.methods[name] for r in cases], risks, draws) for name in cases[0].methods
+        name: risk_coverage([r.methods[name] for r in cases], risks, subjects) for name in cases[0].methods
     }
     return {name: curve for name, curve in curves.items() if curve is not None}
 

@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from segtrust.evaluate.quality_table import quality_tables
+from segtrust.metrics.bootstrap import bootstrap_of
 
-__all__ = ["card_headline", "card_tables", "number"]
+__all__ = ["card_headline", "card_tables", "number", "shown"]
 
 _SYSTEMS = {
     "single": "one member",
@@ -29,14 +30,17 @@ def card_tables(card: Mapping[str, Any]) -> str:
     test = card["test"]
     dice, calibration = test["systems"]["dice"], test["systems"]["calibration"]
     structures = sorted(dice["ensemble"], key=lambda name: (name != "mean", name))
-    who = f"n = {test['scans']} test scans of {test['subjects']} subjects; 95 % bootstrap over subjects."
+    who = (
+        f"n = {test['scans']} test scans of {test['subjects']} subjects; 95 % {bootstrap_of(test)} over "
+        "subjects."
+    )
     lines = [
         who,
         "",
         f"| Dice | {' | '.join(structures)} |",
         f"|---|{'---|' * len(structures)}",
         *(
-            f"| {_SYSTEMS[name]} | {' | '.join(_figure(dice[name][s], 3) for s in structures)} |"
+            f"| {_SYSTEMS[name]} | {' | '.join(shown(dice[name][s], 3) for s in structures)} |"
             for name in ("single", "ensemble")
         ),
         *_surface_rows(test, structures),
@@ -45,7 +49,7 @@ def card_tables(card: Mapping[str, Any]) -> str:
         "|---|---|---|---|---|",
         *(
             f"| {region} | {_SYSTEMS[name]} | "
-            + " | ".join(_figure(calibration[name][region][f], 4) for f in ("nll", "brier", "ece"))
+            + " | ".join(shown(calibration[name][region][f], 4) for f in ("nll", "brier", "ece"))
             + " |"
             for region in _REGIONS
             for name in _known(calibration)
@@ -53,10 +57,10 @@ def card_tables(card: Mapping[str, Any]) -> str:
         "",
         "| what | figure |",
         "|---|---|",
-        f"| AUROC of entropy for wrong voxels, band | {_figure(test['error_auroc_band'], 3)} |",
+        f"| AUROC of entropy for wrong voxels, band | {shown(test['error_auroc_band'], 3)} |",
         f"| reference voxels outside the band (missed) | {_missed(test['missed'])} |",
         *(
-            f"| {score} against logit Dice, Pearson | {_figure(correlations['pearson'], 2)} |"
+            f"| {score} against logit Dice, Pearson | {shown(correlations['pearson'], 2)} |"
             for score, correlations in test["score_vs_logit_dice"].items()
         ),
     ]
@@ -77,7 +81,7 @@ def _surface_rows(test: Mapping[str, Any], structures: Sequence[str]) -> list[st
         f"|---|---|{'---|' * len(structures)}---|",
         *(
             f"| {words} | {_SYSTEMS[name]} | "
-            f"{' | '.join(_figure(systems[name][figure][s], 3) for s in structures)} | "
+            f"{' | '.join(shown(systems[name][figure][s], 3) for s in structures)} | "
             f"{systems[name][figure]['mean']['scans']} |"
             for figure, words in names.items()
             for name in ("single", "ensemble")
@@ -105,10 +109,11 @@ def card_headline(card: Mapping[str, Any]) -> str:
         for name, regions in _known(test["systems"]["calibration"]).items()
     ]
     sentence = (
-        f"Mean Dice {_figure(dice['mean'], 3)} ({structures}); n = {test['scans']} test scans of "
-        f"{test['subjects']} subjects, 95 % bootstrap over subjects. Entropy finds wrong voxels in the band "
-        f"with an AUROC of {_figure(test['error_auroc_band'], 3)}. Reference voxels outside the band, where "
-        f"the map is blind: {_missed(test['missed'])}. {_ranking(test['score_vs_logit_dice'])}"
+        f"Mean Dice {shown(dice['mean'], 3)} ({structures}); n = {test['scans']} test scans of "
+        f"{test['subjects']} subjects, 95 % {bootstrap_of(test)} over subjects. Entropy finds wrong "
+        f"voxels in the band with an AUROC of {shown(test['error_auroc_band'], 3)}. Reference "
+        f"voxels outside the band, where the map is blind: {_missed(test['missed'])}. "
+        f"{_ranking(test['score_vs_logit_dice'])}"
     )
     return "\n".join(
         [
@@ -124,7 +129,7 @@ def card_headline(card: Mapping[str, Any]) -> str:
 def _ranking(scores: Mapping[str, Any]) -> str:
     if "entropy" not in scores:
         return ""
-    pearson = _figure(scores["entropy"]["pearson"], 2)
+    pearson = shown(scores["entropy"]["pearson"], 2)
     return f"Score `entropy` against logit Dice on these clean scans: Pearson {pearson}."
 
 
@@ -136,11 +141,22 @@ def _missed(missed: Mapping[str, Any]) -> str:
     return f"{missed['voxels']} ({100 * missed['share']:.2f} %)"
 
 
-def _figure(figure: Mapping[str, Any], digits: int) -> str:
+def shown(figure: Mapping[str, Any], digits: int = 3) -> str:
+    """A figure with its interval, or why it has none.
+
+    Args:
+        figure: ``value``, ``low``, ``high`` and ``interval``.
+        digits: after the point.
+
+    Returns:
+        Like ``0.812 (0.800 to 0.824)``.
+    """
     if figure["value"] is None:
         return "not defined"
-    value, low, high = (number(figure[k], digits) for k in ("value", "low", "high"))
-    return f"{value} ({low} to {high})"
+    if figure["low"] is None or figure["high"] is None:
+        return f"{number(figure['value'], digits)} ({figure.get('interval', 'interval not defined')})"
+    low, high = number(figure["low"], digits), number(figure["high"], digits)
+    return f"{number(figure['value'], digits)} ({low} to {high})"
 
 
 def number(value: float, digits: int) -> str:

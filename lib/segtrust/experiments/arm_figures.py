@@ -11,7 +11,7 @@ from segtrust.evaluate.cases import REGIONS, CaseRecord
 from segtrust.evaluate.pools import Pool
 from segtrust.evaluate.ranking import paired
 from segtrust.experiments.arm_comparison import segment_entropy_name
-from segtrust.experiments.findings import system_figures
+from segtrust.experiments.findings import kind_of, system_figures
 from segtrust.metrics.bootstrap import cluster_bootstrap, finite_or_none
 from segtrust.metrics.comparisons import holm, sign_flip_p
 
@@ -32,12 +32,12 @@ def system_intervals(
 
     Returns:
         System -> figure of :func:`~segtrust.experiments.findings.system_figures` -> ``{value, low, high,
-        subjects}``, 95 % bootstrap over subjects.
+        subjects, interval}``, 95 % over subjects.
     """
     subjects = [record.subject for record in records]
     return {
         name: {
-            figure: cluster_bootstrap(subjects, of).to_json()
+            figure: cluster_bootstrap(subjects, of, kind=kind_of(figure)).to_json()
             for figure, of in system_figures(records, name, REGIONS).items()
             if not figures or figure in figures
         }
@@ -98,7 +98,12 @@ def entropy_correlations(
     subjects, group_of = [r.subject for r in records], np.array(groups)
     return {
         name: {
-            **cluster_bootstrap(subjects, partial(_within, x, y, group_of)).to_json(),
+            **cluster_bootstrap(
+                subjects,
+                partial(_within, x, y, group_of),
+                where=np.isfinite(x) & np.isfinite(y),
+                kind="correlation",
+            ).to_json(),
             "scans": int((np.isfinite(x) & np.isfinite(y)).sum()),
         }
         for name, (x, y) in correlations.items()

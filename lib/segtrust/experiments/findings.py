@@ -11,7 +11,7 @@ from segtrust.evaluate.pools import FIGURES, ErrorPool, Pool, mean_dice
 from segtrust.evaluate.ranking import SCORES, correlation
 from segtrust.experiments.crossfit import CALIBRATOR, Judged, system_name
 from segtrust.experiments.folds import Experiment
-from segtrust.metrics.bootstrap import cluster_bootstrap, finite_or_none
+from segtrust.metrics.bootstrap import Kind, cluster_bootstrap, finite_or_none
 
 __all__ = ["findings", "system_figures"]
 
@@ -28,7 +28,7 @@ def findings(experiment: Experiment, judged: Sequence[Judged]) -> dict[str, Any]
 
     Returns:
         ``systems``: per cell, size and kind of calibrator :func:`system_figures` over all scans with a 95 %
-        bootstrap over subjects, and per fold; ``differences``: the largest size, calibrated, less the same of
+        interval over subjects, and per fold; ``differences``: the largest size, calibrated, less the same of
         the first cell, paired; ``scores``: Pearson correlation with logit Dice within each fold, and their
         mean.
     """
@@ -37,9 +37,9 @@ def findings(experiment: Experiment, judged: Sequence[Judged]) -> dict[str, Any]
     figures = {name: system_figures(records, name) for name in records[0].totals}
     subjects = [record.subject for record in records]
 
-    def summary(of: Statistic) -> dict[str, Any]:
+    def summary(figure: str, of: Statistic) -> dict[str, Any]:
         return {
-            **cluster_bootstrap(subjects, of).to_json(),
+            **cluster_bootstrap(subjects, of, kind=kind_of(figure)).to_json(),
             "folds": [finite_or_none(of(rows)) for rows in folds.values()],
         }
 
@@ -52,7 +52,9 @@ def findings(experiment: Experiment, judged: Sequence[Judged]) -> dict[str, Any]
     return {
         "scans": len(records),
         "subjects": len(set(subjects)),
-        "systems": {name: {figure: summary(of) for figure, of in by.items()} for name, by in figures.items()},
+        "systems": {
+            name: {figure: summary(figure, of) for figure, of in by.items()} for name, by in figures.items()
+        },
         "differences": {
             "base": base,
             "systems": {name: {f: less(name, base, f) for f in figures[name]} for name in others},
@@ -88,6 +90,11 @@ def system_figures(
         },
         "error_auroc_band": errors.auroc,
     }
+
+
+def kind_of(figure: str) -> Kind:
+    """What one of :func:`system_figures` can be: Dice and AUROC are shares, all others amounts."""
+    return "share" if figure.startswith(("dice", "error_auroc")) else "amount"
 
 
 def _scores(judged: Sequence[Judged], folds: Any, system: str) -> dict[str, Any]:  # noqa: ANN401

@@ -22,7 +22,7 @@ from segtrust.experiments.hard_scans import Hardship
 from segtrust.experiments.trust import Condition
 from segtrust.inference.predictor import Predictor
 from segtrust.inference.scan import fingerprint
-from segtrust.metrics.bootstrap import Interval
+from segtrust.metrics.bootstrap import Resamples
 from segtrust.models import ModelVersion
 from segtrust.quality import ExpectedStructures, StructureTruth, fit_expected
 from segtrust.quality.typical import Features
@@ -211,21 +211,20 @@ def within_folds(conditions: Mapping[str, Sequence[ScoredScan]]) -> dict[str, An
 
     Returns:
         ``{"conditions": {name: {"dice", "scans": {score: n}, "spearman": {score: {value, low, high,
-        subjects}}}}, "mean": {score: ...}}``: ``scans`` have the score, ``mean`` is the mean over the
-        conditions, of which each counts the same. 95 % percentile bootstrap that draws subjects inside each
+        subjects, interval}}}}, "mean": {score: ...}}``: ``scans`` have the score, ``mean`` is the mean
+        over the conditions, of which each counts the same. 95 %, studentised, subjects drawn inside each
         fold, 1000 draws, seed 0.
     """
     first = next(iter(conditions.values()))
-    drawn = _draws(np.array([scan.fold for scan in first]))
+    folds = [scan.fold for scan in first]
+    resamples = Resamples.of([scan.subject for scan in first], strata=folds, draws=_DRAWS)
     figures = {
-        name: {score: _spearman(scans, score, drawn) for score in SCORES}
+        name: {score: _spearman(scans, score, folds, resamples) for score in SCORES}
         for name, scans in conditions.items()
     }
 
-    def interval(figure: Floats) -> dict[str, float | int | None]:
-        defined = figure[1:][np.isfinite(figure[1:])]
-        low, high = np.quantile(defined, [0.025, 0.975]) if len(defined) else (np.nan, np.nan)
-        return Interval(float(figure[0]), float(low), float(high), len(first)).to_json()
+    def interval(figure: Floats) -> dict[str, Any]:
+        return resamples.interval(figure, kind="correlation").to_json()
 
     return {
         "conditions": {
@@ -243,22 +242,21 @@ def within_folds(conditions: Mapping[str, Sequence[ScoredScan]]) -> dict[str, An
     }
 
 
-def _draws(folds: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    """For each fold rows of scans, ``(1 + draws, scans of the fold)``; the first row has every scan once."""
-    rng = np.random.default_rng(0)
-    inside = [np.flatnonzero(folds == fold) for fold in np.unique(folds)]
-    return [np.vstack([rows, rng.choice(rows, (_DRAWS, len(rows)))]) for rows in inside]
-
-
-def _spearman(scans: Sequence[ScoredScan], score: str, drawn: Sequence[NDArray[np.int64]]) -> Floats:
-    """Mean over folds, one number per draw; folds where the correlation is not defined are left out."""
+def _spearman(scans: Sequence[ScoredScan], score: str, folds: Sequence[int], resamples: Resamples) -> Floats:
+    """Mean over folds, one number per resample; folds where the correlation is not defined are left out."""
     values, dice = paired([getattr(s.scores, score) for s in scans], [s.dice for s in scans], "dice")
-    defined = np.isfinite(values) & np.isfinite(dice)
-    values, dice = (
-        np.where(defined, values, np.inf),
-        np.where(defined, dice, np.inf),
-    )  # ranked behind all others
-    return _mean(np.array([_row_correlation(values[rows], dice[rows], defined[rows]) for rows in drawn]))
+    values, dice, where = np.append(values, np.nan), np.append(dice, np.nan), np.asarray(folds)
+    nobody, found = len(scans), []
+    for fold in np.unique(where):
+        own = np.flatnonzero(where == fold)
+        rows = np.full((len(resamples.times), len(own)), nobody)
+        for row, times in zip(rows, resamples.times[:, own], strict=True):
+            picked = np.repeat(own, times)
+            row[: len(picked)] = picked
+        defined = np.isfinite(values[rows]) & np.isfinite(dice[rows])
+        one, two = (np.where(defined, v[rows], np.inf) for v in (values, dice))  # ranked behind all others
+        found.append(_row_correlation(one, two, defined))
+    return _mean(np.array(found))
 
 
 def _row_correlation(a: Floats, b: Floats, usable: NDArray[np.bool_]) -> Floats:

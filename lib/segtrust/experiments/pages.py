@@ -31,21 +31,20 @@ def paragraph(*parts: str) -> str:
 
 
 def interval(figure: Json | None, digits: int = 3, *, sign: bool = False) -> str:
-    """A figure with its interval; a dash where it is not defined, its missing ends left out."""
+    """A figure with its interval; a dash where it is not defined, or why it has no ends."""
     if figure is None or figure["value"] is None:
         return "-"
     form = f"{'+' if sign else ''}.{digits}f"
     value = format(figure["value"], form)
     if figure["low"] is None or figure["high"] is None:
-        return value
+        return f"{value} ({figure['interval']})" if "interval" in figure else value
     return f"{value} ({figure['low']:{form}} to {figure['high']:{form}})"
 
 
 def percent(figure: Json) -> str:
     """A share in per cent with its interval."""
-    return interval(
-        {name: None if figure[name] is None else 100 * figure[name] for name in ("value", "low", "high")}, 0
-    )
+    ends = {n: None if figure[n] is None else 100 * figure[n] for n in ("value", "low", "high")}
+    return interval({**figure, **ends}, 0)
 
 
 def fill_block(page: Path, name: str, text: str) -> str:

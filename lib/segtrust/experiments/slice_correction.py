@@ -182,7 +182,7 @@ def correct(scan: HeldOut, n_structures: int, *, budgets: Sequence[int] = (1, 2,
 
 
 def summarise_slices(scans: Iterable[Corrected]) -> dict[str, Any]:
-    """Means over scans, with 95 % bootstrap intervals over subjects; differences are paired.
+    """Means over scans, with 95 % intervals over subjects; differences are paired.
 
     Args:
         scans: every scan that was corrected.

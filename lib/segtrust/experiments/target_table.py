@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from segtrust.metrics.bootstrap import TOO_FEW, bootstrap_of
+
 __all__ = ["target_page"]
 
 _HEAD = """# Targets of what {name} says of itself
@@ -15,7 +17,7 @@ Made by `python scripts/write_figures.py` from `benchmarks/results/{source}`; li
   {subjects} subjects, as it is promised for a new one; {unlike} of them are unlike the calibration scans
   (p < 0.05) and get no interval and no contour.
 - Limits of coverage: 95 % range of the count (beta-binomial) for bounds that hold exactly 90 %; for
-  contours its lower end. In brackets: 95 % bootstrap over subjects.
+  contours its lower end. In brackets: 95 % {bootstrap} over subjects.
 - "quality under shift" holds all shifts together, as the aim speaks of the suite, and no clean scan; every
   shift by itself stands below.
 
@@ -69,6 +71,7 @@ def target_page(name: str, result: Mapping[str, Any], source: str) -> str:
         role=result["role"],
         subjects=judged["scans"],
         unlike=judged["unlike"],
+        bootstrap=bootstrap_of(result),
     )
     lines = [head, *map(_row, quality["targets"]), _WORDS]
     if missed:
@@ -104,7 +107,12 @@ def _row(target: Mapping[str, Any]) -> str:
     whole = isinstance(target["value"], int)
     digits = 0 if whole else 3
     ends = target["interval"]
-    interval = "" if ends is None else f" ({_figure(ends[0], 2)} to {_figure(ends[1], 2)})"
+    if ends is None:
+        interval = ""
+    elif None in ends:
+        interval = f" ({TOO_FEW})"
+    else:
+        interval = f" ({_figure(ends[0], 2)} to {_figure(ends[1], 2)})"
     low, high = (
         None if end is None else _figure(end, 0 if whole else 2) for end in (target["low"], target["high"])
     )

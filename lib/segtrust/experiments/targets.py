@@ -44,7 +44,7 @@ def check_targets(
 
     Returns:
         ``targets``: entries with ``group``, ``words``, ``n`` in words, ``value``, ``low`` and ``high``
-        (limits; ``None`` for none), ``interval`` (95 % bootstrap over subjects, where there is one), ``met``,
+        (limits; ``None`` for none), ``interval`` (95 % over subjects, where there is one), ``met``,
         ``by`` (how far off, 0 if met). ``shifts``: for each condition mean Dice, correlation of predicted and
         true quality, AUROC of the p-value. ``judged``: counts on all clean scans and on one of each subject.
 
@@ -147,8 +147,8 @@ def _widths(
 
 
 def _error_auroc(targets: Mapping[str, Any], clean: Sequence[CaseRecord], system: str) -> Entry:
-    subjects = [r.subject for r in clean]
-    auroc = cluster_bootstrap(subjects, ErrorPool([r.errors[system] for r in clean]).auroc)
+    subjects, pool = [r.subject for r in clean], ErrorPool([r.errors[system] for r in clean])
+    auroc = cluster_bootstrap(subjects, pool.auroc, where=pool.has_voxels, kind="share")
     words = "AUROC of the entropy for wrong voxels, clean, band"
     n = f"{len(clean)} scans of {auroc.subjects} subjects"
     return _entry("errors", words, n, auroc.value,
@@ -173,14 +173,22 @@ def _correlations(
             ]
             subjects = [row[0] for row in rows]
             values = np.array([row[1:] for row in rows], np.float64)
-            r = cluster_bootstrap(subjects, lambda i, v=values: _pearson(v[list(i)]), draws=300)  # type: ignore[misc]
+            r = cluster_bootstrap(
+                subjects,
+                lambda i, v=values: _pearson(v[list(i)]),  # type: ignore[misc]
+                where=np.isfinite(values).all(axis=1),
+                kind="correlation",
+                draws=300,
+            )
             n = f"{int(np.isfinite(values).all(axis=1).sum())} predictions, {r.subjects} subjects"
             words = f"correlation of predicted and true logit Dice, {label.name}"
             low = wanted["least"] if group == "quality under shift" else None
             entries.append(_entry(group, words, n, r.value, low=low, interval=(r.low, r.high)))
     clean = conditions[_CLEAN]
     aim = cluster_bootstrap(
-        [r.subject for r in clean], lambda rows: score_correlation(clean, rows, "entropy", "pearson", system)
+        [r.subject for r in clean],
+        lambda rows: score_correlation(clean, rows, "entropy", "pearson", system),
+        kind="correlation",
     )
     words, n = "correlation of the entropy with logit Dice (aim)", f"{len(clean)} scans"
     entries.append(

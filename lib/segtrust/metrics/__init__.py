@@ -1,6 +1,6 @@
 """Measures of a prediction against a reference: pure functions first, totals that can be added second."""
 
-from segtrust.metrics.bootstrap import Interval, cluster_bootstrap, finite_or_none
+from segtrust.metrics.bootstrap import Interval, Resamples, bootstrap_of, cluster_bootstrap, finite_or_none
 from segtrust.metrics.calibration import (
     average_calibration_error,
     bin_classes,
@@ -40,12 +40,14 @@ __all__ = [
     "MapMoments",
     "ObservedErrors",
     "ReliabilityCurve",
+    "Resamples",
     "SampleDistances",
     "VoxelTotals",
     "augrc",
     "aurc",
     "average_calibration_error",
     "bin_classes",
+    "bootstrap_of",
     "brier_map",
     "brier_parts",
     "calibration_table",

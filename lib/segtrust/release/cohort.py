@@ -169,8 +169,6 @@ def _unusable(scan: LabelledScan, spec: ModelSpec) -> str:
         _, labels = read_pair(scan.files, spec)
     except (ScanError, TrainingError) as error:
         return str(error)
-    return (
-        ""
-        if bool(labels.any())
-        else f"the label {scan.label.name!r} must mark a structure, got background only."
-    )
+    if labels.any() or scan.role not in _LEARNT:  # a healthy scan measures false positives
+        return ""
+    return f"the label {scan.label.name!r} must mark a structure to be learnt from, got background only."

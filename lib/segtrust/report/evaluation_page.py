@@ -7,9 +7,9 @@ from typing import Any
 
 from segtrust.errors import SettingError
 from segtrust.evaluate.cases import REGIONS
-from segtrust.evaluate.headline import shown
 from segtrust.evaluate.summary import SCHEMA
 from segtrust.evaluate.surfaces import SURFACE_TOLERANCE_MM
+from segtrust.evaluate.table import shown
 from segtrust.report.figures import draw_coverage, draw_reliability, draw_risk_coverage, draw_score
 from segtrust.report.pages import fill_template
 from segtrust.report.palette import OUTLINE_COLOURS

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -151,7 +152,8 @@ def draw_risk_coverage(curves: Mapping[str, Mapping[str, Any]], *, band_of: str)
             colour = LINE_COLOURS[k % len(LINE_COLOURS)]
             x = [100 * c for c in curve["coverage"]]
             if name == band_of:
-                axes.fill_between(x, curve["low"], curve["high"], color=colour, alpha=0.18, linewidth=0)
+                low, high = (np.array(curve[end], np.float64) for end in ("low", "high"))
+                axes.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
             axes.plot(x, curve["risk"], color=colour, linewidth=1.5, label=name)
         first = next(iter(curves.values()))
         axes.plot(x, first["best"], color="#666", linestyle="--", linewidth=1, label="best possible")

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, stats
 
 from segtrust.errors import ShapeError
-from segtrust.metrics.bootstrap import Interval
+from segtrust.metrics.bootstrap import LEAST_SUBJECTS, TOO_FEW, UNDEFINED, Interval
 
 __all__ = [
     "LEAST_GAIN",
@@ -67,7 +67,7 @@ def crossed_bootstrap(table: ArrayLike, *, level: float = 0.95, draws: int = 200
         seed: of the draws.
 
     Returns:
-        The mean with its interval.
+        The mean with its interval; without limits below 30 subjects.
 
     Raises:
         ShapeError: if the table is empty or has other than two axes.
@@ -78,24 +78,27 @@ def crossed_bootstrap(table: ArrayLike, *, level: float = 0.95, draws: int = 200
 
     Example:
         >>> crossed_bootstrap([[0.5, 0.5], [0.5, 0.5]]).to_json()
-        {'value': 0.5, 'low': 0.5, 'high': 0.5, 'subjects': 2}
+        {'value': 0.5, 'low': None, 'high': None, 'subjects': 2, 'interval': 'n too small'}
     """
     figures = np.asarray(table, dtype=np.float64)
     if figures.ndim != 2 or not figures.size:
         raise ShapeError(f"the table must be (seeds, subjects), got shape {figures.shape}.")
     defined = np.isfinite(figures)
     filled = np.where(defined, figures, 0.0)
-    rng = np.random.default_rng(seed)
     seeds, subjects = figures.shape
+    if not defined.any():
+        return Interval(math.nan, math.nan, math.nan, subjects, UNDEFINED)
+    value = float(filled.sum() / defined.sum())
+    if subjects < LEAST_SUBJECTS:
+        return Interval(value, math.nan, math.nan, subjects, TOO_FEW)
+    rng = np.random.default_rng(seed)
     a = rng.multinomial(seeds, np.full(seeds, 1 / seeds), draws).astype(np.float64)
     b = rng.multinomial(subjects, np.full(subjects, 1 / subjects), draws).astype(np.float64)
     total, weight = (np.einsum("dj,js,ds->d", a, part, b) for part in (filled, defined.astype(np.float64)))
     drawn = total[weight > 0] / weight[weight > 0]
-    if not drawn.size:
-        return Interval(math.nan, math.nan, math.nan, subjects)
     tail = (1 - level) / 2
     low, high = np.quantile(drawn, [tail, 1 - tail])
-    return Interval(float(filled.sum() / defined.sum()), float(low), float(high), subjects)
+    return Interval(value, float(low), float(high), subjects, "pigeonhole")
 
 
 def penalty_matrix(curves: Mapping[str, ArrayLike], *, alpha: float = 0.05) -> dict[str, dict[str, float]]:
