@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from segtrust.inference.prediction import Flag, Prediction, SliceHint, Structure
 from segtrust.models import Head
 from segtrust.quality import (
     Assessment,
+    ConfidentIntervals,
     ContourMargins,
     ContourRule,
     FineRule,
@@ -137,6 +139,24 @@ def test_what_a_version_does_not_know_about_quality_is_absent():
     assert not {"predicted_dice", "verdict", "volume_interval_ml"} & set(said["structures"][0])
 
 
+def test_an_open_upper_end_is_null_in_an_answer_and_what_cannot_be_compared_is_said():
+    by = StructureAssessment(0.9, (0.8, 1.0), (0.5, math.inf), None, None, confident=None)
+    known = Assessment({1: by}, None, 12, FineRule(), None)
+    structure = StructureSummary("front", 1, 7, 2.0, 0.3, False).judged(by)
+    said = prediction(
+        [[1.0, 1.0], [0.0, 0.0], [0.0, 0.0]], structures=(structure,), assessment=known
+    ).params()
+    assert said["structures"][0]["volume_interval_ml"] == [1.0, None]
+    assert said["structures"][0]["predicted_dice_interval"] == [0.8, 1.0]
+    assert json.loads(json.dumps(said, allow_nan=False)) == said
+    compared = said["out_of_distribution"]
+    assert (compared["tested"], compared["likeness"]) == (False, "not tested")
+    assert compared["reason"] == (
+        "Whether a scan is like them cannot be tested with 12 patients: it takes 20."
+    )
+    assert "take at least 29 patients" in said["quality"]["confident_statement"]
+
+
 def test_what_is_said_of_a_structure_goes_into_its_summary():
     by = StructureAssessment(0.9, (0.8, 0.95), (0.5, 2.0), (0.3, 0.6), "probably fine")
     assert vars(StructureSummary("front", 1, 7, 2.0, 0.3, False).judged(by)) == {
@@ -146,6 +166,12 @@ def test_what_is_said_of_a_structure_goes_into_its_summary():
         "volume_interval_ml": (1.0, 4.0),
         "border_interval_mm": (0.3, 0.6),
         "verdict": "probably fine",
+    }
+    assert StructureSummary("front", 1, 0, 0.0, None, True).judged(by).volume_interval_ml is None
+    surer = replace(by, confident=ConfidentIntervals((0.7, 1.0), (0.25, math.inf), None))
+    assert StructureSummary("front", 1, 7, 2.0, 0.3, False).judged(surer).confident_intervals == {
+        "predicted_dice_interval": (0.7, 1.0),
+        "volume_interval_ml": (0.5, math.inf),
     }
     unknown = StructureSummary("front", 1, 7, None, 0.3, False).judged(by)
     assert (unknown.volume_interval_ml, unknown.border_interval_mm) == (None, None)

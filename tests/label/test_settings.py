@@ -23,6 +23,7 @@ EXAMPLES = {
     "band_edges": ("0.1,0.2,0.4", (0.1, 0.2, 0.4)),
     "fine_dice": ("0.7", 0.7),
     "fine_risk": ("0.1", 0.1),
+    "interval_confidence": ("0.9", 0.9),
     "contour_coverage": ("0.8", 0.8),
     "contour_share": ("1", 1.0),
     "ohif_strategy": ("uniform", "uniform"),

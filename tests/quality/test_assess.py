@@ -162,6 +162,42 @@ def test_an_empty_prediction_needs_a_look_and_has_no_predicted_dice(quality):
     assert (said.verdict, said.predicted_dice, said.dice_interval) == ("needs a look", None, None)
 
 
+@pytest.mark.parametrize(("subjects", "given"), [(28, False), (29, True)])
+def test_confident_intervals_take_29_patients_and_hold_the_usual_ones(subjects, given):
+    cases = [case for case in cohort(subjects) if case.ordinary]
+    assessment = fit_quality(cases, [1]).assess(scores(0.9), TYPICAL, RULE)
+    said = assessment.structures[1]
+    assert (said.confident is not None) is given
+    if not given:
+        assert assessment.confident_statement == (
+            "Intervals that hold for 95 % of calibration sets take at least 29 patients that have the "
+            "structure; there are 28 patients."
+        )
+        return
+    for wide, usual in (
+        (said.confident.dice, said.dice_interval),
+        (said.confident.volume_factors, said.volume_factors),
+        (said.confident.border_mm, said.border_interval_mm),
+    ):
+        assert wide[0] <= usual[0] < usual[1] <= wide[1]
+    line = fit_quality(cases, [1]).lines[1]["volume"]
+    far = max(line.residuals)
+    assert said.confident.volume_factors == pytest.approx(
+        [math.exp(line.spread({})[0] - far), math.exp(line.spread({})[1] + far)]
+    )
+    assert "for 95 % of calibration sets" in assessment.confident_statement
+
+
+def test_a_scan_with_an_odd_image_has_no_confident_interval_and_the_confidence_can_be_chosen(quality):
+    cases = [case for case in cohort(29) if case.ordinary]
+    fitted = fit_quality(cases, [1])
+    odd = fitted.assess(scores(0.9), ODD_IMAGE, RULE)
+    assert (odd.width, odd.structures[1].confident, odd.confident_statement) == ("widest", None, None)
+    twenty = quality.assess(scores(0.9), TYPICAL, RULE, confidence=0.8)  # 1 - .9 ** 20 = .88
+    assert twenty.structures[1].confident is not None
+    assert "for 80 % of calibration sets" in twenty.confident_statement
+
+
 @pytest.fixture(scope="module")
 def constant():
     """Of scans that no score tells apart."""

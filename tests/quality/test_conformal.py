@@ -6,9 +6,17 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from segtrust.errors import SettingError
-from segtrust.quality import bound_risk, conformal_bound, conformal_p_value, control_risk
+from segtrust.quality import (
+    bound_risk,
+    confident_coverage,
+    conformal_bound,
+    conformal_p_value,
+    control_risk,
+    least_subjects,
+)
 
 SHARES = st.floats(0, 1, allow_nan=False)
 
@@ -33,6 +41,34 @@ def test_nine_subjects_control_a_risk_of_one_in_ten_and_eight_do_not():
 def test_one_bad_subject_of_nine_moves_the_limit_to_its_score_and_of_nineteen_does_not():
     assert bound_risk([0.9] * 8 + [0.7], [False] * 8 + [True], 0.1) == 0.7
     assert bound_risk([0.9] * 18 + [0.7], [False] * 18 + [True], 0.1) == -math.inf
+
+
+def test_the_confident_rank_is_the_smallest_that_enough_calibration_sets_reach():
+    for subjects in (5, 28, 29, 46, 61, 100):
+        # a bound at rank k reaches 90 % unless k or more of n fresh uniform numbers lie below .9
+        misses = [stats.binom(subjects, 0.9).sf(k - 1) for k in range(1, subjects + 1)]
+        ranks = [k for k, missed in enumerate(misses, 1) if missed <= 0.05]
+        coverage = confident_coverage(subjects, 0.9, 0.95)
+        assert coverage == (ranks[0] / (subjects + 1) if ranks else None)
+        assert (coverage is None) is (subjects < least_subjects(0.9, 0.95))
+
+
+def test_how_many_patients_a_bound_takes():
+    assert least_subjects(0.9) == 9
+    assert least_subjects(0.9, 0.95) == 29  # .9 ** 29 = .047, Wilks
+    assert least_subjects(0.95, 0.95) == 59
+    with pytest.raises(SettingError, match="must lie between 0 and 1"):
+        confident_coverage(30, 0.9, 1.0)
+
+
+@pytest.mark.parametrize("subjects", [29, 60])
+def test_of_many_calibration_sets_the_confident_bound_reaches_nine_in_ten_for_all_but_one_in_twenty(subjects):
+    draws, coverage = 2000, confident_coverage(subjects, 0.9, 0.95)
+    sets = np.random.default_rng(subjects).random((draws, subjects))  # a score's rank in its own law
+    reached = np.mean([conformal_bound(scores, 1 - coverage) >= 0.9 for scores in sets])
+    assert reached >= 0.95 - 3 * math.sqrt(0.95 * 0.05 / draws)
+    usual = np.mean([conformal_bound(scores, 0.1) >= 0.9 for scores in sets])
+    assert usual < 0.8  # which the usual bound does not
 
 
 def test_a_score_that_is_not_a_number_counts_as_infinite_and_a_new_one_is_refused():

@@ -39,7 +39,7 @@ from segtrust.inference.sources import EnsembleSource, FlipSource, SampleSource,
 from segtrust.inference.structures import summarise_structures
 from segtrust.inference.windows import head_probabilities, slide
 from segtrust.models import ModelSpec, ModelVersion
-from segtrust.quality import Assessment, ContourRule, FineRule, Quality, scan_features
+from segtrust.quality import CONFIDENCE, Assessment, ContourRule, FineRule, Quality, scan_features
 from segtrust.regions import distance_to, in_band
 from segtrust.scores import ScanScores, score_scan
 from segtrust.slices import SliceHint, review_axis, slices_to_review
@@ -71,13 +71,14 @@ class Predictor:
         calibrator: another calibrator; the version's own unless given.
         fine: what counts as bad in verdicts, and how often.
         contours: how often contours are right, and for how much of a structure.
+        confidence: share of calibration sets for which confident intervals hold.
 
     Raises:
         DeviceError: if the device does not exist.
         ModelError: if weights or calibration do not fit.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # each a choice of its own
         self,
         version: ModelVersion,
         *,
@@ -88,6 +89,7 @@ class Predictor:
         calibrator: Calibrator | None = None,
         fine: FineRule = FineRule(),  # noqa: B008  # frozen
         contours: ContourRule = ContourRule(),  # noqa: B008  # frozen
+        confidence: float = CONFIDENCE,
     ) -> None:
         self.version, self.spec = version, version.spec
         self.device = check_device(device)
@@ -95,7 +97,7 @@ class Predictor:
         self.calibrator = calibrator or calibrator_from_json(version.calibration.get("calibrator", {}))
         quality = version.calibration.get("quality")
         self.quality = None if quality is None else Quality.from_json(quality)
-        self.fine, self.contours = fine, contours
+        self.fine, self.contours, self.confidence = fine, contours, confidence
         self._source = source
         self._networks: dict[int, nn.Module] = {}
         self._lock = threading.Lock()
@@ -365,7 +367,7 @@ class Predictor:
         if self.quality is None:
             return None
         features = scan_features(prepared.image.numpy(), scores)
-        return self.quality.assess(scores, features, self.fine, self.contours)
+        return self.quality.assess(scores, features, self.fine, self.contours, self.confidence)
 
     def _slices(
         self,

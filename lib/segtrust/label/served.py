@@ -178,6 +178,7 @@ class ServedModel:
                     keep_members=self.settings.keep_members and device not in self._lent,
                     fine=FineRule(self.settings.fine_dice, self.settings.fine_risk),
                     contours=ContourRule(self.settings.contour_coverage, self.settings.contour_share),
+                    confidence=self.settings.interval_confidence,
                 )
             return self._predictors[key]
 

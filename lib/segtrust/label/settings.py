@@ -110,6 +110,9 @@ class AppSettings:
     fine_risk: float = _setting(
         0.05, "largest share of scans with a structure that is called probably fine and is bad"
     )
+    interval_confidence: float = _setting(
+        0.95, "share of calibration sets for which confident intervals hold, shown beside the usual ones"
+    )
     contour_coverage: float = _setting(0.9, "share of scans in which an inner or outer contour is right")
     contour_share: float = _setting(
         0.99, "share of the voxels that a contour must be right for: 0.95, 0.99 or 1"
@@ -178,6 +181,11 @@ class AppSettings:
                 "Example: --conf band_edges 0.05,0.2,0.333"
             )
         FineRule(self.fine_dice, self.fine_risk)
+        if not 0 < self.interval_confidence < 1:
+            raise SettingError(
+                f"`interval_confidence` must lie between 0 and 1, got {self.interval_confidence}. "
+                "Example: --conf interval_confidence 0.95"
+            )
         ContourRule(self.contour_coverage, self.contour_share)
 
     def file_limits(self) -> FileLimits:

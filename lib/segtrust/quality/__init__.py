@@ -4,15 +4,24 @@ Everything is fitted on calibration scans alone and holds for scans like those.
 """
 
 from segtrust.quality.assess import (
+    CONFIDENCE,
     COVERAGE,
     Assessment,
+    ConfidentIntervals,
     FineRule,
     Quality,
     StructureAssessment,
     Verdict,
     fine_limit,
 )
-from segtrust.quality.conformal import bound_risk, conformal_bound, conformal_p_value, control_risk
+from segtrust.quality.conformal import (
+    bound_risk,
+    confident_coverage,
+    conformal_bound,
+    conformal_p_value,
+    control_risk,
+    least_subjects,
+)
 from segtrust.quality.contour_rule import CONTOUR_SHARES, CONTOUR_WORDS, ContourRule, ContourWords
 from segtrust.quality.contours import ContourMargins, Contours, fit_contours
 from segtrust.quality.excess import RimTotals, UsualError, border_distance, fit_usual_error
@@ -30,10 +39,12 @@ from segtrust.quality.regression import Line, Regression, Rows, fit_regression
 from segtrust.quality.typical import TypicalScans, Unlikeness, fit_typical_scans, scan_features
 
 __all__ = [
+    "CONFIDENCE",
     "CONTOUR_SHARES",
     "CONTOUR_WORDS",
     "COVERAGE",
     "Assessment",
+    "ConfidentIntervals",
     "ContourMargins",
     "ContourRule",
     "ContourWords",
@@ -56,6 +67,7 @@ __all__ = [
     "Verdict",
     "border_distance",
     "bound_risk",
+    "confident_coverage",
     "conformal_bound",
     "conformal_p_value",
     "contour_map",
@@ -68,6 +80,7 @@ __all__ = [
     "fit_regression",
     "fit_typical_scans",
     "fit_usual_error",
+    "least_subjects",
     "logit_dice",
     "needed_margins",
     "scan_features",

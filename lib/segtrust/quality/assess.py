@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 from scipy.special import expit
 
 from segtrust.errors import ModelError, SettingError
-from segtrust.quality.conformal import Width, bound_risk
+from segtrust.quality.conformal import Width, bound_risk, confident_coverage, least_subjects
 from segtrust.quality.contour_rule import ContourRule
 from segtrust.quality.contours import ContourMargins, Contours
 from segtrust.quality.excess import UsualError
@@ -19,10 +19,12 @@ from segtrust.quality.typical import Features, Likeness, TypicalScans, Unlikenes
 from segtrust.scores import ScanScores, StructureScores
 
 __all__ = [
+    "CONFIDENCE",
     "COVERAGE",
     "LINE_SCORES",
     "TARGETS",
     "Assessment",
+    "ConfidentIntervals",
     "FineRule",
     "Quality",
     "StructureAssessment",
@@ -34,6 +36,8 @@ __all__ = [
 
 COVERAGE = 0.9
 """Of all intervals."""
+CONFIDENCE = 0.95
+"""Share of calibration sets for which a confident interval has this coverage, unless another is asked for."""
 TARGETS = ("dice", "volume", "border")
 """What is predicted of a structure, each by a line of its own."""
 LINE_SCORES = ("entropy", "between_member", "segment_entropy", "soft_dice_confidence", "pairwise_dice")
@@ -73,6 +77,18 @@ class FineRule:
 
 
 @dataclass(frozen=True)
+class ConfidentIntervals:
+    """Intervals with the usual coverage not on average over calibration sets, but for most of them.
+
+    ``None`` where too few subjects allow it, or the version does not know the target.
+    """
+
+    dice: tuple[float, float] | None
+    volume_factors: tuple[float, float] | None
+    border_mm: tuple[float, float] | None
+
+
+@dataclass(frozen=True)
 class StructureAssessment:
     """What is said of one structure; ``None`` where the version does not allow it.
 
@@ -86,6 +102,7 @@ class StructureAssessment:
     border_interval_mm: tuple[float, float] | None
     verdict: Verdict | None
     no_interval: str | None = None
+    confident: ConfidentIntervals | None = None
 
 
 @dataclass(frozen=True)
@@ -102,6 +119,24 @@ class Assessment:
     rule: FineRule
     statement: str | None
     contours: ContourMargins | None = None
+    confidence: float = CONFIDENCE
+
+    @property
+    def confident_statement(self) -> str | None:
+        """What confident intervals promise, or why there are none; ``None`` where there is no usual one."""
+        if self.width != "usual" or not any(map(_has_interval, self.structures.values())):
+            return None
+        sets, scans = f"{100 * self.confidence:.3g} %", f"{100 * COVERAGE:.3g} %"
+        if any(s.confident is not None for s in self.structures.values()):
+            return (
+                f"Confident intervals hold the true value in at least {scans} of scans like the calibration "
+                f"scans for {sets} of calibration sets, and not on average over them alone."
+            )
+        return (
+            f"Intervals that hold for {sets} of calibration sets take at least "
+            f"{least_subjects(COVERAGE, self.confidence)} patients that have the structure; there are "
+            f"{self.subjects} patients."
+        )
 
     @property
     def comparison(self) -> Unlikeness:
@@ -173,6 +208,7 @@ class Quality:
         features: Features,
         rule: FineRule,
         contour_rule: ContourRule = ContourRule(),  # noqa: B008  # frozen
+        confidence: float = CONFIDENCE,
     ) -> Assessment:
         """Say how good a prediction probably is.
 
@@ -181,6 +217,7 @@ class Quality:
             features: :func:`segtrust.quality.scan_features` of the scan.
             rule: what counts as bad, and how often.
             contour_rule: how often contours are right, and for how much of a structure.
+            confidence: share of calibration sets for which confident intervals hold, in (0, 1).
 
         Returns:
             The assessment. For a somewhat unlike scan intervals are the widest that the calibration scans
@@ -195,7 +232,7 @@ class Quality:
         width = width_of(unlikeness)
         alike = width == "usual"
         structures = {
-            value: self._structure(value, details, rule, width, alike=alike)
+            value: self._structure(value, details, rule, width, confidence, alike=alike)
             for value, details in scores.details.items()
         }
         has_verdict = any(s.verdict for s in structures.values())
@@ -206,10 +243,18 @@ class Quality:
             rule,
             self._statement(rule) if has_verdict else None,
             self.contours.margins(contour_rule) if alike and self.contours is not None else None,
+            confidence,
         )
 
     def _structure(
-        self, value: int, details: StructureScores, rule: FineRule, width: Width | None, *, alike: bool
+        self,
+        value: int,
+        details: StructureScores,
+        rule: FineRule,
+        width: Width | None,
+        confidence: float,
+        *,
+        alike: bool,
     ) -> StructureAssessment:
         lines, x = self.lines.get(value, {}), line_scores(details)
         reason = self._no_interval(details, lines)
@@ -217,15 +262,14 @@ class Quality:
             verdict = self._verdict(lines.get("dice"), x, rule, alike=False)
             return StructureAssessment(None, None, None, None, verdict, reason)
         predicted = lines["dice"].predict(x) if "dice" in lines else None
-        intervals = {t: line.interval(x, COVERAGE, width) if width else None for t, line in lines.items()}
-        ends = {target: intervals.get(target) for target in TARGETS}
+        usual = [_shown(t, lines.get(t), x, COVERAGE, width) for t in TARGETS]
+        confident = [_confident(t, lines.get(t), x, confidence, width) for t in TARGETS]
         return StructureAssessment(
-            predicted_dice=None if predicted is None else _share(predicted),
-            dice_interval=None if (dice := ends["dice"]) is None else dice_range(*dice),
-            volume_factors=None if (volume := ends["volume"]) is None else factor_range(*volume),
-            border_interval_mm=None if (border := ends["border"]) is None else factor_range(*border),
+            None if predicted is None else _share(predicted),
+            *usual,
             verdict=self._verdict(lines.get("dice"), x, rule, alike=alike),
             no_interval=reason,
+            confident=ConfidentIntervals(*confident) if any(confident) else None,
         )
 
     def _no_interval(self, details: StructureScores, lines: Mapping[str, Regression]) -> str | None:
@@ -376,6 +420,34 @@ def _regression(document: Mapping[str, Any], schema: int) -> Regression:
     """Read a regression, with the score by its name of today."""
     regression = Regression.from_json(document)
     return regression if schema == _SCHEMA else regression.renamed({"pairwise_dice": _POOLED})
+
+
+def _shown(
+    target: str,
+    line: Regression | None,
+    scores: Mapping[str, float | None],
+    coverage: float,
+    width: Width | None,
+) -> tuple[float, float] | None:
+    """Interval of a target in its own unit; ``None`` where there is none."""
+    ends = None if line is None or width is None else line.interval(scores, coverage, width)
+    if ends is None:
+        return None
+    return dice_range(*ends) if target == "dice" else factor_range(*ends)
+
+
+def _confident(
+    target: str,
+    line: Regression | None,
+    scores: Mapping[str, float | None],
+    confidence: float,
+    width: Width | None,
+) -> tuple[float, float] | None:
+    """The same for most calibration sets; only of a scan that has the usual intervals."""
+    if line is None or width != "usual":
+        return None
+    coverage = confident_coverage(len(line.held_out), COVERAGE, confidence)
+    return None if coverage is None else _shown(target, line, scores, coverage, width)
 
 
 def _has_interval(structure: StructureAssessment) -> bool:

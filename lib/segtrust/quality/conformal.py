@@ -6,10 +6,20 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import special
 
 from segtrust.errors import SettingError
 
-__all__ = ["Width", "bound_risk", "conformal_bound", "conformal_p_value", "control_risk", "miss_chance"]
+__all__ = [
+    "Width",
+    "bound_risk",
+    "confident_coverage",
+    "conformal_bound",
+    "conformal_p_value",
+    "control_risk",
+    "least_subjects",
+    "miss_chance",
+]
 
 _ROUNDING = 1e-9
 
@@ -63,6 +73,61 @@ def miss_chance(subjects: int, alpha: float, width: Width) -> float:
         (0.1, 0.05, 0.1)
     """
     return alpha if width == "usual" else min(alpha, 1 / (subjects + 1))
+
+
+def confident_coverage(subjects: int, coverage: float, confidence: float) -> float | None:
+    r"""Coverage to ask a rank for, so that nearly every calibration set reaches the wanted one.
+
+    Over calibration sets, the share of scans that lie within the k-th smallest of ``n`` scores follows a beta
+    distribution. :math:`k / (n + 1)` with the smallest k for which
+
+    .. math:: P(\mathrm{Beta}(k, n + 1 - k) \ge coverage) \ge confidence
+
+    Args:
+        subjects: number of scores, n.
+        coverage: wanted, in (0, 1).
+        confidence: wanted share of calibration sets, in (0, 1).
+
+    Returns:
+        In (0, 1), above ``coverage``; ``None`` with fewer than :func:`least_subjects`.
+
+    Raises:
+        SettingError: if ``coverage`` or ``confidence`` lies outside (0, 1).
+
+    Source:
+        Wilks 1941 (tolerance limits); Vovk 2012, training-conditional validity of split conformal prediction.
+
+    Example:
+        >>> confident_coverage(28, 0.9, 0.95), confident_coverage(29, 0.9, 0.95) == 29 / 30
+        (None, True)
+    """
+    _check_confidence(coverage, confidence)
+    ranks = np.arange(1, subjects + 1)
+    enough = special.betainc(ranks, subjects + 1 - ranks, coverage) <= 1 - confidence + _ROUNDING
+    return float(ranks[np.argmax(enough)] / (subjects + 1)) if enough.any() else None
+
+
+def least_subjects(coverage: float, confidence: float | None = None) -> int:
+    """How many subjects a bound takes.
+
+    Args:
+        coverage: wanted share of scans, in (0, 1).
+        confidence: wanted share of calibration sets for which it holds; ``None``: on average over them.
+
+    Returns:
+        Number of subjects.
+
+    Raises:
+        SettingError: if ``coverage`` or ``confidence`` lies outside (0, 1).
+
+    Example:
+        >>> least_subjects(0.9), least_subjects(0.9, 0.95)
+        (9, 29)
+    """
+    _check_confidence(coverage, 0.5 if confidence is None else confidence)
+    if confidence is None:
+        return math.ceil(1 / (1 - coverage) - 1 - _ROUNDING)
+    return math.ceil(math.log(1 - confidence) / math.log(coverage) - _ROUNDING)
 
 
 def conformal_p_value(scores: Sequence[float], new: float) -> float:
@@ -155,6 +220,14 @@ def bound_risk(scores: Sequence[float], bad: Sequence[bool], alpha: float) -> fl
     called = np.asarray(scores, np.float64)[:, None] > limits
     chosen = control_risk(called & np.asarray(bad, bool)[:, None], alpha)
     return None if chosen is None else float(limits[chosen])
+
+
+def _check_confidence(coverage: float, confidence: float) -> None:
+    if not (0 < coverage < 1 and 0 < confidence < 1):
+        raise SettingError(
+            f"`coverage` and `confidence` must lie between 0 and 1, got {coverage} and {confidence}. "
+            "Example: 0.9 and 0.95"
+        )
 
 
 def _check_alpha(alpha: float) -> None:

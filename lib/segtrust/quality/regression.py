@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, Self
 
 import numpy as np
@@ -228,10 +229,18 @@ def fit_line(rows: Rows, names: Sequence[str]) -> Line:
 def _slope_and_level(x: Floats, y: Floats, ordinary: NDArray[np.bool_]) -> tuple[float, float]:
     slope = 0.0
     if np.ptp(x) > 0:
-        one, two = np.triu_indices(len(x), 1)
+        one, two = _pairs(len(x))
         run, rise = x[two] - x[one], y[two] - y[one]
-        slope = float(np.median(rise[run != 0] / run[run != 0]))
+        differ = run != 0
+        slope = float(np.median(rise[differ] / run[differ]))
     return slope, float(np.median((y - slope * x)[ordinary]))
+
+
+@lru_cache(maxsize=64)
+def _pairs(n: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Indices of all pairs of ``n`` rows; one fit asks for them thousands of times."""
+    one, two = np.triu_indices(n, 1)
+    return one, two
 
 
 def _score(rows: Rows, name: str) -> Floats:

@@ -230,12 +230,15 @@ function qualityText({ quality, out_of_distribution: unlike }) {
   if (quality?.statement) parts.push(quality.statement);
   if (unlike) parts.push(unlike.sentence);
   if (quality?.intervals_statement) parts.push(quality.intervals_statement);
+  if (quality?.confident_statement) parts.push(quality.confident_statement);
   return parts.join(' ');
 }
 
 function structureRows(structure, quality) {
   const words = quality?.intervals === 'widest' ? 'widest' : `${quality?.coverage * 100} %`;
+  const surer = structure.confident_intervals ?? {};
   const interval = (ends, title) => rangeText(words, ends, title);
+  const addSurer = (to, ends) => ends && to.append(rangeText('confident', ends));
   const { name, empty, volume_ml, volume_range_ml, volume_interval_ml } = structure;
   const { border_mm, border_interval_mm, predicted_dice, predicted_dice_interval, verdict } = structure;
   const head = made('th', name);
@@ -248,10 +251,13 @@ function structureRows(structure, quality) {
     range.prepend('range ');
     volume.append(range);
   }
+  addSurer(volume, surer.volume_interval_ml);
   const border = cell(border_mm, value => `± ${number(value)} mm`);
   if (border_interval_mm) border.append(interval(border_interval_mm, 'mean distance of predicted and true border, mm'));
+  addSurer(border, surer.border_interval_mm);
   const dice = cell(predicted_dice, number);
   if (predicted_dice_interval) dice.append(interval(predicted_dice_interval));
+  addSurer(dice, surer.predicted_dice_interval);
   const judged = cell(empty ? 'not found' : verdict, text => text);
   if (judged.textContent !== 'probably fine' && !judged.title) judged.className = 'look';
   return [row(head), row(volume, border, dice, judged)];
