@@ -16,11 +16,12 @@ MEANS = (0.5, 0.83, 0.97, 0.993)
 FRESH = 100
 ALL, DICE = ("dice", "volume", "border"), ("dice",)
 CELLS = (
-    *((law, mean, n, 1, sets, ALL) for n, sets in ((10, 40), (20, 25)) for law in LAWS for mean in MEANS),
+    *((law, mean, 10, 1, 40, ALL) for law in LAWS for mean in MEANS),
+    *(("beta", mean, 20, 1, 25, ALL) for mean in MEANS),
+    *(("beta", mean, 30, 1, 40, DICE) for mean in MEANS),
+    *(("beta", mean, 50, 1, 16, DICE) for mean in MEANS),
+    *((law, mean, 20, 1, 25, ALL) for law in LAWS[1:] for mean in MEANS),
     *((law, 0.97, 20, 3, 25, DICE) for law in LAWS),
-    *(("beta", mean, 30, 1, 60, DICE) for mean in MEANS),
-    *(("beta", mean, 50, 1, 25, DICE) for mean in MEANS),
-    *((law, 0.993, 50, 1, 25, DICE) for law in ("lognormal", "mixture")),
 )
 """Law, mean, patients, scans of each, calibration sets, targets."""
 

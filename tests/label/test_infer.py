@@ -179,6 +179,7 @@ def test_the_excess_is_a_float_map_once_the_version_knows_what_is_usual(served, 
     assert params["segtrust"]["shows"] == "excess"
     assert (values.dtype, values.min() >= 0, values.max() <= 1) == (np.float32, True, True)
     assert "predicted_dice" not in params["segtrust"]["structures"][0]  # five subjects allow no line
+    assert "cannot be tested with 5 patients" in params["segtrust"]["out_of_distribution"]["reason"]
 
 
 def test_contours_are_a_label_map_once_the_version_knows_margins(served, run):

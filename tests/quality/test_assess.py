@@ -185,7 +185,7 @@ def test_confident_intervals_take_29_patients_and_hold_the_usual_ones(subjects, 
     assert said.confident.volume_factors == pytest.approx(
         [math.exp(line.spread({})[0] - far), math.exp(line.spread({})[1] + far)]
     )
-    assert "for 95 % of calibration sets" in assessment.confident_statement
+    assert "For 95 % of calibration sets" in assessment.confident_statement
 
 
 def test_a_scan_with_an_odd_image_has_no_confident_interval_and_the_confidence_can_be_chosen(quality):
@@ -195,7 +195,7 @@ def test_a_scan_with_an_odd_image_has_no_confident_interval_and_the_confidence_c
     assert (odd.width, odd.structures[1].confident, odd.confident_statement) == ("widest", None, None)
     twenty = quality.assess(scores(0.9), TYPICAL, RULE, confidence=0.8)  # 1 - .9 ** 20 = .88
     assert twenty.structures[1].confident is not None
-    assert "for 80 % of calibration sets" in twenty.confident_statement
+    assert "For 80 % of calibration sets" in twenty.confident_statement
 
 
 @pytest.fixture(scope="module")

@@ -68,10 +68,9 @@ def chance(found, *grades):
 def test_exchangeable_scans_are_seldom_unlike_and_intervals_hold_for_all_together(subjects):
     found = judged(subjects, LIKE)
     rare = max(0.05, 1 / (subjects + 1))
-    assert share(found, "like") >= 1 - rare - 0.02
-    everyone = ("like", "somewhat unlike", "unlike")
-    assert coverage(found, *everyone)[0] >= COVERAGE - 0.03
-    strange = everyone[1:]
+    ordinary, strange = "not tested" if subjects < 20 else "like", ("somewhat unlike", "unlike")
+    assert share(found, ordinary) >= 1 - rare - 0.02
+    assert coverage(found, ordinary, *strange)[0] >= COVERAGE - 0.03
     assert coverage(found, *strange)[1] >= COVERAGE - chance(found, *strange)
 
 

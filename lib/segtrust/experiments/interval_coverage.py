@@ -72,7 +72,7 @@ class World:
         return float(special.betaincinv(precision * self.mean, precision * (1 - self.mean), rank))
 
 
-def case_of(subject: str, truth: StructureTruth, rng: _RNG) -> QualityCase:
+def _case_of(subject: str, truth: StructureTruth, rng: _RNG) -> QualityCase:
     """A scan with scores: one follows the Dice, on the scale of log odds, the other says nothing."""
     logit = special.logit(np.clip(truth.dice, 1e-3, 1 - 1e-3)) + 0.6 * rng.normal()
     details = StructureScores(0.2, None, None, float(special.expit(logit)), None)
@@ -98,14 +98,14 @@ def simulate(world: World, subjects: int, sets: int, fresh: int, seed: int) -> d
     rng = np.random.default_rng(seed)
     rows: list[dict[str, dict[str, float]]] = []
     for _ in range(sets):
-        cases = [case_of(f"{i:03d}", truth, rng) for i in range(subjects) for truth in world.patient(rng)]
+        cases = [_case_of(f"{i:03d}", truth, rng) for i in range(subjects) for truth in world.patient(rng)]
         quality = fit_quality(cases, [1])
         if quality is None:
             continue
         held: dict[str, dict[str, list[bool]]] = {}
         for _ in range(fresh):
             scans = world.patient(rng)
-            case = case_of("fresh", scans[int(rng.integers(len(scans)))], rng)
+            case = _case_of("fresh", scans[int(rng.integers(len(scans)))], rng)
             for kind, target, holds in _held(quality, case):
                 held.setdefault(kind, {}).setdefault(target, []).append(holds)
         rows.append({k: {t: float(np.mean(h)) for t, h in by.items()} for k, by in held.items()})

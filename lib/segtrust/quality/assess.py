@@ -129,8 +129,9 @@ class Assessment:
         sets, scans = f"{100 * self.confidence:.3g} %", f"{100 * COVERAGE:.3g} %"
         if any(s.confident is not None for s in self.structures.values()):
             return (
-                f"Confident intervals hold the true value in at least {scans} of scans like the calibration "
-                f"scans for {sets} of calibration sets, and not on average over them alone."
+                f"For {sets} of calibration sets, confident intervals hold the true value in at least "
+                f"{scans} of scans like the calibration scans (exact for a prediction fixed beforehand, "
+                "measured for a fitted one)."
             )
         return (
             f"Intervals that hold for {sets} of calibration sets take at least "
