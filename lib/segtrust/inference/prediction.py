@@ -21,6 +21,7 @@ from segtrust.models import ModelSpec
 from segtrust.quality import (
     COVERAGE,
     Assessment,
+    ConfidentIntervals,
     ContourMargins,
     ContourWords,
     Margins,
@@ -80,13 +81,6 @@ class StructureSummary:
 
     def judged(self, by: StructureAssessment) -> Self:
         """The same with what the version says about its quality."""
-        confident = None
-        if by.confident is not None:
-            confident = {
-                "predicted_dice_interval": by.confident.dice,
-                "volume_interval_ml": self._volume(by.confident.volume_factors),
-                "border_interval_mm": by.confident.border_mm if self.volume_ml is not None else None,
-            }
         return replace(
             self,
             predicted_dice=by.predicted_dice,
@@ -95,8 +89,18 @@ class StructureSummary:
             border_interval_mm=by.border_interval_mm if self.volume_ml is not None else None,
             verdict=by.verdict,
             no_interval=by.no_interval,
-            confident_intervals=confident and {name: i for name, i in confident.items() if i is not None},
+            confident_intervals=self._confident(by.confident),
         )
+
+    def _confident(self, by: ConfidentIntervals | None) -> Mapping[str, tuple[float, float]] | None:
+        if by is None:
+            return None
+        intervals = {
+            "predicted_dice_interval": by.dice,
+            "volume_interval_ml": self._volume(by.volume_factors),
+            "border_interval_mm": by.border_mm if self.volume_ml is not None else None,
+        }
+        return {name: ends for name, ends in intervals.items() if ends is not None}
 
     def _volume(self, factors: tuple[float, float] | None) -> tuple[float, float] | None:
         if factors is None or not self.volume_ml:
