@@ -32,8 +32,8 @@ several scans of a patient too (a patient counts by the worst). The beta law, an
 interval, is proven for a prediction that was fixed beforehand. For one that was fitted to the same
 patients Bian & Barber 2023 prove that jackknife+ and full conformal prediction have no such bound for
 every way to fit; for jackknife-minmax none is known to us. It spreads the interval over all lines that
-lack one patient, which makes it wider; that confident intervals hold all the same is measured below, and
-not proven. An interval promises nothing for scans of another kind."""
+lack one patient, which makes it wider; whether confident intervals hold all the same can only be
+measured. An interval promises nothing for scans of another kind."""
 MEASURED = """Made-up scans, through the whole path up to the numbers of an answer: Dice by a law (*beta*;
 *lognormal*, 1 less a log-normal error; *mixture*, a beta with 10 % of scans at 0 and 15 % at 1) with the
 given mean, a score that follows it, a volume and a border. {fresh} fresh patients are judged for each
@@ -69,11 +69,7 @@ def page(result: Json) -> str:
              "unlucky", "volume, closed", "volume", "border, closed", "border"),
             map(measured, cells),
         ),
-        paragraph(CONFIDENT.format(**result)),
-        *table(
-            ("patients", "law", "mean Dice", "sets", "marginal", "unlucky", "reach", "reach, usual"),
-            confident(cells),
-        ),
+        *surer(cells, result["fresh"]),
     ]  # fmt: skip
     return "\n".join(lines).rstrip("\n") + "\n"
 
@@ -107,6 +103,15 @@ def measured(cell: Json) -> tuple[str, ...]:
         str(cell["sets"]),
         *cells,
     )
+
+
+def surer(cells: Iterable[Json], fresh: int) -> list[str]:
+    """The part on confident intervals."""
+    rows = confident(cells)
+    if not rows:
+        return [paragraph("Confident intervals were not measured in these cells.")]
+    head = ("patients", "law", "mean Dice", "sets", "marginal", "unlucky", "reach", "reach, usual")
+    return [paragraph(CONFIDENT.format(fresh=fresh)), *table(head, rows)]
 
 
 def confident(cells: Iterable[Json]) -> list[tuple[str, ...]]:

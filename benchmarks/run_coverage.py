@@ -18,8 +18,8 @@ ALL, DICE = ("dice", "volume", "border"), ("dice",)
 CELLS = (
     *((law, mean, 10, 1, 40, ALL) for law in LAWS for mean in MEANS),
     *(("beta", mean, 20, 1, 25, ALL) for mean in MEANS),
-    *(("beta", mean, 30, 1, 40, DICE) for mean in MEANS),
-    *(("beta", mean, 50, 1, 16, DICE) for mean in MEANS),
+    *(("beta", mean, 30, 1, 16, DICE) for mean in MEANS),
+    *(("beta", mean, 50, 1, 8, DICE) for mean in MEANS),
     *((law, mean, 20, 1, 25, ALL) for law in LAWS[1:] for mean in MEANS),
     *((law, 0.97, 20, 3, 25, DICE) for law in LAWS),
 )
