@@ -54,7 +54,9 @@ def test_the_true_chance_has_no_error(benchmark):
     for name in ("mse", "kl", "ece"):
         assert got["true"]["volume"][name]["value"] == pytest.approx(0, abs=1e-12)
     for name in ("mse", "kl"):
-        assert got["true"]["volume"][name]["difference"]["high"] < 0
+        less = got["true"]["volume"][name]["difference"]
+        assert less["value"] < 0
+        assert less["low"] is less["high"] is None  # no interval over three patients
 
 
 def test_the_area_under_the_curve_is_that_of_scikit_learn(benchmark):

@@ -62,7 +62,7 @@ class Pool:
     @property
     def has_voxels(self) -> list[bool]:
         """Whether each scan has voxels in the region."""
-        return (self._n > 0).tolist()
+        return [bool(n > 0) for n in self._n]
 
     def figure(self, rows: Sequence[int], name: str) -> float:
         """One of :data:`FIGURES` over the voxels of some scans, repeats allowed; NaN without voxels."""
@@ -84,7 +84,7 @@ class ErrorPool:
     @property
     def has_voxels(self) -> list[bool]:
         """Whether each scan has voxels."""
-        return ((self._wrong.sum(axis=1) + self._right.sum(axis=1)) > 0).tolist()
+        return [bool(n > 0) for n in self._wrong.sum(axis=1) + self._right.sum(axis=1)]
 
     def whole(self) -> ErrorHistogram:
         """Counts of all scans."""

@@ -263,11 +263,13 @@ class Quality:
             verdict = self._verdict(lines.get("dice"), x, rule, alike=False)
             return StructureAssessment(None, None, None, None, verdict, reason)
         predicted = lines["dice"].predict(x) if "dice" in lines else None
-        usual = [_shown(t, lines.get(t), x, COVERAGE, width) for t in TARGETS]
+        dice, volume, border = (_shown(t, lines.get(t), x, COVERAGE, width) for t in TARGETS)
         confident = [_confident(t, lines.get(t), x, confidence, width) for t in TARGETS]
         return StructureAssessment(
             None if predicted is None else _share(predicted),
-            *usual,
+            dice,
+            volume,
+            border,
             verdict=self._verdict(lines.get("dice"), x, rule, alike=alike),
             no_interval=reason,
             confident=ConfidentIntervals(*confident) if any(confident) else None,
