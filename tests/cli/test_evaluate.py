@@ -60,7 +60,7 @@ def test_records_of_two_models_on_the_same_labels_are_compared(folder, tmp_path,
     records = folder / "out" / "records.json"
     assert len(read_records(records).records) == 6
     assert cli.main(["compare", str(folder / "out"), str(records)]) == 0
-    assert "+0.0000 (+0.0000 to +0.0000)" in capsys.readouterr().out
+    assert "| +0.0000 (n too small) |" in capsys.readouterr().out
     changed = json.loads(records.read_text())
     changed["protocol"] = "0" * 64
     (tmp_path / "records.json").write_text(json.dumps(changed))
