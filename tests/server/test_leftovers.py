@@ -6,6 +6,7 @@ import signal
 import socket
 import stat
 import tarfile
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -34,7 +35,9 @@ def start(place, model_folder, name):
 
 def left(place):
     """Files below the system's place for temporary files, but MONAI Label's own copy of its log settings."""
-    files = [p for p in (place / "tmp").rglob("*") if p.is_file() and "pymp-" not in str(p)]
+    # os.walk: folders may go while they are read, which Path.rglob of Python 3.11 does not bear.
+    paths = [Path(folder) / name for folder, _, names in os.walk(place / "tmp") for name in names]
+    files = [p for p in paths if p.is_file() and "pymp-" not in str(p)]
     return [p for p in files if not (p.parent == place / "tmp" and p.suffix == ".json")]
 
 
