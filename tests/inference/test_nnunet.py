@@ -103,17 +103,21 @@ def test_between_folds_is_their_mutual_information_and_not_of_the_averaged_logit
     np.testing.assert_allclose(statistics.pairwise_dice.numpy(), overlap, rtol=1e-12)
 
 
-def test_slabs_and_files_change_nothing(tiny, monkeypatch):
-    version, files = tiny
+def test_slabs_and_files_change_rounding_alone(tmp_path, monkeypatch):
+    folder, files = results_and_scan(tmp_path, {"scan": {"shape": (19, 13, 16)}})
+    version = adopted(folder, tmp_path / "work")
     scan = read_scan(files[0])
     whole = Predictor(version).sample(scan)[1]
     monkeypatch.setattr(nnunet, "_SLAB", 1)
     monkeypatch.setattr("segtrust.adapters.nnunet_run._IN_MEMORY", 0)
     monkeypatch.setattr("segtrust.adapters.nnunet_run._BLOCK", 1)
     parts = Predictor(version).sample(scan)[1]
-    for name in ("mean", "total", "within", "between", "variance", "votes", "sample_voxels"):
-        assert torch.equal(getattr(whole, name), getattr(parts, name)), name
-    for name in ("pairwise_dice", "pooled_pairwise_dice"):
+    # PyTorch takes exp of 8 or 16 voxels at once by another function than of the voxels left over at the end
+    # of a slab (19 x 13 is no multiple of either): the last bit of a probability may differ, its rank not.
+    torch.testing.assert_close(whole.mean, parts.mean, rtol=4 * 2**-23, atol=0)
+    for name in ("total", "within", "between", "variance"):  # dH <= sum |ln p + 1| dp, twice for a difference
+        torch.testing.assert_close(getattr(whole, name), getattr(parts, name), rtol=0, atol=2e-6)
+    for name in ("votes", "sample_voxels", "pairwise_dice", "pooled_pairwise_dice"):
         torch.testing.assert_close(getattr(whole, name), getattr(parts, name), rtol=0, atol=0, equal_nan=True)
 
 
