@@ -6,9 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from scipy import ndimage
 
 from calibration_cohorts import cohort, constant
 from segtrust import calibrators as c
@@ -72,6 +73,31 @@ def test_one_false_voxel_anywhere_moves_no_temperature(x, y, z, structure):
     # what calibrators of older versions do, and go on to do: T at the voxel itself is T inside
     old = MM.temperature_at(covariate_of(MM, spoiled, spacing))
     assert old[x, y, z].item() == pytest.approx(MM.temperature_at(torch.tensor(0.0)).item())
+
+
+@st.composite
+def scenes(draw):
+    """Structures in the middle of a grid, and false islands of less than 8 voxels that touch nothing."""
+    clean = np.zeros((16, 16, 16), np.uint8)
+    inner = draw(hnp.arrays(np.uint8, (6, 6, 6), elements=st.sampled_from([0, 0, 1, 1, 2, 3])))
+    clean[5:11, 5:11, 5:11] = inner
+    spoiled = clean.copy()
+    # one island at most in each corner of the grid, two voxels away from the middle and from the others
+    for corner in draw(st.sets(st.tuples(*[st.sampled_from([0, 14])] * 3), min_size=1)):
+        block = draw(hnp.arrays(np.uint8, (2, 2, 2), elements=st.integers(0, 4)))
+        block[0, 0, 0] = 0  # 7 voxels at most
+        spoiled[tuple(slice(at, at + 2) for at in corner)] = block
+    return clean, spoiled
+
+
+@given(scenes())
+def test_false_islands_of_any_structures_move_no_temperature_where_something_of_eight_voxels_is_there(scene):
+    clean, spoiled = scene
+    parts, _ = ndimage.label(clean > 0, np.ones((3, 3, 3)))
+    assume(np.bincount(parts[parts > 0], minlength=2).max() >= 8)
+    spacing = (0.5, 1.0, 3.0)
+    before, after = (covariate_of(PARTS, mask, spacing) for mask in (clean, spoiled))
+    assert torch.equal(before, after)
 
 
 @given(at=st.tuples(*[st.integers(0, 5)] * 3))

@@ -9,6 +9,8 @@ import pytest
 import torch
 
 from phantoms import TINY_NETWORK, make_blob, spec_of, write_scan
+from segtrust.calibrators import Identity
+from segtrust.calibrators.covariate import PARTS
 from segtrust.errors import SettingError
 from segtrust.evaluate.pools import Pool
 from segtrust.experiments.arm_comparison import ArmComparison, GroupedScan, segment_entropy_name
@@ -161,6 +163,15 @@ def test_a_calibrator_does_not_change_with_the_scans_it_is_for(fit, scans, tmp_p
     one, two = ({k: json.dumps(c.to_json()) for k, c in f.calibrators(arm).items()} for f in (whole, fewer))
     assert one["1", 1, "top_label_isotonic"] == two["1", 1, "top_label_isotonic"]
     assert set(one) == {(g, s, "top_label_isotonic") for g in "01" for s in (1, 2)}
+
+
+def test_calibrators_are_fitted_with_the_distance_of_a_served_version(fit, tmp_path, monkeypatch):
+    seen = []
+    spy = {"spy": lambda voxels: seen.extend(voxels) or Identity()}
+    monkeypatch.setattr("segtrust.experiments.arm_comparison.CANDIDATES", spy)
+    replace(fit, cache=tmp_path, kinds=("spy",)).calibrators(fit.arms[0])
+    assert {(voxels.unit, voxels.parts) for voxels in seen} == {("mm", PARTS)}
+    assert all(len(voxels.seen) == len(voxels.weight) for voxels in seen)
 
 
 def test_records_are_read_again_with_the_same_numbers(fit, records, monkeypatch):

@@ -10,6 +10,8 @@ import pytest
 import torch
 
 from phantoms import TINY_NETWORK, make_blob, spec_of, write_scan
+from segtrust.calibrators import Identity
+from segtrust.calibrators.covariate import PARTS
 from segtrust.errors import SettingError
 from segtrust.evaluate.probabilities import KeptSource
 from segtrust.evaluate.protocol import Protocol
@@ -139,6 +141,16 @@ def test_held_out_predictions_are_those_that_were_judged_and_train_nothing(exper
         assert nll == pytest.approx(j.record.totals[system_name("ce", 2, CALIBRATOR)]["volume"].nll)
     # without a mirror there is one view: what the first member sees
     assert (fit.views(found[0], (0, 1)).n_samples, fit.views(found[0], ()).n_samples) == (4, 1)
+
+
+def test_calibrators_are_fitted_with_the_distance_of_a_served_version(
+    experiment, folds, judged, kept, monkeypatch
+):
+    seen = []
+    spy = {CALIBRATOR: lambda voxels: seen.extend(voxels) or Identity()}
+    monkeypatch.setattr("segtrust.experiments.crossfit.CANDIDATES", spy)
+    next(CrossFit.of_cell(experiment, folds, "ce", 2, kept, print).predictions())
+    assert {(voxels.unit, voxels.parts) for voxels in seen} == {("mm", PARTS)}
 
 
 def test_what_a_member_answered_once_is_read_again_bit_by_bit(tmp_path):

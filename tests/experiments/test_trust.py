@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from phantoms import make_blob, write_scan
+from segtrust.calibrators.voxels import stack_voxels
 from segtrust.evaluate.protocol import Protocol
 from segtrust.evaluate.records import read_records, write_records
 from segtrust.experiments.trust import CLEAN, Condition, TrustBenchmark, shift_conditions
@@ -45,6 +46,16 @@ def test_a_second_run_measures_nothing_again(make):
     assert [r.totals["served"]["band"].to_json() for r in before] == [
         r.totals["served"]["band"].to_json() for r in after
     ]
+
+
+def test_voxels_that_were_drawn_once_are_read_as_they_were(make):
+    drawn, read = make([]).voxels, make([]).voxels
+    for one, two in zip(drawn, read, strict=True):
+        assert vars(one).keys() == vars(two).keys()
+        assert all(np.array_equal(value, vars(two)[name]) for name, value in vars(one).items())
+    assert stack_voxels(read).nll(np.ones(sum(len(v.weight) for v in read))) == pytest.approx(
+        stack_voxels(drawn).nll(np.ones(sum(len(v.weight) for v in drawn)))
+    )
 
 
 def test_one_plain_line_is_said_per_scan_and_condition(make):

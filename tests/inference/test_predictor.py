@@ -282,6 +282,7 @@ def test_voxels_of_unknown_size_count_as_large_as_the_models_own(tiny_version):
     np.testing.assert_array_equal(got.probs, WIDE.apply(torch.from_numpy(raw.probs), distance).numpy())
     (text,) = [flag.text for flag in got.flags if flag.code == "calibration_spacing"]
     assert text == "probabilities are calibrated as if voxels were 2 x 2 x 2 mm, as the model's are"
+    assert {"code": "calibration_spacing", "text": text} in got.params()["flags"]
     assert "calibration_spacing" not in [flag.code for flag in raw.flags]
 
 

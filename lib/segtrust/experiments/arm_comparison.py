@@ -8,24 +8,28 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from segtrust._files import replace_text
-from segtrust.calibrators import CANDIDATES, CalibrationVoxels, Calibrator, calibrator_from_json, draw_voxels
+from segtrust.calibrators import (
+    CANDIDATES,
+    CalibrationVoxels,
+    Calibrator,
+    calibrator_from_json,
+    draw_prediction,
+)
 from segtrust.evaluate.cases import CaseRecord, evaluate_case
 from segtrust.evaluate.records import record_from_json, record_to_json
 from segtrust.experiments.arms import Arm
 from segtrust.experiments.crossfit import system_name
-from segtrust.inference.scan import PreparedScan, fingerprint, prepare
-from segtrust.regions import distance_to
+from segtrust.inference.scan import PreparedScan, Scan, assumed_spacing, fingerprint, prepare
 from segtrust.scores import binary_segment_entropy
 from segtrust.training.cases import LabelledFiles, read_pair
 
 __all__ = ["ArmComparison", "GroupedScan", "segment_entropy_name"]
 
 Say = Callable[[str], None]
-_SCHEMA = 1
+_SCHEMA = 2
 
 
 @dataclass(frozen=True)
@@ -125,7 +129,7 @@ class ArmComparison:
     def _judge(
         self, scan: GroupedScan, calibrators: Mapping[str, Mapping[tuple[str, int, str], Calibrator]]
     ) -> CaseRecord:
-        labels, spacing, prepared = self.opened(scan)
+        labels, read, prepared = self.opened(scan)
         systems: dict[str, tuple[Tensor, Calibrator | None]] = {}
         entropies: dict[str, float | None] = {}
         for arm in self.arms:
@@ -141,15 +145,22 @@ class ArmComparison:
                     systems[system_name(arm.name, size, kind)] = (mean, calibrator)
         main = next(iter(systems))
         record = evaluate_case(
-            scan.files.id, scan.files.subject, systems, labels, spacing, prepared.valid, main=main
+            scan.files.id,
+            scan.files.subject,
+            systems,
+            labels,
+            read.spacing,
+            prepared.valid,
+            main=main,
+            assumed=assumed_spacing(read, self.arms[0].spec),
         )
         return replace(record, methods=entropies)
 
-    def opened(self, scan: GroupedScan) -> tuple[Tensor, tuple[float, float, float] | None, PreparedScan]:
-        """Labels, voxel size and prepared image of a scan; all arms share orientation and intensity."""
+    def opened(self, scan: GroupedScan) -> tuple[Tensor, Scan, PreparedScan]:
+        """Labels, scan and prepared image; all arms share orientation, intensity and voxel size."""
         spec = self.arms[0].spec
         read, labels = read_pair(scan.files, spec)
-        return labels, read.spacing, prepare(read, spec)
+        return labels, read, prepare(read, spec)
 
     def _drawn(self, arm: Arm, group: str, size: int) -> list[CalibrationVoxels]:
         return [drawn[size] for drawn in self._all_drawn(arm, group)]
@@ -168,21 +179,15 @@ class ArmComparison:
 
     def _draw(self, arm: Arm, group: str) -> Iterator[dict[int, CalibrationVoxels]]:
         for index, scan in enumerate(s for s in self.scans if s.group == group):
-            labels, spacing, prepared = self.opened(scan)
-            valid = torch.from_numpy(prepared.valid)
-            chosen = np.random.default_rng(index).random(valid.numel()) < self.share
-            drawn = {}
-            for size, mean in arm.means(prepared, group, self.cache).items():
-                distance = torch.from_numpy(distance_to(mean.max(dim=0).indices.numpy() > 0, spacing))
-                drawn[size] = draw_voxels(
-                    mean,
-                    labels,
-                    distance,
-                    subject=scan.files.subject,
-                    seed=index,
-                    valid=valid & torch.from_numpy(chosen.reshape(valid.shape)),
+            labels, read, prepared = self.opened(scan)
+            valid, spacing = prepared.valid, assumed_spacing(read, self.arms[0].spec)
+            chosen = np.random.default_rng(index).random(valid.shape) < self.share
+            yield {
+                size: draw_prediction(
+                    mean, labels, spacing, subject=scan.files.subject, seed=index, valid=valid & chosen
                 )
-            yield drawn
+                for size, mean in arm.means(prepared, group, self.cache).items()
+            }
 
     def _digest(self, arm: Arm) -> str:
         """Name what calibrators and records of an arm follow from."""

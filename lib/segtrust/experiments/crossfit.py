@@ -7,16 +7,22 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from segtrust.calibrators import CANDIDATES, CalibrationVoxels, Calibrator, draw_voxels
+from segtrust.calibrators import (
+    CANDIDATES,
+    CalibrationVoxels,
+    Calibrator,
+    calibrate_scan,
+    draw_prediction,
+)
+from segtrust.decisions import labels_from_probs
 from segtrust.ensemble import RunningTotals, SampleStatistics, unit_map
 from segtrust.evaluate.cases import CaseRecord, evaluate_case
 from segtrust.evaluate.probabilities import KeptSource
 from segtrust.experiments.folds import Cell, Experiment, Folds
-from segtrust.inference.scan import PreparedScan, Scan, prepare
+from segtrust.inference.scan import PreparedScan, Scan, assumed_spacing, prepare
 from segtrust.inference.sources import FlipSource
 from segtrust.inference.windows import slide
 from segtrust.regions import distance_to, within
@@ -91,6 +97,7 @@ class _Case:
     scan: Scan
     labels: Tensor
     prepared: PreparedScan
+    assumed: tuple[float, float, float] | None
 
 
 @dataclass(frozen=True)
@@ -141,14 +148,15 @@ class CrossFit:
                 case = self._open(scan_id)
                 ((_, statistics),) = self._statistics(case, cell, fold)
                 mean = statistics.mean
+                mask, calibrator = _mask(mean), calibrators[fold][size, CALIBRATOR]
                 yield HeldOut(
                     fold,
                     case.id,
                     case.subject,
                     case.scan.spacing,
                     case.labels.numpy(),
-                    mean.argmax(dim=0).numpy().astype(np.uint8),
-                    calibrators[fold][size, CALIBRATOR].apply(mean, _distance(case, mean)),
+                    mask,
+                    calibrate_scan(calibrator, mean, mask, case.assumed),
                     case.prepared.valid,
                     statistics,
                 )
@@ -175,7 +183,8 @@ class CrossFit:
     def _open(self, scan_id: str) -> _Case:
         spec, data = self.experiment.cells[0].spec, self.folds.data
         scan, labels = read_labelled(data, scan_id, spec)
-        return _Case(scan_id, read_subjects(data).get(scan_id, scan_id), scan, labels, prepare(scan, spec))
+        subject = read_subjects(data).get(scan_id, scan_id)
+        return _Case(scan_id, subject, scan, labels, prepare(scan, spec), assumed_spacing(scan, spec))
 
     def _statistics(self, case: _Case, cell: Cell, fold: int) -> Iterator[tuple[int, SampleStatistics]]:
         """Totals of the first members, for every size of the experiment."""
@@ -228,20 +237,27 @@ class CrossFit:
                     )
         valid, spacing = case.prepared.valid, case.scan.spacing
         record = evaluate_case(
-            case.id, case.subject, systems, case.labels, spacing, valid, main=main, scores=scores
+            case.id,
+            case.subject,
+            systems,
+            case.labels,
+            spacing,
+            valid,
+            main=main,
+            scores=scores,
+            assumed=case.assumed,
         )
         return Judged(fold, record, entropies)
 
 
-def _distance(case: _Case, mean: Tensor) -> Tensor:
-    return torch.from_numpy(distance_to(mean.argmax(dim=0).numpy() > 0, case.scan.spacing))
+def _mask(mean: Tensor) -> NDArray[np.uint8]:
+    return labels_from_probs(mean).numpy().astype(np.uint8, copy=False)
 
 
 def _draw(case: _Case, mean: Tensor, *, seed: int) -> CalibrationVoxels:
     """One in eight of the voxels that a release would fit to: dozens of scans make up for it."""
-    valid = torch.from_numpy(case.prepared.valid)
-    drawn = draw_voxels(
-        mean, case.labels, _distance(case, mean), subject=case.subject, seed=seed, valid=valid
+    drawn = draw_prediction(
+        mean, case.labels, case.assumed, subject=case.subject, seed=seed, valid=case.prepared.valid
     )
     chosen = np.random.default_rng(seed).random(len(drawn.weight)) < _SHARE
     return drawn.take(chosen, 1 / _SHARE)
@@ -250,9 +266,9 @@ def _draw(case: _Case, mean: Tensor, *, seed: int) -> CalibrationVoxels:
 def _scored(
     case: _Case, statistics: SampleStatistics, calibrator: Calibrator, cell: Cell, distances: Sequence[float]
 ) -> tuple[ScanScores, dict[str, float | None]]:
-    probs = calibrator.apply(statistics.mean, _distance(case, statistics.mean))
+    mask = _mask(statistics.mean)
+    probs = calibrate_scan(calibrator, statistics.mean, mask, case.assumed)
     unsure = entropy(probs[None], normalize=True)[0].clamp(0, 1).numpy()
-    mask = statistics.mean.argmax(dim=0).numpy().astype(np.uint8)
     valid, values = case.prepared.valid, [label.value for label in cell.spec.labels]
     scores = score_scan(
         entropy=unsure,

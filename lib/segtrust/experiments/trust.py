@@ -255,7 +255,8 @@ class TrustBenchmark:
             with np.load(path) as stored:
                 arrays = {name: stored[name] for name in stored.files}
                 unit, parts = str(arrays.pop("unit", "mm")), PARTS if "covariate" in arrays else None
-                return CalibrationVoxels(**arrays, subject=subject, unit=unit, parts=parts)
+                pivot = tuple(arrays.pop("pivot", np.empty(0)).tolist())
+                return CalibrationVoxels(**arrays, subject=subject, unit=unit, parts=parts, pivot=pivot)
         scan, labels = read_labelled(self.data, scan_id, self.version.spec)
         drawn = draw_scan(self.predictor, scan, labels, subject=subject, seed=index)
         partial = path.with_suffix(".partial.npz")
@@ -289,6 +290,7 @@ class TrustBenchmark:
             prediction.valid,
             main=_SERVED,
             scores=prediction.scores,
+            assumed=self.predictor.spacing_of(scan),
         )
         judged = quality_case(
             prediction, prepared.image.numpy(), labels.numpy(), subject=record.subject, ordinary=False

@@ -232,6 +232,7 @@ class _Round:
                     prepared.valid,
                     main="calibrated",
                     scores=predictor.conclude(image, prepared, statistics).scores,
+                    assumed=predictor.spacing_of(image),
                 )
             )
         names = [label.name for label in self.spec.labels]
