@@ -2,10 +2,11 @@
 
     python benchmarks/papers/mehrtash.py
 
-Settings stand in mehrtash.json, written before the first figure; members that are in <runs> are never trained
-again, and what was measured of a scan is kept there. Parts: hippocampus (held-out scans of *train*, by fold),
-heart (trained on *train*, calibrated on *val*, judged once on *test*), shifts (quality and unlike scans under
-the shift suite). Each replaces its part of <out>/mehrtash.json; `mehrtash_page.py` makes the page.
+Settings stand in mehrtash.json, written before the first figure but for what is called added; members that
+are in <runs> are never trained again, and what was measured of a scan is kept there. Parts: hippocampus
+(held-out scans of *train*, by fold), dropout (passes of one member on the same scans), heart (trained on
+*train*, calibrated on *val*, judged once on *test*), shifts (quality and unlike scans under the shift suite).
+Each replaces its part of <out>/mehrtash.json; `mehrtash_page.py` makes the page.
 """
 
 import argparse
@@ -29,7 +30,8 @@ from segtrust.experiments.arm_comparison import ArmComparison, GroupedScan
 from segtrust.experiments.arm_figures import entropy_correlations, relative_cut, system_intervals
 from segtrust.experiments.arms import Arm
 from segtrust.experiments.crossfit import CALIBRATOR, system_name
-from segtrust.experiments.folds import Experiment, Folds, read_experiments
+from segtrust.experiments.findings import system_figures
+from segtrust.experiments.folds import Cell, Experiment, Folds, read_experiments
 from segtrust.inference.scan import read_labels
 from segtrust.metrics.bootstrap import cluster_bootstrap
 from segtrust.regions import bounding_box
@@ -39,6 +41,8 @@ from segtrust.training.cases import LabelledFiles, cases_in
 HERE = Path(__file__).parent
 BENCHMARKS = HERE.parent
 PLAN = HERE / "mehrtash.json"
+FITTED_BY = "decision 0013"
+"""What says how T(d) is fitted; kept with figures, so that the page can tell older ones."""
 
 
 def say(line: str) -> None:
@@ -69,6 +73,13 @@ def fold_members(
     for (cell, fold, _), path in zip(todo, weights, strict=True):
         found[cell.name][str(fold)] = (*found[cell.name].get(str(fold), ()), path)
     return found
+
+
+def folds_of(args: argparse.Namespace) -> tuple[Protocol, Folds]:
+    """The protocol and its folds; data that are not those of the protocol are refused."""
+    protocol = Protocol.read(BENCHMARKS / "protocol.json")
+    check_data(protocol, args.data)
+    return protocol, Folds.read(args.data, protocol)
 
 
 def fold_scans(folds: Folds, numbers: Sequence[int]) -> list[GroupedScan]:
@@ -114,6 +125,7 @@ def compared(fit: ArmComparison, groups: Sequence[str], structures: int) -> dict
     return {
         "scans": len(records),
         "subjects": len({r.subject for r in records}),
+        "fitted_by": FITTED_BY,
         "systems": system_intervals(records, fit.systems()),
         "cuts": cuts,
         "correlations": {name: entropy_correlations(records, name, groups, structures) for name in raw},
@@ -127,32 +139,81 @@ def mean_dice_of(records: Sequence[CaseRecord], name: str) -> list[float]:
 
 
 def hippocampus(args: argparse.Namespace, plan: dict[str, Any]) -> dict[str, Any]:
-    """Cells of the experiment `facts`, and the same with MC dropout, on held-out scans of *train*."""
-    protocol = Protocol.read(BENCHMARKS / "protocol.json")
-    check_data(protocol, args.data)
-    folds = Folds.read(args.data, protocol)
+    """Cells of the experiment `facts` on held-out scans of *train*."""
+    protocol, folds = folds_of(args)
     part, sizes = plan["hippocampus"], tuple(plan["hippocampus"]["sizes"])
     facts = read_experiments(BENCHMARKS / "experiments.json")[part["experiment"]]
-    extra = read_experiments(HERE / "extra_members.json")[part["dropout"]["experiment"]]
-    scans, fitted_on = fold_scans(folds, facts.folds), other_folds(facts.folds)
     members = fold_members(facts, folds, args.runs)
     spec = {c.name: c.spec for c in facts.cells}
     arms = [Arm(name=n, spec=spec[n], members=m, sizes=sizes) for n, m in members.items()]
-    dropped: list[Arm] = []
-    passes = (part["dropout"]["passes"],)
-    weights = fold_members(extra, folds, args.runs, cells=args.dropout) if args.dropout else {}
-    for cell in extra.cells:
-        if cell.name in weights:
-            like = next(arm for arm in arms if arm.name == f"{cell.name}, batch")
-            name, own = f"{cell.name}, dropout", weights[cell.name]
-            dropped.append(replace(like, sizes=(1, 5)))
-            dropped.append(Arm(name=name, spec=cell.spec, members=own, kind="dropout", sizes=passes))
-    found = {"protocol": protocol.hash, "box": box_share([s.files for s in scans])}
-    for name, several in (("ensembles", arms), ("dropout", dropped)):
-        if several:
-            fit = ArmComparison(several, scans, fitted_on, (CALIBRATOR,), args.runs, say)
-            found[name] = compared(fit, [s.group for s in scans], 2)
-    found["dropout_run"] = list(args.dropout)
+    scans = fold_scans(folds, facts.folds)
+    fit = ArmComparison(arms, scans, other_folds(facts.folds), (CALIBRATOR,), args.runs, say)
+    return {
+        "protocol": protocol.hash,
+        "box": box_share([s.files for s in scans]),
+        "ensembles": compared(fit, [s.group for s in scans], 2),
+    }
+
+
+def dropout(args: argparse.Namespace, plan: dict[str, Any]) -> dict[str, Any]:
+    """Passes with dropout beside one and five members without, on the same scans."""
+    protocol, folds = folds_of(args)
+    part = plan["hippocampus"]["dropout"]
+    facts = read_experiments(BENCHMARKS / "experiments.json")[plan["hippocampus"]["experiment"]]
+    extra = read_experiments(HERE / "extra_members.json")[part["experiment"]]
+    passes = tuple(sorted({part["passes"], part["added_later"]["passes"]}))
+    cells = [cell for cell in extra.cells if cell.name in args.dropout]
+    plain = fold_members(facts, folds, args.runs, count=5, cells=[f"{c.name}, batch" for c in cells])
+    dropped = fold_members(extra, folds, args.runs, cells=[c.name for c in cells])
+    arms: list[Arm] = []
+    for cell in cells:
+        like = next(c for c in facts.cells if c.name == f"{cell.name}, batch")
+        arms.append(Arm(name=like.name, spec=like.spec, members=plain[like.name], sizes=(1, 5)))
+        own = dropped[cell.name]
+        name = f"{cell.name}, dropout"
+        arms.append(Arm(name=name, spec=cell.spec, members=own, kind="dropout", sizes=passes))
+    scans = fold_scans(folds, facts.folds)
+    fit = ArmComparison(arms, scans, other_folds(facts.folds), (CALIBRATOR,), args.runs, say)
+    return {
+        "protocol": protocol.hash,
+        "losses_run": [cell.name for cell in cells],
+        "planned": part["passes"],
+        **compared(fit, [s.group for s in scans], 2),
+        "differences": pass_differences(fit.records(), cells, passes),
+    }
+
+
+def pass_differences(
+    records: Sequence[CaseRecord], cells: Sequence[Cell], passes: Sequence[int]
+) -> dict[str, Any]:
+    """Paired differences of raw figures between most passes and few, one member, and five.
+
+    Args:
+        records: of every system.
+        cells: losses that were trained with dropout.
+        passes: numbers of passes, ascending.
+
+    Returns:
+        Cell -> what is held against the most passes -> figure -> most passes less that.
+    """
+    subjects = [r.subject for r in records]
+    found: dict[str, Any] = {}
+    for cell in cells:
+        most = system_figures(records, system_name(f"{cell.name}, dropout", passes[-1]))
+        others = {
+            **{f"{n} passes": system_name(f"{cell.name}, dropout", n) for n in passes[:-1]},
+            "one member": system_name(f"{cell.name}, batch", 1),
+            "five members": system_name(f"{cell.name}, batch", 5),
+        }
+        found[cell.name] = {
+            words: {
+                figure: cluster_bootstrap(
+                    subjects, lambda rows, a=most[figure], b=other[figure]: a(rows) - b(rows)
+                ).to_json()
+                for figure in ("dice", "nll_volume", "brier_volume", "ece_volume")
+            }
+            for words, other in ((w, system_figures(records, name)) for w, name in others.items())
+        }
     return found
 
 
@@ -187,9 +248,8 @@ def heart_part(args: argparse.Namespace, plan: dict[str, Any]) -> dict[str, Any]
 
 def shifts(args: argparse.Namespace, plan: dict[str, Any]) -> dict[str, Any]:
     """Entropy of the segment, quality and unlike scans, clean and under each shift."""
-    protocol = Protocol.read(BENCHMARKS / "protocol.json")
-    check_data(protocol, args.data)
-    folds, part = Folds.read(args.data, protocol), plan["shifts"]
+    protocol, folds = folds_of(args)
+    part = plan["shifts"]
     facts = read_experiments(BENCHMARKS / "experiments.json")[plan["hippocampus"]["experiment"]]
     cell = next(c for c in facts.cells if c.name == part["cell"])
     members = fold_members(facts, folds, args.runs, count=part["members"], cells=[cell.name])[cell.name]
@@ -202,7 +262,7 @@ def shifts(args: argparse.Namespace, plan: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-PARTS = {"hippocampus": hippocampus, "heart": heart_part, "shifts": shifts}
+PARTS = {"hippocampus": hippocampus, "dropout": dropout, "heart": heart_part, "shifts": shifts}
 
 
 def wanted_parts(names: Sequence[str]) -> Iterator[str]:
@@ -233,7 +293,8 @@ def main() -> int:
     plan = json.loads(PLAN.read_text(encoding="utf-8"))
     args.out.mkdir(parents=True, exist_ok=True)
     options = {
-        "hippocampus": f" --dropout {' '.join(args.dropout)}",
+        "hippocampus": "",
+        "dropout": f" --dropout {' '.join(args.dropout)}",
         "heart": f" --heart-losses {' '.join(args.heart_losses)}" if args.heart_losses else "",
         "shifts": f" --strengths {' '.join(map(str, args.strengths))}",
     }

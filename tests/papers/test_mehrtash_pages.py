@@ -73,7 +73,7 @@ def test_cuts_are_in_per_cent(pages):
 def test_what_was_not_measured_is_named(pages):
     _, page, _ = pages
     text = page.page({})
-    assert "Not run: hippocampus, heart, shifts." in text
+    assert "Not run: hippocampus, dropout, heart, shifts." in text
 
 
 def part_of(arms, structures=2):
@@ -98,8 +98,12 @@ RESULTS_BY_HAND = {
     "hippocampus": {
         **ENDS,
         "ensembles": part_of(("dice, batch", "ce, batch", "dice_ce, batch")),
-        "dropout": part_of(("dice_ce, batch", "dice_ce, dropout")),
-        "dropout_run": ["dice_ce"],
+    },
+    "dropout": {
+        **ENDS,
+        "losses_run": ["dice_ce"],
+        "planned": 1,
+        **part_of(("dice_ce, batch", "dice_ce, dropout")),
     },
     "heart": {
         **ENDS,
@@ -135,6 +139,28 @@ def test_the_whole_page_names_what_was_not_run(pages):
     assert "| noise-3 | 0.600 | -0.60 (-0.60 to -0.60) | 0.97 (0.97 to 0.97) |" in text
 
 
+def test_passes_that_were_added_are_said_to_be(pages):
+    _, page, _ = pages
+    text = " ".join(page.page(RESULTS_BY_HAND).split())
+    # one pass was planned, five were run as well
+    assert "1 passes were planned; 5 were added after those had been read" in text
+    planned = {**RESULTS_BY_HAND["dropout"], "planned": 5}
+    assert "5 passes were planned; no others were run." in " ".join("\n".join(page.dropout(planned)).split())
+
+
+def test_most_passes_are_held_against_fewer_pair_by_pair(pages):
+    _, page, _ = pages
+    less = {"one member": {f: found(0.01, -0.02, 0.03) for f in ("dice", *page.RAW_FIGURES)}}
+    lines = page.dropout({**RESULTS_BY_HAND["dropout"], "differences": {"dice_ce": less}})
+    assert "| one member" + " | +0.0100 (-0.0200 to +0.0300)" * 4 + " |" in lines
+
+
+def test_figures_older_than_the_fit_of_the_temperature_are_named(pages):
+    _, page, _ = pages
+    assert "not measured again" in page.fit_note({})
+    assert page.fit_note({"fitted_by": "decision 0013"}) == "T(d) is fitted by decision 0013."
+
+
 def test_the_summary_takes_strong_shifts_alone(pages):
     _, page, _ = pages
     lines = page.summary(RESULTS_BY_HAND)
@@ -146,13 +172,16 @@ def test_the_summary_takes_strong_shifts_alone(pages):
         line.endswith("the paper's detector | not obtainable | 0.91 to 0.97 | 2 conditions of 39 subjects |")
         for line in lines
     )
+    nll = " | ensembles better than dropout | " + "; ".join(["0.5000 (0.5000 to 0.5000)"] * 4)
+    passes = "hippocampus: NLL of one member; 1 and 5 dropout passes; five members, dice_ce, raw"
+    assert f"| {passes}{nll} | 30 scans, 15 subjects |" in lines
     assert 4 <= sum(line.startswith("| h") for line in lines) <= 10
     assert "](reference/mehrtash.md)" in lines[-1]
 
 
 def test_a_summary_without_results_says_so(pages):
     _, page, _ = pages
-    assert "Not run: hippocampus, heart, shifts.\n" in page.summary({})
+    assert "Not run: hippocampus, dropout, heart, shifts.\n" in page.summary({})
 
 
 BASE = "dice_ce | ensemble | 2 | distance_temperature"

@@ -38,6 +38,73 @@ def test_change_against_as_many_steps_keeps_its_interval_and_that_against_early_
     assert any("slices" in line and "not run" in line for line in lines)
 
 
+def cape_system(mse, difference=None, ece=0.003):
+    return {"volume": {"mse": {"value": mse, "difference": difference}, "ece": {"value": ece}}}
+
+
+NO_CHANGE = {"value": 0.01, "low": -0.02, "high": 0.05}
+A_GAIN = {"value": -0.2, "low": -0.3, "high": -0.1}
+
+
+def cape_part(of_bins, of_kernel, best=0.5, last=0.5):
+    """Early stopping has an MSE of 2, cross-entropy that goes on 1."""
+    systems = {
+        "early stopping": cape_system(2.0),
+        "labels": cape_system(1.0),
+        "bin": cape_system(1.0 + of_bins["value"], of_bins),
+        "kernel": cape_system(1.0 + of_kernel["value"], of_kernel),
+    }
+    watched = {arm: [{"best": best, "last": last}] for arm in ("labels", "bin", "kernel")}
+    return {"systems": systems, "watched": watched}
+
+
+def claimed(script, result):
+    return " ".join(" ".join(script("fassio_claims.py")["claims"](result)).split())
+
+
+def test_a_gain_that_more_steps_have_as_well_is_not_called_one_of_cape(script):
+    text = claimed(script, {"pixels": cape_part(NO_CHANGE, NO_CHANGE)})
+    assert "bins -49.5 %; kernel -49.5 %; continued cross-entropy -50.0 %" in text
+    assert "against as many steps no difference is shown" in text
+    text = claimed(script, {"pixels": cape_part(A_GAIN, NO_CHANGE)})
+    assert "Against as many steps a difference is shown for bins." in text
+
+
+def test_classification_gains_more_only_where_it_gains(script):
+    less, more = {"value": 0.3, "low": -1.0, "high": 1.0}, {"value": 0.4, "low": -1.0, "high": 1.0}
+    # slices +30 % beside pixels +40 %: less harm is no gain
+    text = claimed(script, {"pixels": cape_part(more, more), "slices": cape_part(less, less)})
+    assert "bins +30.0 % beside +40.0 %" in text
+    assert "That is not seen" in text
+    text = claimed(
+        script, {"pixels": cape_part(NO_CHANGE, NO_CHANGE), "slices": cape_part(A_GAIN, NO_CHANGE)}
+    )
+    assert "That is seen with bins." in text
+
+
+def test_where_the_last_epoch_is_the_best_nothing_was_overfitted(script):
+    last = {f"{arm}, last epoch": cape_system(mse) for arm, mse in (("labels", 3), ("bin", 2), ("kernel", 1))}
+    known = {"0.005": {"systems": last}}
+    text = claimed(script, {"synthetic": known, "pixels": cape_part(NO_CHANGE, NO_CHANGE)})
+    assert "at a rate of 0.005 continued cross-entropy 3000.0, bins 2000.0, kernel 1000.0" in text
+    assert "in 3 of 3 runs: nothing was overfitted there" in text
+    text = claimed(script, {"synthetic": known, "pixels": cape_part(NO_CHANGE, NO_CHANGE, last=0.6)})
+    assert "in 0 of 3 runs." in text
+
+
+def test_cells_that_kept_their_start_and_differences_that_chance_makes_are_counted(script):
+    def sizes(of_bins, mse):
+        systems = {"early stopping": cape_system(2.0), "labels": cape_system(1.0)}
+        return {"1": {"systems": {**systems, "5 bins": cape_system(mse, of_bins)}}}
+
+    worse = {"value": 1.0, "low": 0.5, "high": 1.5}
+    text = claimed(script, {"pixel sizes": sizes(worse, 2.0), "slice sizes": sizes(NO_CHANGE, 1.01)})
+    assert "1 of 2 differences" in text
+    assert "1 of them to the worse" in text
+    assert "of so many 95 % intervals 0.1 would by chance" in text
+    assert "In 1 of the cells no epoch" in text
+
+
 def test_a_source_of_samples_has_its_figures_and_not_those_of_another(script):
     def method(ged16, ged100):
         figures = {"ged16": ged16, "ged100": ged100}
