@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from segtrust.experiments.pages import interval, row, write_or_check
+from segtrust.experiments.pages import interval, pooled_pairs_note, row, write_or_check
 from segtrust.metrics.bootstrap import bootstrap_of
 
 ROOT = Path(__file__).parents[1]
@@ -116,6 +116,7 @@ def release(found: dict[str, Any]) -> list[str]:
         "Opened once for the release; no choice rests on it. The last row counts the shifts in which a",
         "score orders the scans, that is, whose interval lies on its right side of 0.",
         f"`{found['command']}`, protocol `{found['protocol'][:16]}`.\n",
+        *pooled_pairs_note(scores),
         *table(scores, spearman),
         row(f"**ordered, of {len(ranking) - 1} shifts**", "", *(str(ordered[s]) for s in scores)),
         "",

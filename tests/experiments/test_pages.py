@@ -3,7 +3,7 @@
 import pytest
 
 from segtrust.errors import SettingError
-from segtrust.experiments.pages import fill_block, table, write_or_check
+from segtrust.experiments.pages import fill_block, pooled_pairs_note, table, write_or_check
 
 PAGE = "before\n<!-- speed: begin -->\nold \\1\n<!-- speed: end -->\nafter\n"
 
@@ -26,6 +26,12 @@ def test_a_page_without_the_block_is_refused(tmp_path):
 
 def test_a_table_has_a_rule_below_its_head():
     assert table(("a", "b"), [("1", "2")]) == ["| a | b |", "|---|---|", "| 1 | 2 |", ""]
+
+
+def test_pairwise_dice_of_a_result_that_is_older_than_its_mean_over_pairs_is_named():
+    assert "pools the voxels" in pooled_pairs_note(["entropy", "pairwise_dice"])[0]
+    assert pooled_pairs_note(["entropy", "pairwise_dice", "doubt"]) == []
+    assert pooled_pairs_note(["entropy"]) == []
 
 
 def test_a_check_writes_nothing_and_names_what_is_stale(tmp_path, monkeypatch, capsys):

@@ -3,13 +3,13 @@
 import re
 import sys
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from segtrust.errors import SettingError
 
-__all__ = ["Json", "interval", "paragraph", "percent", "row", "table", "write_or_check"]
+__all__ = ["Json", "interval", "paragraph", "percent", "pooled_pairs_note", "row", "table", "write_or_check"]
 
 Json = dict[str, Any]
 
@@ -45,6 +45,23 @@ def percent(figure: Json) -> str:
     """A share in per cent with its interval."""
     ends = {n: None if figure[n] is None else 100 * figure[n] for n in ("value", "low", "high")}
     return interval({**figure, **ends}, 0)
+
+
+def pooled_pairs_note(scores: Collection[str]) -> list[str]:
+    """Say what pairwise Dice is in a result that is older than the mean over pairs.
+
+    Args:
+        scores: names of all scores of the result.
+
+    Returns:
+        Lines, and an empty one behind them; none for a result that knows `doubt`, which came with the mean.
+    """
+    if "pairwise_dice" not in scores or "doubt" in scores:
+        return []
+    return [
+        "`pairwise_dice` pools the voxels of all pairs of members here; measured since, it is the mean over",
+        "pairs, which shows a member that fails.\n",
+    ]
 
 
 def fill_block(page: Path, name: str, text: str) -> str:
