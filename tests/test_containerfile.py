@@ -72,7 +72,7 @@ def test_the_server_is_no_root_and_asks_for_its_health_where_it_listens():
     entry = json.loads(said("ENTRYPOINT")[0])
     port = entry[entry.index("--port") + 1]
     assert said("EXPOSE") == [port]
-    assert f"http://127.0.0.1:{port}/info/" in said("HEALTHCHECK")[0]
+    assert f"http://127.0.0.1:{port}/auth/" in said("HEALTHCHECK")[0]
     assert said("CMD") == ['["--studies", "/studies"]']
 
 

@@ -3,15 +3,14 @@
 import tempfile
 
 import pytest
-from fastapi import FastAPI, HTTPException
-from monailabel.config import settings as platform
-from monailabel.endpoints.user.auth import DEFAULT_USER, User
+from fastapi import FastAPI
+from monailabel.endpoints.user.auth import DEFAULT_USER
 
 from asgi import ask
 from segtrust.errors import SegtrustError
 from segtrust.label.routes import inference
 from segtrust.label.routes import queue as routes
-from segtrust.label.routes.inference import _infer, _require_annotator
+from segtrust.label.routes.inference import _infer
 from segtrust.label.routes.install import install_routes
 from segtrust.label.routes.queue import _next_scan
 from segtrust.label.studies.dicomweb import DicomwebDatastore
@@ -51,19 +50,6 @@ def test_the_documentation_keeps_one_entry_for_inference_and_has_ours(server):
     ours = ["/segtrust/models", "/segtrust/findings/{model}", "/segtrust/maps/{model}"]
     labels = ["/segtrust/labels/history", "/segtrust/labels/history/file", "/segtrust/labels/restore"]
     assert list(server.openapi()["paths"]) == [*ours, *labels, "/infer/{model}"]
-
-
-def test_without_login_everybody_may_save(monkeypatch):
-    monkeypatch.setattr(platform, "MONAI_LABEL_AUTH_ENABLE", False)
-    _require_annotator(DEFAULT_USER)
-
-
-def test_with_login_only_annotators_may_save_through_inference(monkeypatch):
-    monkeypatch.setattr(platform, "MONAI_LABEL_AUTH_ENABLE", True)
-    _require_annotator(DEFAULT_USER)
-    with pytest.raises(HTTPException) as refused:
-        _require_annotator(User(username="reader", roles=[platform.MONAI_LABEL_AUTH_ROLE_USER]))
-    assert refused.value.status_code == 403
 
 
 class _Host:

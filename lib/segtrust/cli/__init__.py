@@ -28,6 +28,7 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
     "serve": ("serve", "start MONAI Label with models that another program trained", "label"),
     "simulate": ("simulate", "replay active learning on labelled scans: would it have paid?", "report"),
     "train": ("train", "train, calibrate and measure a model on labelled scans", "nets"),
+    "users": ("users", "add and remove who may log in at the server, and keys for programs", "label"),
     "versions": ("versions", "list the models at hand and show what a version is made of", "nets"),
 }
 

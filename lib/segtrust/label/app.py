@@ -23,8 +23,10 @@ from segtrust.files import set_limits
 from segtrust.files.series import keep_warm
 from segtrust.inference import Prediction
 from segtrust.label.archive import Archive, objects_of
-from segtrust.label.environment import announce_server, background_method, before_end
+from segtrust.label.environment import announce_server, background_method, before_end, listening_host
 from segtrust.label.infer import CombinedTask, MaskTask, UncertaintyTask
+from segtrust.label.login.middleware import install_login
+from segtrust.label.login.policy import gate_for
 from segtrust.label.logs import hide_names
 from segtrust.label.names import (
     RESEARCH_ONLY,
@@ -100,6 +102,7 @@ class SegtrustApp(_Host):
         self.origins = OriginPolicy(self.settings.allowed_hosts, self.settings.allowed_origins)
         set_limits(self.settings.file_limits())
         self.state_dir = state_dir_for(studies, self.settings.state_dir)
+        self.gate = None if background_method() else gate_for(self.settings, self.state_dir, listening_host())
         self.served = serve_models(self.settings, self.state_dir, self.only)
         self.store = StateStore(self.state_dir / "state.sqlite")
         self.queue = Queue(self.store, self.settings)
@@ -342,6 +345,8 @@ class SegtrustApp(_Host):
         self.trainings.close_old()
         install_routes(server)
         guard(server, self.origins)
+        if self.gate is not None:
+            install_login(server, self.gate)
         folder.give_requests_folders(server)
         super().on_init_complete()
         threading.Thread(target=self._fix_roles, name="roles", daemon=True).start()

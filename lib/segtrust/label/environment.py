@@ -1,5 +1,6 @@
 """Process-wide switches that must be set before, or as soon as, monailabel is imported."""
 
+import argparse
 import os
 import signal
 import sys
@@ -9,7 +10,14 @@ from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
-__all__ = ["announce_server", "background_method", "before_end", "prepare_environment", "server_pid"]
+__all__ = [
+    "announce_server",
+    "background_method",
+    "before_end",
+    "listening_host",
+    "prepare_environment",
+    "server_pid",
+]
 
 _SERVER = "SEGTRUST_SERVER_PID"
 
@@ -34,6 +42,19 @@ def background_method() -> str | None:
     if spec is None or spec.name != "monailabel.interfaces.utils.app" or "-m" not in sys.argv[1:-1]:
         return None
     return sys.argv[sys.argv.index("-m", 1) + 1]
+
+
+def listening_host() -> str | None:
+    """Address on which MONAI Label's command was told to listen; ``None`` if another program started us."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    if spec is None or spec.name != "monailabel.main":
+        return None
+    # loads the web server; read by MONAI Label's own parser, which takes `--ho` for `--host` too
+    from monailabel.main import Main  # noqa: PLC0415
+
+    parser = argparse.ArgumentParser(add_help=False)
+    Main.args_start_server(None, parser)
+    return str(parser.parse_known_args(sys.argv[2:])[0].host)
 
 
 def announce_server() -> None:

@@ -18,6 +18,10 @@ __all__ = [
     "read_number",
 ]
 
+_COUNTS = (
+    "cache_scans", "label_history", "user_requests_per_minute", "user_requests_at_once",
+    "user_inferences_at_once",
+)  # fmt: skip
 _TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
 
 
@@ -97,6 +101,30 @@ class AppSettings:
     allowed_origins: tuple[str, ...] = _setting(
         (), "web pages of other servers that may use this one, such as `https://viewer.example.org`"
     )
+    login: Literal["auto", "on", "off"] = _setting(
+        "auto",
+        "`on`, `off`, or `auto`: everybody must log in once there are users; without users the server starts "
+        "on this machine's own address alone",
+    )
+    users_file: Path | None = _setting(  # noqa: RUF009  # makes a field
+        None, "users, as `segtrust users` writes them; `<state_dir>/users.json` unless set"
+    )
+    login_hours: float = _setting(12.0, "how long a log-in of 3D Slicer or in a browser lasts")
+    user_requests_per_minute: int = _setting(3000, "requests of one user in a minute; more are refused (429)")
+    user_requests_at_once: int = _setting(32, "requests of one user that are answered at the same time")
+    user_inferences_at_once: int = _setting(4, "of these, requests that run a network")
+    openid_issuer: str = _setting("", "address of an OpenID Connect provider whose tokens are taken")
+    openid_audience: str = _setting("", "name of this server at the provider (`aud` of its tokens)")
+    openid_name_claim: str = _setting(
+        "preferred_username", "claim that is the user's name; one that users cannot change themselves"
+    )
+    openid_role_claim: str = _setting(
+        "realm_access.roles", "claim that holds a user's roles; dots lead into objects"
+    )
+    openid_roles: tuple[str, ...] = _setting(
+        tuple(f"segtrust-{rank}={rank}" for rank in ("reader", "annotator", "reviewer", "administrator")),
+        "which role of theirs is which of ours, as pairs THEIRS=OURS",
+    )
     device: str = _setting("auto", "`auto`, `cpu`, `cuda`, `cuda:1`, ...; a request may name another")
     precision: Literal["fp32", "bf16"] = _setting(
         "fp32", "arithmetic of the networks; calibration is fitted in fp32"
@@ -166,13 +194,18 @@ class AppSettings:
     def __post_init__(self) -> None:
         if self.precision not in ("fp32", "bf16"):
             raise SettingError(f"`precision` must be fp32 or bf16, got {self.precision!r}.")
-        for name in ("cache_scans", "label_history"):
+        for name in _COUNTS:
             if getattr(self, name) < 1:
                 raise SettingError(f"`{name}` must be at least 1, got {getattr(self, name)}.")
         if not self.lease_minutes > 0 or self.held_out_every < 2 or self.rounds_planned < 1:
             raise SettingError(
                 "`lease_minutes` must be above 0, `held_out_every` at least 2 and `rounds_planned` at least "
                 f"1, got {self.lease_minutes}, {self.held_out_every} and {self.rounds_planned}."
+            )
+        if self.login not in ("auto", "on", "off") or not self.login_hours > 0:
+            raise SettingError(
+                f"`login` must be auto, on or off, and `login_hours` above 0, got {self.login!r} and "
+                f"{self.login_hours}."
             )
         edges = self.band_edges
         if len(edges) != 3 or not 0 < edges[0] < edges[1] < edges[2] < 1:

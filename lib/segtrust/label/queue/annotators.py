@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from monailabel.config import settings as platform
 from monailabel.endpoints.user.auth import User
 
 from segtrust.errors import SettingError
+from segtrust.label.login.identity import SignedIn
 
 __all__ = ["annotator"]
 
@@ -22,7 +22,8 @@ def annotator(params: Mapping[str, Any], user: User) -> str:
     """Name of the person behind a request.
 
     Args:
-        params: what the client sent; ``client_id`` is believed only where nobody logs in.
+        params: what the client sent; ``client_id`` is believed only where nobody logs in. With a log-in it is
+            overruled and not refused, since 3D Slicer's plug-in sends one with everything.
         user: who logged in; without logins MONAI Label calls everybody `admin`.
 
     Returns:
@@ -34,7 +35,7 @@ def annotator(params: Mapping[str, Any], user: User) -> str:
     Note:
         Two people who left 3D Slicer's name as it came would end each other's leases.
     """
-    if platform.MONAI_LABEL_AUTH_ENABLE:
+    if isinstance(user, SignedIn):
         return user.username
     name = params.get("client_id") or ""
     if not isinstance(name, str) or len(name) > _LONGEST or not name.isprintable():

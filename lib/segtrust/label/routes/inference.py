@@ -13,6 +13,7 @@ from monailabel.endpoints.user.auth import RBAC, User
 from segtrust.errors import ModelNotFoundError, ScanError, SettingError
 from segtrust.label.documents import read_object
 from segtrust.label.host import Host, serving_app
+from segtrust.label.login.identity import require_rank
 from segtrust.label.requests import result_tag
 from segtrust.label.routes.intake import is_session_id
 from segtrust.label.routes.uploads import receive
@@ -42,8 +43,8 @@ def _infer(  # noqa: PLR0913, PLR0917 -- MONAI Label's parameters
     # not `async`: runs in a worker thread, so that other requests are answered meanwhile
     host = serving_app()
     options = read_object(params, "params")
-    if options.get("save_label"):
-        _require_annotator(user)
+    if options.get("save_label") or options.get("store_in_pacs"):
+        require_rank(user, "annotator", "keeping a result")
     with (
         while_waiting(connection),
         receive(file.file if file else None, file.filename if file else None) as scan,
@@ -59,12 +60,6 @@ def _infer(  # noqa: PLR0913, PLR0917 -- MONAI Label's parameters
             return _dicom_seg(host, request, background_tasks)
         result = host.infer(request)
     return send_response(host.datastore(), result, output, background_tasks)
-
-
-def _require_annotator(user: User) -> None:
-    role = platform.MONAI_LABEL_AUTH_ROLE_ANNOTATOR
-    if platform.MONAI_LABEL_AUTH_ENABLE and role not in user.roles:
-        raise HTTPException(status_code=403, detail=f'Role "{role}" is required to save a label')
 
 
 def _session(host: Host, session_id: str) -> dict[str, Any]:

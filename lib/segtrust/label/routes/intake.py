@@ -5,8 +5,7 @@ from collections.abc import AsyncIterator
 from urllib.parse import unquote_to_bytes
 
 from fastapi import HTTPException, params
-from monailabel.config import settings as platform
-from monailabel.endpoints.user.auth import User, get_current_user, oauth2_scheme
+from monailabel.endpoints.user.auth import User, get_current_user
 from starlette.datastructures import UploadFile
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -14,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from segtrust.errors import ScanError
 from segtrust.label.documents import read_object
 from segtrust.label.failures import PathError, answer_failure
+from segtrust.label.login.identity import signed_in
 
 __all__ = ["Intake", "checked_user", "is_session_id"]
 
@@ -116,12 +116,11 @@ async def checked_user(request: Request) -> User:
         The user.
 
     Raises:
-        HTTPException: 401 without a log-in; 415 for a body of the wrong type.
+        HTTPException: 415 for a body of the wrong type.
         SettingError: for JSON that is no object, or that holds what no route can use.
         ScanError: for a session that cannot exist.
     """
-    token = await oauth2_scheme(request) if platform.MONAI_LABEL_AUTH_ENABLE else ""
-    user: User = await get_current_user(token)
+    user: User = signed_in(request.scope) or await get_current_user("")
     session = request.path_params.get("session_id") or request.query_params.get("session_id")
     if session and not is_session_id(session):
         raise ScanError(f"no session {session!r}; has it expired? Upload the scan again.", "scan_missing")

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from segtrust.errors import SettingError
 
-__all__ = ["OriginPolicy", "guard"]
+__all__ = ["OriginPolicy", "OriginsOnly", "guard"]
 
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _ORIGIN = re.compile(r"https?://[a-z0-9.\-\[\]:_]+")

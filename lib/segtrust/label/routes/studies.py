@@ -6,7 +6,7 @@ that came with a request that was refused.
 
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,6 +22,7 @@ from monailabel.utils.others.generic import remove_file
 from segtrust.files.archive import copy_bounded
 from segtrust.label.failures import LabelError
 from segtrust.label.host import serving_app
+from segtrust.label.login.identity import SignedIn, require_rank
 from segtrust.label.queue.annotators import annotator
 from segtrust.label.queue.reviews import reviewed_slices
 from segtrust.label.routes.downloads import send_file
@@ -59,6 +60,8 @@ def _save_label(
     info, ignored = split_fields(params, SUBMISSION_FIELDS)
     tag = tag or DefaultLabelTag.FINAL.value
     by = annotator(info, user)
+    _check_review(info, user)
+    info = _overruled(info, by, user)
     with while_waiting(request), _received(label) as file:
         reviewed, slices = reviewed_slices(info, file, lambda: host.datastore().grid_of(image)) or (None, 0)
         submission = Submission(by=by, reviewed=None if reviewed is None else tuple(reviewed), slices=slices)
@@ -79,6 +82,7 @@ def _add_image(
     host = serving_app()
     info, ignored = split_fields(params, UPLOAD_FIELDS)
     info |= {"user": user.username} if user.username else {}
+    info = _overruled(info, annotator({}, user), user)
     name = re.split(r"[/\\]", file.filename or "")[-1]
     with while_waiting(request), _received(file) as path:
         scan_id = image or name.removesuffix(path.name.removeprefix(_UPLOAD))
@@ -94,6 +98,7 @@ def _change_image_info(user: _Annotator, image: str, info: Annotated[str, Form()
 
 def _change_label_info(user: _Annotator, label: str, tag: str, info: Annotated[str, Form()] = "{}") -> object:
     values = read_fields(info, LABEL_FIELDS) | ({"user": user.username} if user.username else {})
+    _check_review(values, user)
     return serving_app().datastore().update_label_info(label, tag, values)
 
 
@@ -102,6 +107,16 @@ def _change_label_info_of_old(
 ) -> object:
     """MONAI Label's Reviewer uses the old name of the route, and another one for the form's field."""
     return _change_label_info(user, label, tag, params)
+
+
+def _overruled(info: dict[str, Any], by: str, user: User) -> dict[str, Any]:
+    """What a client says of a file, with the name of who is logged in for what it says of itself."""
+    return {**info, "client_id": by} if isinstance(user, SignedIn) and "client_id" in info else info
+
+
+def _check_review(info: Mapping[str, Any], user: User) -> None:
+    if "segmentationMeta" in info:
+        require_rank(user, "reviewer", "the verdict of a review")
 
 
 @contextmanager
