@@ -75,6 +75,11 @@ def ask(server, path, *, method="GET", address="127.0.0.1", **headers):
     return asyncio.run(exchange())
 
 
+@pytest.fixture(scope="module")
+def closed(tmp_path_factory):
+    return application(tmp_path_factory.mktemp("closed"))
+
+
 TRICKS = [
     *("/info/", "/info", "//info/", "/./info/", "/%69nfo/", "/info/%2e%2e/info/", "/info%2f", "/INFO/"),
     *("/info/;x", "/info/?/auth/", "/auth/../info/", "/auth/%2e%2e/info/", "/auth/%2F..%2Finfo/"),
@@ -84,13 +89,12 @@ TRICKS = [
 
 
 @pytest.mark.parametrize("path", TRICKS)
-@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "POST", "TRACE", "get", "PROPFIND"])
-def test_no_way_of_writing_an_address_gets_by_without_a_log_in(tmp_path, path, method):
-    server = application(tmp_path)
-    answer = ask(server, path, method=method)
-    assert answer.status_code == 401 or "location" not in answer.headers
-    assert answer.status_code in {401, 404, 405, 400}, answer.text
-    assert server.reached == []
+def test_no_way_of_writing_an_address_gets_by_without_a_log_in(closed, path):
+    for method in ("GET", "HEAD", "OPTIONS", "POST", "TRACE", "get", "PROPFIND"):
+        answer = ask(closed, path, method=method)
+        assert answer.status_code == 401, (method, answer.text)
+        assert "location" not in answer.headers
+    assert closed.reached == []
 
 
 def test_who_logged_in_is_known_to_routes_by_name_and_roles(tmp_path):
