@@ -92,7 +92,8 @@ TRICKS = [
 def test_no_way_of_writing_an_address_gets_by_without_a_log_in(closed, path):
     for method in ("GET", "HEAD", "OPTIONS", "POST", "TRACE", "get", "PROPFIND"):
         answer = ask(closed, path, method=method)
-        assert answer.status_code == 401, (method, answer.text)
+        # the latter after five wrong keys
+        assert answer.status_code in ({401, 429} if "/u/" in path else {401}), (method, answer.text)
         assert "location" not in answer.headers
     assert closed.reached == []
 
