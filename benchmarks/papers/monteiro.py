@@ -38,6 +38,7 @@ from segtrust.training.loop import Budget, train_member
 HERE = Path(__file__).parent
 DRAWS, FEW = 100, 16
 COHERENT = 0.95
+FLOOD = 0.5  # share of the crop above which a draw floods it
 CODE = 2  # raised when a change of the code changes what a network computes
 FIRST = "stochastic, rank 10"
 BUDGET = Budget(
@@ -137,13 +138,64 @@ def _probabilistic() -> ProbabilisticUNet:
     return ProbabilisticUNet(network)
 
 
-def stochastic(network: nn.Module, rank: int) -> Draw:
-    """Draws of a low-rank Gaussian; no mirrored pairs, since the metrics ask for independent draws."""
+def stochastic(network: nn.Module, rank: int, largest: int | None = None) -> Draw:
+    """Draws of a low-rank Gaussian; no mirrored pairs, since the metrics ask for independent draws.
+
+    Args:
+        network: puts out its channels.
+        rank: R.
+        largest: pixels that a mask may have; a larger one is drawn again, up to 32 times.
+
+    Returns:
+        The draws.
+    """
 
     def draw(images: Tensor, seed: int) -> Iterator[Tensor]:
         distribution = LogitDistribution.from_channels(network(images), rank)
         for index in count():
-            yield foreground(sample_logits(distribution, draw_noise(distribution, seed + index)))
+            masks = foreground(sample_logits(distribution, draw_noise(distribution, seed + index)))
+            for attempt in range(1, 32 if largest is not None else 1):
+                large = masks.flatten(1).sum(dim=1) > (largest or 0)
+                if not large.any():
+                    break
+                noise = draw_noise(distribution, seed + index + attempt * 1_000_000_007)
+                again = foreground(sample_logits(distribution, noise))
+                masks = torch.where(large[:, None, None], again, masks)
+            yield masks
+
+    return draw
+
+
+def one_threshold(network: nn.Module) -> Draw:
+    """One threshold between 0 and 1 per draw and slice: all pixels of one network that are likelier than it.
+
+    Each pixel is marked with its own probability, and pixels go together: the larger mask holds the smaller.
+    """
+
+    def draw(images: Tensor, seed: int) -> Iterator[Tensor]:
+        chance = network(images).softmax(dim=1)[:, 1]
+        generator = torch.Generator().manual_seed(seed)
+        while True:
+            yield chance > torch.rand((len(images), 1, 1), generator=generator)
+
+    return draw
+
+
+def rater_of_train(masks: NDArray[np.uint8]) -> Draw:
+    """Any rater's mask of any slice of train: what can be had without a look at the image.
+
+    Args:
+        masks: of train, ``(n, raters, H, W)``.
+
+    Returns:
+        The draws.
+    """
+    pool = torch.from_numpy(masks.reshape(-1, *masks.shape[2:])) > 0
+
+    def draw(images: Tensor, seed: int) -> Iterator[Tensor]:
+        generator = torch.Generator().manual_seed(seed)
+        while True:
+            yield pool[torch.randint(len(pool), (len(images),), generator=generator)]
 
     return draw
 
@@ -215,19 +267,21 @@ def _row(samples: NDArray[np.uint8], raters: NDArray[np.uint8]) -> dict[str, flo
     return {
         f"ged{FEW}": few.ged,
         f"ged{FEW}_unbiased": few.ged_unbiased,
-        f"ged{DRAWS}": distances.ged,
-        f"ged{DRAWS}_unbiased": distances.ged_unbiased,
+        f"ged{len(samples)}": distances.ged,
+        f"ged{len(samples)}_unbiased": distances.ged_unbiased,
         "diversity": distances.diversity,
         "rater_diversity": float(distances.raters.sum() / (RATERS * (RATERS - 1))),
         "coherent": float((full >= COHERENT).mean()) if len(full) else None,
         "empty": float(np.isnan(parts).mean()),
+        "flooding": float((samples.reshape(len(samples), -1).mean(axis=1) > FLOOD).mean()),
     }
 
 
 def summary(rows: Sequence[dict[str, float | None]], slices: Slices) -> dict[str, Any]:
-    """Means with 95 % intervals over patients: of all slices, of those with and without empty raters."""
+    """Means with 95 % intervals over patients: of all slices, and by how many raters marked something."""
     empty = slices.empty_raters()
     groups = {"all": empty >= 0, "no rater empty": empty == 0, "some rater empty": empty > 0}
+    groups |= {f"{RATERS - n} marked": empty == n for n in range(1, RATERS)}
     found: dict[str, Any] = {}
     for group, chosen in groups.items():
         own = [row for row, inside in zip(rows, chosen, strict=True) if inside]
@@ -244,14 +298,19 @@ def summary(rows: Sequence[dict[str, float | None]], slices: Slices) -> dict[str
 
 
 def paired(
-    rows: Sequence[dict[str, float | None]], first: Sequence[dict[str, float | None]], slices: Slices
+    rows: Sequence[dict[str, float | None]],
+    first: Sequence[dict[str, float | None]],
+    slices: Slices,
+    chosen: NDArray[np.bool_] | None = None,
+    draws: int = DRAWS,
 ) -> dict[str, float | int | None]:
     """Unbiased distance less that of the first source with the same raters, slice by slice."""
-    name = f"ged{DRAWS}_unbiased"
+    name = f"ged{draws}_unbiased"
     own, other = (np.array([row[name] for row in each], dtype=np.float64) for each in (rows, first))
-    gain = own - other
+    inside = np.ones(len(own), dtype=bool) if chosen is None else chosen
+    gain = (own - other)[inside]
     return cluster_bootstrap(
-        slices.patients.tolist(), lambda picks: float(gain[list(picks)].mean())
+        slices.patients[inside].tolist(), lambda picks: float(gain[list(picks)].mean())
     ).to_json()
 
 
@@ -285,6 +344,7 @@ def methods(
 
     low_rank(10)
     table["per voxel"] = ([plain], lambda nets: per_voxel(nets[0]))
+    table["one threshold"] = ([plain], lambda nets: one_threshold(nets[0]))
     table["Probabilistic U-Net"] = (
         [replace(plain, kind="probabilistic", beta=best["beta"])],
         lambda nets: probabilistic(nets[0]),

@@ -5,6 +5,7 @@ factors of K channels, so that the last layer of any network with so many channe
 blended first; then one vector of R numbers per draw moves all voxels of the scan together.
 """
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Self
@@ -14,7 +15,15 @@ from torch import Tensor
 
 from segtrust.errors import ShapeError
 
-__all__ = ["LogitDistribution", "Noise", "draw_noise", "n_channels", "sample_logits"]
+__all__ = [
+    "LogitDistribution",
+    "Noise",
+    "content_key",
+    "draw_noise",
+    "n_channels",
+    "sample_logits",
+    "seed_of",
+]
 
 _LARGEST_LOG_VARIANCE = 10.0
 _FIRST_LOG_VARIANCE = -4.0  # of an untrained head: noise of one voxel is small beside what moves all
@@ -127,6 +136,34 @@ def draw_noise(distribution: LogitDistribution, seed: int) -> Noise:
         return torch.randn(shape, generator=generator, device=mean.device, dtype=mean.dtype)
 
     return Noise(normal((mean.shape[0], distribution.rank)), normal(mean.shape))
+
+
+def content_key(image: Tensor) -> str:
+    """Name what is in a scan: SHA-256 of the shape and the voxels on the network's grid.
+
+    Args:
+        image: ``(C, *grid)``, any number type and device.
+
+    Returns:
+        64 hexadecimal digits; the same content has the same key, whatever the file is called.
+    """
+    digest = hashlib.sha256(f"{image.dtype} {tuple(image.shape)}".encode())
+    digest.update(image.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def seed_of(key: str, *numbers: int) -> int:
+    """Seed of one draw, for :func:`draw_noise`.
+
+    Args:
+        key: of the scan, from :func:`content_key`.
+        numbers: which draw.
+
+    Returns:
+        Below 2^63; other keys or other numbers have other seeds, up to chance (one in 2^63).
+    """
+    text = "|".join([key, *map(str, numbers)])
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
 def sample_logits(

@@ -110,6 +110,10 @@ def test_a_softmax_head_has_a_channel_for_the_background_and_a_sigmoid_head_has_
         ({"spacing": (1.0, 1.0)}, "`spacing` must have 3 entries, got 2"),
         ({"extent_mm": ((1.0, 2.0),)}, "`extent_mm` must have 3 entries, got 1"),
         ({"intensity_ranges": ()}, "`intensity_ranges` must have 1 entries, got 0"),
+        ({"intensity_levels": ()}, "`intensity_levels` must have 1 entries, got 0"),
+        ({"extent_voxels": ((1.0, 2.0),)}, "`extent_voxels` must have 3 entries, got 1"),
+        ({"head": Head(largest=3)}, "`head.largest` must be 1 or more, of a head with `rank`"),
+        ({"head": Head(rank=2, largest=0)}, "`head.largest` must be 1 or more"),
     ],
 )
 def test_fields_that_contradict_each_other_are_refused(changes, words):

@@ -7,6 +7,7 @@ from segtrust.inference.predictor import Predictor
 from segtrust.inference.sample_masks import SampleMasks
 from segtrust.inference.scan import Scan, fingerprint, read_scan
 from segtrust.inference.sources import (
+    DrawBound,
     DropoutSource,
     EnsembleSource,
     FlipSource,
@@ -19,6 +20,7 @@ __all__ = [
     "EXCESS",
     "MAP_NAMES",
     "VIEW_MAPS",
+    "DrawBound",
     "DropoutSource",
     "EnsembleSource",
     "Flag",

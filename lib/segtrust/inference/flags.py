@@ -1,17 +1,21 @@
 """Reasons to look at a scan: what is unlike training, what came out empty."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
 from segtrust.calibrators import Calibrator, has_unit
 from segtrust.inference.prediction import Flag
-from segtrust.inference.scan import Scan, assumed_spacing, content_box, extent_mm
+from segtrust.inference.scan import Scan, assumed_spacing, content_box, extent_mm, extent_voxels
 from segtrust.models import ModelSpec
 from segtrust.quality import Assessment
 
-__all__ = ["brightness_asymmetry", "content_flags", "input_flags", "unlike_flags"]
+__all__ = ["brightness_asymmetry", "brightness_levels", "content_flags", "input_flags", "unlike_flags"]
 
 _EXTENT_SLACK = 1.25
+_LEVELS = (1.0, 99.0)  # percent
+_MOST_VALUES = 1_000_000  # of a channel, for its levels: every n-th voxel is enough
 
 
 def input_flags(scan: Scan, spec: ModelSpec) -> list[Flag]:
@@ -19,33 +23,44 @@ def input_flags(scan: Scan, spec: ModelSpec) -> list[Flag]:
 
     Args:
         scan: the scan as read.
-        spec: ``extent_mm`` and ``intensity_ranges`` as seen in training; without them nothing is compared.
+        spec: what training scans looked like, see :class:`segtrust.models.ModelSpec`; what it does not say
+            is not compared.
 
     Returns:
         Flags ``field_of_view`` (an edge of the scan's content is more than 1.25 times longer or shorter than
-        any in training; edges are compared in order of length, so that turning a scan changes nothing),
-        ``spacing_unknown`` and ``intensity``.
+        any in training; edges are compared in order of length, so that turning a scan changes nothing; in
+        millimetres, or in voxels for a model that sees voxels without their size), ``spacing_unknown`` and
+        ``intensity`` (asymmetry or levels of brightness are outside the ranges of training).
     """
     flags = []
     extent = extent_mm(scan)
     if extent is None:
         flags.append(Flag("spacing_unknown", "the file does not say how large its voxels are"))
     elif spec.extent_mm is not None:
-        size, seen = sorted(extent), sorted(spec.extent_mm)
-        if any(
-            not low / _EXTENT_SLACK <= mm <= high * _EXTENT_SLACK
-            for mm, (low, high) in zip(size, seen, strict=True)
-        ):
-            flags.append(
-                Flag(
-                    "field_of_view",
-                    f"unlike training: field of view {' x '.join(f'{mm:.0f}' for mm in size)} mm, trained on "
-                    f"{' x '.join(f'{low:.0f}-{high:.0f}' for low, high in seen)} mm",
-                )
-            )
+        flags += _extent_flags(extent, spec.extent_mm, "mm")
+    if spec.extent_voxels is not None and not any(flag.code == "field_of_view" for flag in flags):
+        flags += _extent_flags(extent_voxels(scan), spec.extent_voxels, "voxels")
     if spec.intensity_ranges is not None:
         flags += _intensity_flags(scan, spec)
+    if spec.intensity_levels is not None:
+        flags += _level_flags(scan, spec)
     return flags
+
+
+def _extent_flags(extent: Sequence[float], ranges: Sequence[tuple[float, float]], unit: str) -> list[Flag]:
+    size, seen = sorted(extent), sorted(ranges)
+    if all(
+        low / _EXTENT_SLACK <= edge <= high * _EXTENT_SLACK
+        for edge, (low, high) in zip(size, seen, strict=True)
+    ):
+        return []
+    return [
+        Flag(
+            "field_of_view",
+            f"unlike training: field of view {' x '.join(f'{edge:.0f}' for edge in size)} {unit}, trained on "
+            f"{' x '.join(f'{low:.0f}-{high:.0f}' for low, high in seen)} {unit}",
+        )
+    ]
 
 
 def calibration_flags(calibrator: Calibrator, scan: Scan, spec: ModelSpec) -> list[Flag]:
@@ -87,6 +102,36 @@ def brightness_asymmetry(scan: Scan) -> list[float]:
     spread = content.std(dim=1).clamp_min(1e-12)
     skew: list[float] = ((content.mean(dim=1) - content.median(dim=1).values) / spread).tolist()
     return skew
+
+
+def brightness_levels(scan: Scan) -> list[tuple[float, float]]:
+    """1st and 99th percentile of each channel's content, in the file's own values.
+
+    Args:
+        scan: the scan as read.
+
+    Returns:
+        One pair per channel.
+    """
+    content = scan.data[(slice(None), *content_box(scan.data))].flatten(1).numpy()
+    step = 1 + content.shape[1] // _MOST_VALUES
+    levels = np.percentile(content[:, ::step].astype(np.float64), _LEVELS, axis=1)
+    return [(float(low), float(high)) for low, high in levels.T]
+
+
+def _level_flags(scan: Scan, spec: ModelSpec) -> list[Flag]:
+    return [
+        Flag(
+            "intensity",
+            f"unlike training: values of {name} (from {levels[0]:g} to {levels[1]:g}; trained on scans that "
+            f"begin between {ranges[0][0]:g} and {ranges[0][1]:g} and end between {ranges[1][0]:g} and "
+            f"{ranges[1][1]:g})",
+        )
+        for name, levels, ranges in zip(
+            spec.channels, brightness_levels(scan), spec.intensity_levels or (), strict=True
+        )
+        if not all(low <= level <= high for level, (low, high) in zip(levels, ranges, strict=True))
+    ]
 
 
 def _intensity_flags(scan: Scan, spec: ModelSpec) -> list[Flag]:

@@ -35,7 +35,13 @@ from segtrust.inference.scan import (
     prepare,
     read_scan,
 )
-from segtrust.inference.sources import EnsembleSource, FlipSource, SampleSource, StochasticSource
+from segtrust.inference.sources import (
+    DrawBound,
+    EnsembleSource,
+    FlipSource,
+    SampleSource,
+    StochasticSource,
+)
 from segtrust.inference.structures import summarise_structures
 from segtrust.inference.windows import head_probabilities, slide
 from segtrust.models import ModelSpec, ModelVersion
@@ -115,7 +121,11 @@ class Predictor:
         head = self.spec.head
         if head.rank is None:
             return EnsembleSource(members)
-        return StochasticSource(members, head.rank, lambda logits: head_probabilities(logits, head))
+        by_slice = self.spec.spatial_dims == 2
+        bound = None if head.largest is None else DrawBound(head.largest, head.rule, by_slice=by_slice)
+        return StochasticSource(
+            members, head.rank, lambda logits: head_probabilities(logits, head), bound=bound
+        )
 
     def predict(self, path: Path, *, progress: Progress | None = None) -> Prediction:
         """Segment one scan and say how sure that is.

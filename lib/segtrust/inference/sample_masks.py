@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 __all__ = ["AGREEMENT_EDGES", "PERCENTILES", "SampleMasks"]
 
 PERCENTILES = (10, 30, 50, 70, 90)
-"""Of the foreground's size: the masks that are shown, from a small one to a large one."""
+"""Of the foreground's size among samples that mark something: the masks that are shown, small to large."""
 
 AGREEMENT_EDGES = (0.25, 0.5, 0.75)
 """Upper edges of the levels of agreement but the last; a share equal to an edge is in the level below."""
@@ -37,16 +37,19 @@ class SampleMasks:
             drawn: masks of all samples, ``(S, X, Y, Z)``.
 
         Returns:
-            The masks at the percentiles, lower of two neighbours, and the share over all samples.
+            The masks at the percentiles, lower of two neighbours, and the share over all samples. Percentiles
+            are those of samples that mark something: that others mark nothing is said by ``voxels``, and an
+            empty mask has no place to start from. If all are empty, so are the masks.
 
         Note:
             10th, 50th and 90th percentile masks are three ways to start a label from.
         """
         sizes = np.array([np.count_nonzero(mask) for mask in drawn])
         order = np.argsort(sizes, kind="stable")
-        places = [int(percent / 100 * (len(drawn) - 1)) for percent in PERCENTILES]
+        marking = order[sizes[order] > 0] if sizes.any() else order
+        places = [int(percent / 100 * (len(marking) - 1)) for percent in PERCENTILES]
         return cls(
-            masks=drawn[order[places]],
+            masks=drawn[marking[places]],
             share=(np.count_nonzero(drawn, axis=0) / len(drawn)).astype(np.float32),
             voxels=tuple(sizes[order].tolist()),
         )

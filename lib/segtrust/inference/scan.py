@@ -354,10 +354,15 @@ def shifted(affine: NDArray[np.float64], box: Sequence[slice]) -> NDArray[np.flo
     return moved
 
 
+def extent_voxels(scan: Scan) -> tuple[int, int, int]:
+    """Size of the scan's content along its own axes in voxels."""
+    first, second, third = (s.stop - s.start for s in content_box(scan.data))
+    return first, second, third
+
+
 def extent_mm(scan: Scan) -> tuple[float, float, float] | None:
     """Size of the scan's content along its own axes in millimetres; ``None`` if the spacing is unknown."""
     if scan.spacing is None:
         return None
-    box = content_box(scan.data)
-    size = [(s.stop - s.start) * mm for s, mm in zip(box, scan.spacing, strict=True)]
+    size = [voxels * mm for voxels, mm in zip(extent_voxels(scan), scan.spacing, strict=True)]
     return (size[0], size[1], size[2]) if all(map(math.isfinite, size)) else None

@@ -9,10 +9,26 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from segtrust.decisions import LabelRule
 from segtrust.errors import ModelError, SettingError
-from segtrust.stochastic import LogitDistribution, draw_noise, sample_logits
+from segtrust.stochastic import (
+    LogitDistribution,
+    Noise,
+    content_key,
+    draw_noise,
+    sample_logits,
+    seed_of,
+)
 
-__all__ = ["DropoutSource", "EnsembleSource", "FlipSource", "SampleSource", "Slide", "StochasticSource"]
+__all__ = [
+    "DrawBound",
+    "DropoutSource",
+    "EnsembleSource",
+    "FlipSource",
+    "SampleSource",
+    "Slide",
+    "StochasticSource",
+]
 
 Slide = Callable[[nn.Module, Tensor], Tensor]
 """Runs a network over a whole image ``(C, *grid)`` and returns probabilities ``(K, *grid)``, or the channels
@@ -131,18 +147,56 @@ class FlipSource:
 
 
 @dataclass(frozen=True)
+class DrawBound:
+    """The largest foreground that a draw may have; a larger one is drawn again.
+
+    Args:
+        voxels: of the network's grid; of one slice if ``by_slice``.
+        rule: how probabilities become labels.
+        by_slice: count the slice (last axis) with most foreground, not the whole scan.
+    """
+
+    voxels: int
+    rule: LabelRule
+    by_slice: bool = False
+
+    def holds(self, probs: Tensor) -> bool:
+        """Whether a draw is small enough.
+
+        Args:
+            probs: ``(K, *grid)``.
+
+        Returns:
+            Whether at most ``voxels`` belong to a structure.
+        """
+        marked = self.rule.labels(probs) > 0
+        counts = marked.flatten(0, -2).sum(dim=0) if self.by_slice else marked.sum()
+        return int(counts.max()) <= self.voxels
+
+
+_TRIES = 32
+_SHORTER = (0.5, 0.25, 0.125, 0.0)
+
+
+@dataclass(frozen=True)
 class StochasticSource:
     """Draws of stochastic segmentation networks, each coherent over the whole scan (Monteiro et al. 2020).
 
     Each member runs once; its blended means, variances and factors stay in memory while one vector of R
     numbers per draw moves all voxels, windows and slices together. Draws come in pairs of opposite noise.
+    The noise follows from the scan's content: the same scan gives the same draws, another scan others.
+
+    A draw that breaks ``bound`` is replaced by the next one of the same scan that keeps it, from noise of its
+    own. Where 32 in a row break it, the last is brought nearer to the mean, by half each time; the mean
+    itself is not judged.
 
     Args:
         members: called one after the other; each returns a network in evaluation mode.
         rank: R of their heads.
         to_probs: logits ``(1, K, *grid)`` -> probabilities.
         draws: samples per member, even.
-        seed: the same seed gives the same samples.
+        seed: another seed gives other samples of the same scan.
+        bound: on the foreground of a draw; ``None`` for none.
 
     Raises:
         SettingError: if ``draws`` is odd or below 2.
@@ -153,6 +207,7 @@ class StochasticSource:
     to_probs: Callable[[Tensor], Tensor]
     draws: int = 32
     seed: int = 0
+    bound: DrawBound | None = None
 
     def __post_init__(self) -> None:
         if self.draws < 2 or self.draws % 2:
@@ -163,9 +218,26 @@ class StochasticSource:
 
     def samples(self, image: Tensor, slide: Slide) -> Iterator[Tensor]:
         """Yield the draws of one member after the other."""
+        key = content_key(image)
         for number, member in enumerate(self.members):
             distribution = LogitDistribution.from_channels(slide(member(), image)[None], self.rank)
             for pair in range(self.draws // 2):
-                noise = draw_noise(distribution, (self.seed * 1_000_003 + number) * 1_000_003 + pair)
-                for each in (noise, noise.mirrored()):
-                    yield self.to_probs(sample_logits(distribution, each))[0]
+                noise = draw_noise(distribution, seed_of(key, self.seed, number, pair))
+                for side, each in enumerate((noise, noise.mirrored())):
+                    again = (
+                        draw_noise(distribution, seed_of(key, self.seed, number, pair, side, attempt))
+                        for attempt in range(1, _TRIES)
+                    )
+                    yield self._bounded(distribution, chain((each,), again))
+
+    def _bounded(self, distribution: LogitDistribution, noises: Iterator[Noise]) -> Tensor:
+        """The first draw that keeps the bound."""
+        for noise in noises:
+            probs = self.to_probs(sample_logits(distribution, noise))[0]
+            if self.bound is None or self.bound.holds(probs):
+                return probs
+        for temperature in _SHORTER:
+            probs = self.to_probs(sample_logits(distribution, noise, temperature=temperature))[0]
+            if self.bound.holds(probs):
+                break
+        return probs

@@ -22,7 +22,7 @@ SHOWS = ("agreement", *(str(number) for number in range(1, len(PERCENTILES) + 1)
 
 
 class SamplesTask(_ModelTask):
-    """``<model>_samples``: whole masks that the model finds plausible, each of them in one piece.
+    """``<model>_samples``: whole masks that the model finds plausible, each drawn at once for the whole scan.
 
     Args:
         model: a stochastic model.

@@ -45,6 +45,8 @@ class Head:
     tumours do, else ``independent``; the chance of error depends on it.
     ``rank``: the network puts out a low-rank Gaussian over logits (:mod:`segtrust.stochastic`) of that many
     factors; ``None``: the logits themselves.
+    ``largest``: of such a network: foreground voxels on the network's grid (of one slice, if it is 2-D) that
+    no draw may exceed, as many as the largest label in training had; ``None``: no limit.
     """
 
     kind: Literal["softmax", "sigmoid"] = "softmax"
@@ -52,6 +54,7 @@ class Head:
     threshold: float | tuple[float, ...] = 0.5
     rank: int | None = None
     structures: Relation = "independent"
+    largest: int | None = None
 
     @property
     def rule(self) -> LabelRule:
@@ -72,6 +75,11 @@ class Intensity:
 class ModelSpec:
     """Everything that is needed to run a model, apart from its weights.
 
+    What training scans looked like, by which others are flagged (``None``: not compared): the shortest
+    and the longest edge of scans, in order of length, as ``extent_mm``, and as ``extent_voxels`` of a model
+    that sees voxels without their size; per channel ``intensity_ranges`` of the asymmetry of brightness, and
+    ``intensity_levels`` of its 1st and 99th percentile, where absolute values matter.
+
     Raises:
         ModelError: if two fields contradict each other.
     """
@@ -90,6 +98,8 @@ class ModelSpec:
     members: int = 5
     extent_mm: tuple[tuple[float, float], ...] | None = None
     intensity_ranges: tuple[tuple[float, float], ...] | None = None
+    extent_voxels: tuple[tuple[float, float], ...] | None = None
+    intensity_levels: tuple[tuple[tuple[float, float], tuple[float, float]], ...] | None = None
     modality: str = ""
     description: str = ""
 
@@ -114,6 +124,10 @@ class ModelSpec:
             )
         if head.rank is not None and head.rank < 0:
             raise ModelError(f"`head.rank` must be 0 or more, or left out, got {head.rank}.")
+        if head.largest is not None and (head.rank is None or head.largest < 1):
+            raise ModelError(
+                f"`head.largest` must be 1 or more, of a head with `rank`, or left out, got {head.largest}."
+            )
         if head.structures not in ("independent", "nested"):
             raise ModelError(f"`head.structures` must be independent or nested, got {head.structures!r}.")
         if head.kind == "softmax" and (head.structures != "independent" or head.threshold != 0.5):
@@ -159,7 +173,13 @@ class ModelSpec:
             raise ModelError(
                 f"`intensity` must be zscore, or window with low < high, got {method!r} {low} to {high}."
             )
-        lengths = {"spacing": self.spatial_dims, "extent_mm": 3, "intensity_ranges": len(self.channels)}
+        lengths = {
+            "spacing": self.spatial_dims,
+            "extent_mm": 3,
+            "extent_voxels": 3,
+            "intensity_ranges": len(self.channels),
+            "intensity_levels": len(self.channels),
+        }
         for name, length in lengths.items():
             value = getattr(self, name)
             if value is not None and len(value) != length:
@@ -197,8 +217,12 @@ class ModelSpec:
                 fields["intensity"] = Intensity(**fields["intensity"])
             for name in ("patch", "channels", "spacing"):
                 fields[name] = tuple(fields[name]) if fields.get(name) is not None else None
-            for name in ("extent_mm", "intensity_ranges"):
+            for name in ("extent_mm", "intensity_ranges", "extent_voxels"):
                 fields[name] = tuple(map(tuple, fields[name])) if fields.get(name) is not None else None
+            if fields.get("intensity_levels") is not None:
+                fields["intensity_levels"] = tuple(
+                    tuple((low, high) for low, high in channel) for channel in fields["intensity_levels"]
+                )
             fields["channels"] = fields["channels"] or ("image",)
             return cls(**fields)
         except ModelError:
@@ -213,6 +237,11 @@ class ModelSpec:
             del document["head"]["rank"]
         if self.head.structures == "independent":  # likewise
             del document["head"]["structures"]
+        if self.head.largest is None:
+            del document["head"]["largest"]
+        for name in ("extent_voxels", "intensity_levels"):
+            if document[name] is None:
+                del document[name]
         return document
 
 

@@ -21,16 +21,16 @@ from segtrust.evaluate.card import make_card
 from segtrust.evaluate.cases import CaseRecord, draw_scan, evaluate_case
 from segtrust.evaluate.quality_figures import judge_predictions, quality_figures
 from segtrust.evaluate.records import software_versions
-from segtrust.inference.flags import brightness_asymmetry
 from segtrust.inference.members import load_member
 from segtrust.inference.predictor import Predictor
-from segtrust.inference.scan import Scan, extent_mm, read_scan
+from segtrust.inference.scan import Scan, read_scan
+from segtrust.inference.seen import seen_in, with_largest
 from segtrust.inference.sources import EnsembleSource
 from segtrust.models import ModelSpec, ModelVersion, publish_version
 from segtrust.quality import Assessment, fit_quality
 from segtrust.release.quality import measure_cases, quality_case
 from segtrust.training.cache import spent_seconds
-from segtrust.training.cases import read_labelled, read_splits, read_subjects
+from segtrust.training.cases import cases_in, load_case, read_labelled, read_splits, read_subjects
 from segtrust.training.loop import CODE
 from segtrust.training.run import Recipe
 
@@ -135,24 +135,18 @@ def spec_as_trained(spec: ModelSpec, data: Path, ids: Sequence[str]) -> ModelSpe
 
     Args:
         spec: the recipe's specification.
-        data: folder with the images.
+        data: folder with the images, and with the labels if the model is a stochastic one.
         ids: training scans.
 
     Returns:
-        The specification with ``extent_mm`` (edges in order of length) and ``intensity_ranges``.
+        The specification as :func:`segtrust.inference.seen_in` completes it; of a stochastic model also with
+        the largest foreground of a training label on the network's grid.
     """
-    scans = [_read(data, scan_id, spec) for scan_id in ids]
-    extents = np.array([sorted(e) for e in map(extent_mm, scans) if e is not None])
-    skews = np.array([brightness_asymmetry(scan) for scan in scans])
-    slack = 0.5 * (skews.max(axis=0) - skews.min(axis=0))
-    return replace(
-        spec,
-        extent_mm=tuple((float(c.min()), float(c.max())) for c in extents.T) if len(extents) else None,
-        intensity_ranges=tuple(
-            (round(float(c.min() - s), 3), round(float(c.max() + s), 3))
-            for c, s in zip(skews.T, slack, strict=True)
-        ),
-    )
+    spec = seen_in(spec, [_read(data, scan_id, spec) for scan_id in ids])
+    if spec.head.rank is None:
+        return spec
+    marked = (case.labels > 0 for files in cases_in(data, ids) for case in (load_case(files, spec),))
+    return with_largest(spec, marked)
 
 
 def _read(data: Path, scan_id: str, spec: ModelSpec) -> Scan:
