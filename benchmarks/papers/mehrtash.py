@@ -254,12 +254,36 @@ def shifts(args: argparse.Namespace, plan: dict[str, Any]) -> dict[str, Any]:
     cell = next(c for c in facts.cells if c.name == part["cell"])
     members = fold_members(facts, folds, args.runs, count=part["members"], cells=[cell.name])[cell.name]
     measured = Shifts(cell.spec, folds, members, protocol.shift_seed, args.runs / "mehrtash-shifts", say)
-    return {
+    found = {
         "protocol": protocol.hash,
         "cell": part["cell"],
         "members": part["members"],
         **shift_figures(measured, args.strengths),
     }
+    path = args.out / "mehrtash.json"
+    before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return found | earlier_strengths(before.get("shifts"), args.strengths)
+
+
+def earlier_strengths(before: dict[str, Any] | None, strengths: Sequence[int]) -> dict[str, Any]:
+    """What was measured before of strengths that are not measured now, by itself: methods may have changed.
+
+    Args:
+        before: the part of an older result.
+        strengths: measured now.
+
+    Returns:
+        ``earlier`` with conditions, clean scans and command of then; empty if nothing is left of it.
+    """
+    if before is None:
+        return {}
+    older = [before, before["earlier"]] if "earlier" in before else [before]
+    for part in older:
+        left = {n: c for n, c in part["conditions"].items() if int(n.rpartition("-")[2]) not in strengths}
+        if left:
+            names = ("clean", "shifted_pooled", "command", "software")
+            return {"earlier": {**{name: part[name] for name in names}, "conditions": left}}
+    return {}
 
 
 PARTS = {"hippocampus": hippocampus, "dropout": dropout, "heart": heart_part, "shifts": shifts}

@@ -212,6 +212,30 @@ def correlations(results: Json) -> list[str]:
 
 def shifts(found: Json) -> list[str]:
     """Each shift and strength: Dice, correlation, detection."""
+    lines = [
+        "## Under shift: quality and unlike scans\n",
+        paragraph(
+            f"`{found['cell']}`, {found['members']} members, the first scan of each of {found['subjects']}",
+            "held-out subjects. Right of the correlation the AUROC of each detector, shifted scans against",
+            "the clean ones of the same fold; `segment entropy` is the paper's detector, `combined` the",
+            "p-value that a version of a model serves, fitted to clean scans of the other folds.",
+        ),
+        *shift_table(found),
+    ]
+    if earlier := found.get("earlier"):
+        lines += [
+            paragraph(
+                "The strengths below were measured before pairwise Dice, behind `disagreement of members`,",
+                "became the mean over pairs of members and intervals became what they are now: figures of",
+                "the two tables are not to be compared to the last digit.",
+            ),
+            *shift_table(earlier),
+        ]
+    return lines
+
+
+def shift_table(found: Json) -> list[str]:
+    """Conditions that were measured together."""
     conditions = found["conditions"]
     detectors = list(next(iter(conditions.values()))["auroc"]) if conditions else []
     rows = [
@@ -225,16 +249,10 @@ def shifts(found: Json) -> list[str]:
     ]
     clean = found["clean"]
     return [
-        "## Under shift: quality and unlike scans\n",
         paragraph(
-            f"`{found['cell']}`, {found['members']} members, the first scan of each of {found['subjects']}",
-            f"held-out subjects. Clean: Dice {clean['dice']:.3f}, correlation",
-            f"{interval(clean['correlation'], 2)}. All shifted scans of the table together:",
-            f"{interval(found['shifted_pooled'], 2)}. Right of it the AUROC of each detector, shifted scans",
-            "against the clean ones of the same fold; `segment entropy` is the paper's",
-            "detector, `combined` the",
-            "p-value that a version of a model serves, fitted to clean scans of the other folds.",
-            f"`{found['command']}`.",
+            f"`{found['command']}`, {bootstrap_of(found['conditions'])}. Clean: Dice {clean['dice']:.3f},",
+            f"correlation {interval(clean['correlation'], 2)}. All shifted scans of the table together:",
+            f"{interval(found['shifted_pooled'], 2)}.",
         ),
         *table(("shift-strength", "Dice", "correlation", *detectors), rows),
     ]
@@ -346,19 +364,22 @@ def _dropout_row(part: Json) -> tuple[str, str, str, str]:
 
 
 def _shift_rows(found: Json) -> list[tuple[str, str, str, str]]:
-    conditions, n = found["conditions"].values(), f"{found['subjects']} subjects"
-    most = found["clean"]["dice"] - 0.1
-    strong = {name: c for name, c in found["conditions"].items() if c["dice"] <= most}
+    n = f"{found['subjects']} subjects"
+    parts = [found, found["earlier"]] if "earlier" in found else [found]
+    strong = [
+        c for part in parts for c in part["conditions"].values() if c["dice"] <= part["clean"]["dice"] - 0.1
+    ]
     rows = [
         (
-            "hippocampus: segment entropy and logit Dice, Pearson, shifted scans together",
+            f"hippocampus: segment entropy and logit Dice, Pearson, {strengths_of(part)} together",
             "not obtainable",
-            interval(found["shifted_pooled"], 2),
-            f"{len(conditions)} conditions of {n}",
+            interval(part["shifted_pooled"], 2),
+            f"{len(part['conditions'])} conditions of {n}",
         )
+        for part in parts
     ]
     for words, key in (("the paper's detector", "segment entropy (paper)"), ("ours", "combined (ours)")):
-        values = [c["auroc"][key]["value"] for c in strong.values()]
+        values = [c["auroc"][key]["value"] for c in strong]
         shown = f"{min(values):.2f} to {max(values):.2f}" if values else "-"
         rows.append(
             (
@@ -369,6 +390,12 @@ def _shift_rows(found: Json) -> list[tuple[str, str, str, str]]:
             )
         )
     return rows
+
+
+def strengths_of(part: Json) -> str:
+    """Like ``shifts of strength 2, 3``."""
+    strengths = {name.rpartition("-")[2] for name in part["conditions"]}
+    return f"shifts of strength {', '.join(sorted(strengths))}"
 
 
 def main() -> int:

@@ -65,3 +65,21 @@ def test_members_with_dropout_differ_from_those_without_in_nothing_else():
         plain = facts[f"{cell.name}, batch"]
         assert {**plain.spec.network, "dropout": 0.1} == dict(cell.spec.network)
         assert (plain.budget, plain.spec.patch) == (cell.budget, cell.spec.patch)
+
+
+def test_strengths_that_are_not_measured_now_stay_as_they_were(mehrtash):
+    old = {
+        "conditions": {"noise-2": {"dice": 0.7}, "noise-3": {"dice": 0.5}},
+        "clean": {"dice": 0.8},
+        "shifted_pooled": {"value": -0.9},
+        "command": "old",
+        "software": {},
+    }
+    kept = mehrtash.earlier_strengths(old, (1,))["earlier"]
+    assert kept == old
+    assert mehrtash.earlier_strengths(old, (1, 3))["earlier"]["conditions"] == {"noise-2": {"dice": 0.7}}
+    assert mehrtash.earlier_strengths(old, (1, 2, 3)) == {}
+    assert mehrtash.earlier_strengths(None, (1,)) == {}
+    # strength 1 was measured in between: 2 and 3 are still those of before
+    between = {**old, "command": "between", "conditions": {"noise-1": {"dice": 0.75}}, "earlier": old}
+    assert mehrtash.earlier_strengths(between, (1,))["earlier"] == old

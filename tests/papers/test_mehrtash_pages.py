@@ -139,6 +139,25 @@ def test_the_whole_page_names_what_was_not_run(pages):
     assert "| noise-3 | 0.600 | -0.60 (-0.60 to -0.60) | 0.97 (0.97 to 0.97) |" in text
 
 
+def test_strengths_that_were_measured_before_stand_by_themselves(pages):
+    _, page, _ = pages
+    now = RESULTS_BY_HAND["shifts"]
+    before = {
+        **now,
+        "command": "before",
+        "conditions": {"blur-2": {**now["conditions"]["blur-3"], "dice": 0.7}},
+    }
+    lines = page.shifts({**now, "earlier": before})
+    first = next(i for i, line in enumerate(lines) if line.startswith("| gamma-1 "))
+    assert lines.index(next(line for line in lines if line.startswith("| blur-2 "))) > first + 2
+    assert sum(line.startswith("`before`, ") for line in lines) == 1
+    rows = page.summary({"shifts": {**now, "earlier": before}})
+    assert any("shifts of strength 1, 3 together" in line for line in rows)
+    assert any("shifts of strength 2 together" in line for line in rows)
+    # .6, .72 and, of before, .7: .10 or more below .82
+    assert any(line.endswith("| 3 conditions of 39 subjects |") for line in rows)
+
+
 def test_passes_that_were_added_are_said_to_be(pages):
     _, page, _ = pages
     text = " ".join(page.page(RESULTS_BY_HAND).split())
