@@ -13,7 +13,7 @@ from segtrust.experiments.target_table import target_page
 from segtrust.experiments.targets import check_targets
 from segtrust.models import Label
 from segtrust.quality import Contours, Line, NeededMargins, Quality, Regression, StructureTruth, TypicalScans
-from segtrust.quality.regression import CONSTANT
+from segtrust.quality.line import CONSTANT
 from segtrust.scores import StructureScores
 
 TARGETS = json.loads((Path(__file__).parents[2] / "benchmarks" / "targets.json").read_text("utf-8"))

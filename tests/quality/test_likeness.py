@@ -5,8 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from segtrust.quality import TypicalScans
-from segtrust.quality.regression import Rows, fit_regression
+from segtrust.quality import Rows, TypicalScans, fit_regression
 
 SETS, NEW = 60, 30
 COVERAGE = 0.9

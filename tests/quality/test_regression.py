@@ -6,7 +6,7 @@ from scipy import stats
 
 from segtrust.errors import ModelError
 from segtrust.quality import Regression, Rows, fit_regression
-from segtrust.quality.regression import CONSTANT, fit_line
+from segtrust.quality.line import CONSTANT, fit_line
 
 
 def rows(target, ordinary=None, subjects=None, **scores):

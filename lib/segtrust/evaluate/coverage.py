@@ -12,8 +12,8 @@ from segtrust.evaluate.cases import CaseRecord
 from segtrust.evaluate.protocol import subject_folds
 from segtrust.quality import COVERAGE, conformal_bound, logit_dice
 from segtrust.quality.assess import LINE_SCORES, line_scores
+from segtrust.quality.line import Line, Rows, fit_line
 from segtrust.quality.log_odds import dice_range
-from segtrust.quality.regression import Line, Rows, fit_line
 from segtrust.scores import StructureScores
 
 __all__ = ["LEAST_SUBJECTS", "dice_coverage"]

@@ -27,6 +27,7 @@ from segtrust.quality.contours import ContourMargins, Contours, fit_contours
 from segtrust.quality.excess import RimTotals, UsualError, border_distance, fit_usual_error
 from segtrust.quality.expected import ExpectedStructures, fit_expected
 from segtrust.quality.fit import QualityCase, StructureTruth, fit_quality
+from segtrust.quality.line import Line, Rows
 from segtrust.quality.log_odds import logit_dice
 from segtrust.quality.margins import (
     Margins,
@@ -35,7 +36,8 @@ from segtrust.quality.margins import (
     contour_masks,
     needed_margins,
 )
-from segtrust.quality.regression import Line, Regression, Rows, fit_regression
+from segtrust.quality.plane import Plane, fit_plane
+from segtrust.quality.regression import Regression, fit_regression
 from segtrust.quality.typical import TypicalScans, Unlikeness, fit_typical_scans, scan_features
 
 __all__ = [
@@ -54,6 +56,7 @@ __all__ = [
     "Line",
     "Margins",
     "NeededMargins",
+    "Plane",
     "Quality",
     "QualityCase",
     "Regression",
@@ -76,6 +79,7 @@ __all__ = [
     "fine_limit",
     "fit_contours",
     "fit_expected",
+    "fit_plane",
     "fit_quality",
     "fit_regression",
     "fit_typical_scans",

@@ -11,9 +11,10 @@ from segtrust.quality.assess import LINE_SCORES, TARGETS, Quality, can_be_judged
 from segtrust.quality.contours import fit_contours
 from segtrust.quality.excess import RimTotals, fit_usual_error
 from segtrust.quality.expected import ExpectedStructures, SizeUnit, fit_expected
+from segtrust.quality.line import Rows
 from segtrust.quality.log_odds import clipped_log, logit_dice
 from segtrust.quality.margins import NeededMargins
-from segtrust.quality.regression import Regression, Rows, fit_regression
+from segtrust.quality.regression import Regression, fit_regression
 from segtrust.quality.typical import Features, fit_typical_scans
 from segtrust.scores import ScanScores
 

@@ -1,0 +1,282 @@
+"""How narrow intervals of Dice can be, by one score or many; resumes.
+
+    python benchmarks/run_widths.py --runs runs --pools hippocampus hearts
+
+The rule is in docs/decisions/0017-widths.md. Members of two organs, inside train, judge scans of the fold
+that they never saw. Writes <out>/widths.json; what is measured of a scan is kept in <runs>/ranking.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import train_heart_folds
+
+from segtrust.errors import SegtrustError
+from segtrust.evaluate.protocol import Protocol, check_data
+from segtrust.evaluate.records import software_versions
+from segtrust.evaluate.shifts import SHIFT_SUITE
+from segtrust.experiments.fold_ranking import FoldRanking, ScoredScan
+from segtrust.experiments.folds import Cell, Folds, read_experiments
+from segtrust.experiments.trust import CLEAN, Condition
+from segtrust.experiments.widths import (
+    Pool,
+    Said,
+    Way,
+    judge_ways,
+    marginal_width,
+    scaled,
+    scores_of,
+    summary,
+    ways,
+)
+from segtrust.training.cache import train_members
+
+HERE = Path(__file__).parent
+EXPERIMENT = "facts"
+COPIES = tuple(Condition(name, strength) for strength in (3, 2) for name in SHIFT_SUITE)
+COPIES_EACH, DRAWS, RESAMPLES, SEED = 3, 40, 1000, 20261130
+TODAY = "one score"
+SIMILAR, LEAST_COVERAGE, LESS_R = 0.02, 0.90, 0.02
+
+
+@dataclass(frozen=True)
+class Part:
+    """Scans of these folds are judged, by sets of so many ``subjects`` from the ``calibration`` folds."""
+
+    pool: str
+    judged: tuple[int, ...]
+    calibration: tuple[int, ...]
+    subjects: int
+
+
+PARTS = {
+    "choice": (Part("hippocampus", (0, 3), (0, 3), 20), Part("heart", (0, 1), (0, 1), 20)),
+    "confirmation": (Part("hippocampus rest", (1, 2, 4), (1, 2, 4), 20), Part("heart", (2,), (0, 1), 20)),
+    "confirmation, 30": (Part("hippocampus rest", (1, 2, 4), (1, 2, 4), 30),),
+}
+
+
+def main() -> int:
+    """Measure, then write one file."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, default=HERE / ".." / ".." / "shared" / "data" / "hippocampus")
+    parser.add_argument("--heart", type=Path, default=train_heart_folds.heart.FOLDER)
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="default: runs")
+    parser.add_argument("--parts", nargs="+", choices=tuple(PARTS), default=tuple(PARTS))
+    parser.add_argument("--out", type=Path, default=HERE / "results", help="default: benchmarks/results")
+    args = parser.parse_args()
+    try:
+        run(args)
+    except SegtrustError as error:
+        print(f"run_widths: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def run(args: argparse.Namespace) -> None:
+    """Do what the options say; a part that was measured before stays in the file."""
+    protocol = Protocol.read(HERE / "protocol.json")
+    check_data(protocol, args.data)
+    path = args.out / "widths.json"
+    measured = json.loads(path.read_text(encoding="utf-8"))["parts"] if path.is_file() else {}
+    for name in args.parts:
+        measured[name] = measure(name, args, protocol, measured.get("choice"))
+        document = {
+            "protocol": protocol.hash,
+            "draws": DRAWS,
+            "seed": SEED,
+            "software": software_versions(),
+            "command": "python benchmarks/run_widths.py --runs runs",
+            "parts": measured,
+        }
+        args.out.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        print(f"wrote {path}", flush=True)
+
+
+def measure(
+    name: str, args: argparse.Namespace, protocol: Protocol, choice: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """Figures of every way in every pool of a part, and what wins in it."""
+    tasks: dict[str, Task] = {}
+    for part in PARTS[name]:
+        pools, folds = pools_of(MEASURED[part.pool](args, protocol))
+        tasks[part.pool] = Task(part, pools, drawn(part, folds))
+    candidates = list(ways())
+    for task in tasks.values():
+        task.judge(candidates, name)
+    more = choice["scaled"] if choice else [TODAY, *narrowest(tasks, candidates)]
+    wider = [scaled(way) for way in candidates if way.name in more]
+    for task in tasks.values():
+        task.judge(wider, name)
+    figures: dict[str, Any] = {"scaled": more, "pools": {n: task.figures() for n, task in tasks.items()}}
+    if choice is None:
+        figures["winner"] = winner(figures["pools"], (*candidates, *wider))
+        return figures
+    less = np.mean([task.narrower(choice["winner"]) for task in tasks.values()], axis=0)
+    low, high = np.quantile(less[1:], [0.025, 0.975])
+    figures["less"] = {"value": float(less[0]), "low": float(low), "high": float(high)}
+    return figures
+
+
+class Task:
+    """One pool under one part: calibration sets, and what every way says by them."""
+
+    def __init__(self, part: Part, pools: dict[int, Pool], sets: list[tuple[list[int], list[int]]]) -> None:
+        self.part, self.pools, self.sets = part, pools, sets
+        self.said: dict[str, dict[int, list[Said]]] = {}
+
+    def judge(self, chosen: Sequence[Way], name: str) -> None:
+        """Let some ways speak."""
+        where = f"{name}, {self.part.pool}"
+        self.said |= judge_ways(self.pools, self.sets, chosen, lambda w: print(f"{where}: {w}", flush=True))
+
+    def figures(self) -> dict[str, Any]:
+        """Numbers for the file."""
+        return {
+            "subjects": len({i for _, judged in self.sets for i in judged}),
+            "calibration": self.part.subjects,
+            "marginal": {str(v): marginal_width(pool) for v, pool in self.pools.items()},
+            "ways": {way: summary(by, self.pools) for way, by in self.said.items()},
+        }
+
+    def narrower(self, way: str) -> np.ndarray:
+        """By how much the ratio falls from today's: as it is, then with judged subjects drawn again."""
+        count = 1 + max(int(pool.subject.max()) for pool in self.pools.values())
+        rng = np.random.default_rng(SEED)
+        judged = sorted({i for _, inside in self.sets for i in inside})
+        times = np.zeros((RESAMPLES + 1, count))
+        times[0, judged] = 1
+        for row in times[1:]:
+            np.add.at(row, rng.choice(judged, len(judged)), 1)
+        found = np.zeros(len(times))
+        for value, pool in self.pools.items():
+            totals = np.zeros((2, count))
+            for sign, name in ((1, TODAY), (-1, way)):
+                for said in self.said[name][value]:
+                    if said.ordinary:
+                        totals[0, said.subject] += sign * (said.ends[1] - said.ends[0])
+                        totals[1, said.subject] += sign > 0
+            found += times @ totals[0] / (times @ totals[1]) / marginal_width(pool) / len(self.pools)
+        return found
+
+
+def narrowest(tasks: Mapping[str, Task], candidates: Sequence[Way]) -> list[str]:
+    """The three ways with the lowest ratio, mean over pools."""
+    ratio = {
+        way.name: np.mean([summary(task.said[way.name], task.pools)["ratio"] for task in tasks.values()])
+        for way in candidates
+        if way.name != TODAY
+    }
+    return sorted(ratio, key=lambda name: float(ratio[name]))[:3]
+
+
+def winner(pools: Mapping[str, Any], candidates: Sequence[Way]) -> str:
+    """What the rule chooses."""
+
+    def may(way: str) -> bool:
+        return all(
+            part["ways"][way]["coverage"] >= LEAST_COVERAGE
+            and part["ways"][way]["r_copies"] >= part["ways"][TODAY]["r_copies"] - LESS_R
+            for part in pools.values()
+        )
+
+    ratio = {
+        w.name: float(np.mean([part["ways"][w.name]["ratio"] for part in pools.values()])) for w in candidates
+    }
+    allowed = [way for way in candidates if may(way.name)]
+    best = min(ratio[way.name] for way in allowed)
+    close = [way for way in allowed if ratio[way.name] <= best + SIMILAR]
+    return min(close, key=lambda way: (way.cost, ratio[way.name])).name
+
+
+def drawn(part: Part, folds: Mapping[int, int]) -> list[tuple[list[int], list[int]]]:
+    """Calibration sets and who is judged by each."""
+    rng = np.random.default_rng(SEED)
+    inside = [s for s, fold in folds.items() if fold in part.calibration]
+    judged = [s for s, fold in folds.items() if fold in part.judged]
+    sets = []
+    for _ in range(DRAWS):
+        chosen = sorted(rng.choice(inside, part.subjects, replace=False).tolist())
+        sets.append((chosen, [s for s in judged if s not in chosen]))
+    return sets
+
+
+def pools_of(scans: Sequence[tuple[bool, ScoredScan]]) -> tuple[dict[int, Pool], dict[int, int]]:
+    """Structure -> its scans; subject -> fold. A score that any scan lacks takes no part: all have them."""
+    number = {name: i for i, name in enumerate(sorted({scan.subject for _, scan in scans}))}
+    rows: dict[int, list[tuple[int, np.ndarray, float, bool]]] = {}
+    for ordinary, scan in scans:
+        for value, truth in scan.truth.items():
+            details, y = scan.scores.details[value], truth.targets()["dice"]
+            if details.entropy is not None and y is not None:
+                rows.setdefault(value, []).append((number[scan.subject], scores_of(details), y, ordinary))
+    pools = {
+        value: Pool(
+            np.array([r[0] for r in part]),
+            np.array([r[1] for r in part]),
+            np.array([r[2] for r in part]),
+            np.array([r[3] for r in part]),
+        )
+        for value, part in rows.items()
+    }
+    return pools, {number[scan.subject]: scan.fold for _, scan in scans}
+
+
+def hippocampus(folds_used: tuple[int, ...]) -> Callable[..., list[tuple[bool, ScoredScan]]]:
+    """Five small members per fold."""
+
+    def scans(args: argparse.Namespace, protocol: Protocol) -> list[tuple[bool, ScoredScan]]:
+        experiment = read_experiments(HERE / "experiments.json")[EXPERIMENT]
+        assert experiment.scored is not None  # the experiment names whose scores are compared
+        name, size = experiment.scored
+        cell = next(cell for cell in experiment.cells if cell.name == name)
+        folds = Folds.read(args.data, protocol)
+        members = {f: train_members(cell.runs(folds, f, size), args.runs / "members") for f in folds_used}
+        return scored(cell, folds, members, args.runs, protocol.shift_seed)
+
+    return scans
+
+
+def hearts(args: argparse.Namespace, protocol: Protocol) -> list[tuple[bool, ScoredScan]]:
+    """Three small members per fold."""
+    folds = train_heart_folds.heart_folds(args.runs, args.heart)
+    members = train_heart_folds.heart_members(folds, args.runs)
+    return scored(train_heart_folds.CELL, folds, members, args.runs, protocol.shift_seed)
+
+
+MEASURED = {
+    "hippocampus": hippocampus((0, 3)),
+    "hippocampus rest": hippocampus((1, 2, 4)),
+    "heart": hearts,
+}
+
+
+def scored(
+    cell: Cell, folds: Folds, members: Mapping[int, Sequence[Path]], runs: Path, seed: int
+) -> list[tuple[bool, ScoredScan]]:
+    """One scan of every subject, and three worsened copies of it."""
+    ranking = FoldRanking(
+        cell, folds, members, seed=seed, cache=runs / "ranking", say=lambda line: print(line, flush=True)
+    )
+    clean = ranking.scans(CLEAN)
+    most = max(sum(scan.fold == fold for scan in clean) for fold in members)
+    copies = [
+        scan
+        for row in range(most)
+        for k in range(COPIES_EACH)
+        for scan in ranking.scans(COPIES[(COPIES_EACH * row + k) % len(COPIES)], slice(row, row + 1))
+    ]
+    return [*((True, scan) for scan in clean), *((False, scan) for scan in copies)]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
