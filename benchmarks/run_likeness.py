@@ -27,8 +27,8 @@ from segtrust.inference.predictor import Predictor
 from segtrust.inference.scan import Scan
 from segtrust.models import ModelVersion
 from segtrust.quality import COVERAGE, Quality, QualityCase, conformal_bound, fit_quality
-from segtrust.quality.assess import line_scores
 from segtrust.quality.contour_rule import ContourRule
+from segtrust.quality.line_scores import line_scores
 from segtrust.release.quality import quality_case, worsened_copies
 from segtrust.training.cases import read_labelled, read_subjects
 

@@ -25,7 +25,7 @@ from segtrust.quality import (
     fit_quality,
     logit_dice,
 )
-from segtrust.quality.assess import line_scores
+from segtrust.quality.line_scores import line_scores
 from segtrust.scores import ScanScores, StructureScores
 
 RULE = FineRule(dice=0.8, risk=0.05)

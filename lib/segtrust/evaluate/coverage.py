@@ -11,8 +11,8 @@ from scipy.special import expit
 from segtrust.evaluate.cases import CaseRecord
 from segtrust.evaluate.protocol import subject_folds
 from segtrust.quality import COVERAGE, conformal_bound, logit_dice
-from segtrust.quality.assess import LINE_SCORES, line_scores
 from segtrust.quality.line import Line, Rows, fit_line
+from segtrust.quality.line_scores import LINE_SCORES, line_scores
 from segtrust.quality.log_odds import dice_range
 from segtrust.scores import StructureScores
 

@@ -24,7 +24,7 @@ from segtrust.quality import (
     conformal_bound,
     logit_dice,
 )
-from segtrust.quality.assess import line_scores
+from segtrust.quality.line_scores import line_scores
 from segtrust.quality.log_odds import dice_range
 from segtrust.quality.typical import Likeness, TypicalScans
 

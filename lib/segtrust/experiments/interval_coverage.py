@@ -18,7 +18,7 @@ from segtrust.quality import (
     StructureTruth,
     fit_quality,
 )
-from segtrust.quality.assess import line_scores
+from segtrust.quality.line_scores import line_scores
 from segtrust.scores import ScanScores, StructureScores
 
 __all__ = ["LAWS", "TARGETS", "World", "coverage_of", "simulate"]

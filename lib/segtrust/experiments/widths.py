@@ -1,6 +1,5 @@
 """Ways to make an interval of Dice from the scores of a structure, compared on drawn calibration sets."""
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -9,55 +8,31 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from segtrust.quality import COVERAGE, Rows, conformal_bound
-from segtrust.quality.assess import LINE_SCORES
-from segtrust.quality.line import fit_line
-from segtrust.quality.log_odds import dice_range, logit_dice
+from segtrust.quality.line import fit_line, slope_and_level
+from segtrust.quality.line_scores import LINE_SCORES, PLANE_SCORES, line_scores
+from segtrust.quality.log_odds import dice_range
 from segtrust.scores import StructureScores
 
-__all__ = ["ALL_SCORES", "Pool", "Way", "judge_ways", "scaled", "scores_of", "summary", "ways"]
+__all__ = ["Pool", "Way", "judge_ways", "scaled", "scores_of", "summary", "ways"]
 
 Floats = NDArray[np.float64]
 
-ALL_SCORES = (
-    *LINE_SCORES,
-    "class_score",
-    "volume_spread",
-    "mixing",
-    "size",
-    "surface",
-    "largest_part",
-    "expected_volume",
-    "entropy_share",
-)
-"""Scores of a structure that a way may look at, those of today's lines first."""
-_SHARES = ("soft_dice_confidence", "pairwise_dice")
-_CHANGED: Mapping[str, Callable[[float], float]] = {
-    **dict.fromkeys(_SHARES, logit_dice),
-    "size": math.log,
-    "surface": math.log,
-    "expected_volume": lambda ratio: abs(math.log(ratio)),
-}
 _PARTS = 5
 _LOG_ERROR = 1.11
 """Standard deviation of the log of an absolute normal error."""
 
 
 def scores_of(details: StructureScores) -> Floats:
-    """All scores of a structure, shares as log odds, sizes as logarithms; NaN where not defined.
+    """All scores of a structure, as a plane takes them; NaN where not defined.
 
     Args:
         details: of the structure.
 
     Returns:
-        ``(13,)`` in the order of :data:`ALL_SCORES`.
+        ``(13,)`` in the order of :data:`segtrust.quality.line_scores.PLANE_SCORES`.
     """
-    values = [getattr(details, name) for name in ALL_SCORES]
-    return np.array(
-        [
-            math.nan if v is None else _CHANGED.get(name, float)(v)
-            for name, v in zip(ALL_SCORES, values, strict=True)
-        ]
-    )
+    values = line_scores(details)
+    return np.array([np.nan if values[name] is None else values[name] for name in PLANE_SCORES], np.float64)
 
 
 @dataclass(frozen=True)
@@ -130,7 +105,7 @@ _LINES: dict[tuple[bytes, bytes], Fitted] = {}
 
 
 def _fit_one_score(pool: Pool) -> Fitted:
-    names = ALL_SCORES[: len(LINE_SCORES)]
+    names = PLANE_SCORES[: len(LINE_SCORES)]
     rows = Rows(
         [f"{s:04d}" for s in pool.subject],
         {name: pool.x[:, i] for i, name in enumerate(names)},
@@ -176,9 +151,8 @@ def _component_weights(z: Floats, y: Floats, _penalty: float) -> Floats:
 
 def _rescaled_weights(z: Floats, y: Floats, penalty: float) -> Floats:
     weights = _ridge_weights(z, y, penalty)
-    t = z @ weights
-    spread = float(t @ t)
-    return weights * (float(t @ y) / spread) if spread > 0 else weights
+    slope, _ = slope_and_level(z @ weights, y, np.ones(len(y), bool))
+    return weights * slope
 
 
 Weights = Callable[[Floats, Floats, float], Floats]
@@ -322,7 +296,7 @@ def _quantile_line(t: Floats, y: Floats, q: float) -> tuple[float, float]:
 
 def ways() -> tuple[Way, ...]:
     """Every candidate of the rule but for the scaled ones."""
-    five, all_ = len(LINE_SCORES), len(ALL_SCORES)
+    five, all_ = len(LINE_SCORES), len(PLANE_SCORES)
     found = [
         Way("constant", (0, 0, 0, 0), _each(_constant)),
         Way("one score", (1, 0, 0, 0), _each(_one_score)),

@@ -1,6 +1,5 @@
 """What a version can say about the quality of one scan, fitted on its calibration scans."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Self
@@ -13,6 +12,7 @@ from segtrust.quality.contour_rule import ContourRule
 from segtrust.quality.contours import ContourMargins, Contours
 from segtrust.quality.excess import UsualError
 from segtrust.quality.expected import ExpectedStructures
+from segtrust.quality.line_scores import POOLED, can_be_judged, line_scores
 from segtrust.quality.log_odds import LEAST_DICE, dice_range, factor_range, logit_dice
 from segtrust.quality.regression import LEAST_SUBJECTS, Regression
 from segtrust.quality.typical import Features, Likeness, TypicalScans, Unlikeness
@@ -21,7 +21,6 @@ from segtrust.scores import ScanScores, StructureScores
 __all__ = [
     "CONFIDENCE",
     "COVERAGE",
-    "LINE_SCORES",
     "TARGETS",
     "Assessment",
     "ConfidentIntervals",
@@ -29,9 +28,7 @@ __all__ = [
     "Quality",
     "StructureAssessment",
     "Verdict",
-    "can_be_judged",
     "fine_limit",
-    "line_scores",
 ]
 
 COVERAGE = 0.9
@@ -40,9 +37,6 @@ CONFIDENCE = 0.95
 """Share of calibration sets for which a confident interval has this coverage, unless another is asked for."""
 TARGETS = ("dice", "volume", "border")
 """What is predicted of a structure, each by a line of its own."""
-LINE_SCORES = ("entropy", "between_member", "segment_entropy", "soft_dice_confidence", "pairwise_dice")
-"""Scores that a line may be drawn through."""
-_POOLED = "pooled_pairwise_dice"
 _SCHEMA = 2
 """Of the entry `quality`; in 1, where none is written, `pairwise_dice` meant what is the pooled one now."""
 
@@ -388,41 +382,10 @@ def fine_limit(line: Regression, rule: FineRule) -> float | None:
     return bound_risk(scores, [bool(wrong) for wrong in bad], rule.risk)
 
 
-def line_scores(details: StructureScores) -> dict[str, float | None]:
-    """Scores of a structure as lines take them: shares as log odds.
-
-    Args:
-        details: of the structure.
-
-    Returns:
-        Name -> value, one for each of :data:`LINE_SCORES` and, for versions that were fitted on it,
-        ``pooled_pairwise_dice``; ``None`` where not defined.
-    """
-    values: dict[str, float | None] = {}
-    for name in (*LINE_SCORES, _POOLED):
-        value: float | None = getattr(details, name)
-        is_share = name in ("soft_dice_confidence", "pairwise_dice", _POOLED)
-        values[name] = logit_dice(value) if is_share and value is not None else value
-    return values
-
-
-def can_be_judged(scores: Mapping[str, float | None]) -> bool:
-    """Whether something may be predicted from the scores of a structure, of a calibration scan too.
-
-    Args:
-        scores: :func:`line_scores` of the structure.
-
-    Returns:
-        Whether the structure was predicted, and every score that is defined is a finite number.
-    """
-    is_predicted = scores["entropy"] is not None
-    return is_predicted and all(math.isfinite(v) for v in scores.values() if v is not None)
-
-
 def _regression(document: Mapping[str, Any], schema: int) -> Regression:
     """Read a regression, with the score by its name of today."""
     regression = Regression.from_json(document)
-    return regression if schema == _SCHEMA else regression.renamed({"pairwise_dice": _POOLED})
+    return regression if schema == _SCHEMA else regression.renamed({"pairwise_dice": POOLED})
 
 
 def _shown(

@@ -7,11 +7,12 @@ from typing import Any, Self, TypeGuard
 
 import numpy as np
 
-from segtrust.quality.assess import LINE_SCORES, TARGETS, Quality, can_be_judged, line_scores
+from segtrust.quality.assess import TARGETS, Quality
 from segtrust.quality.contours import fit_contours
 from segtrust.quality.excess import RimTotals, fit_usual_error
 from segtrust.quality.expected import ExpectedStructures, SizeUnit, fit_expected
 from segtrust.quality.line import Rows
+from segtrust.quality.line_scores import LINE_SCORES, PLANE_SCORES, can_be_judged, line_scores
 from segtrust.quality.log_odds import clipped_log, logit_dice
 from segtrust.quality.margins import NeededMargins
 from segtrust.quality.regression import Regression, fit_regression
@@ -135,7 +136,7 @@ def _fit_lines(cases: Sequence[QualityCase], value: int) -> dict[str, Regression
             [case.subject for case, _, _ in usable],
             {
                 name: np.array([np.nan if x[name] is None else x[name] for _, x, _ in usable], float)
-                for name in LINE_SCORES
+                for name in PLANE_SCORES
             },
             np.array([y for _, _, y in usable], float),
             np.array([case.ordinary for case, _, _ in usable], bool),

@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["CONSTANT", "LEAST_GAIN", "Line", "Rows", "Scores", "fit_line"]
+__all__ = ["CONSTANT", "LEAST_GAIN", "Line", "Rows", "Scores", "fit_line", "slope_and_level"]
 
 CONSTANT = "constant"
 """Name of the line that no score moves."""
@@ -116,10 +116,24 @@ def fit_line(rows: Rows, names: Sequence[str]) -> Line:
     best = min(errors, key=lambda name: errors[name])
     if errors[best] > (1 - LEAST_GAIN) * errors[CONSTANT]:
         best = CONSTANT
-    return Line(best, *_slope_and_level(_score(rows, best), y, rows.ordinary))
+    return Line(best, *slope_and_level(_score(rows, best), y, rows.ordinary))
 
 
-def _slope_and_level(x: Floats, y: Floats, ordinary: NDArray[np.bool_]) -> tuple[float, float]:
+def slope_and_level(x: Floats, y: Floats, ordinary: NDArray[np.bool_]) -> tuple[float, float]:
+    """Theil-Sen slope over all rows, and the median of what it leaves on the ordinary ones.
+
+    Args:
+        x: score, ``(n,)``.
+        y: target, ``(n,)``.
+        ordinary: rows that give the level, ``(n,)``.
+
+    Returns:
+        Slope, 0 where the score never changes, and level.
+
+    Example:
+        >>> slope_and_level(np.array([0.0, 1.0, 2.0]), np.array([1.0, 3.0, 5.0]), np.ones(3, bool))
+        (2.0, 1.0)
+    """
     slope = 0.0
     if np.ptp(x) > 0:
         one, two = _pairs(len(x))
