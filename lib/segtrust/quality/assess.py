@@ -37,8 +37,8 @@ CONFIDENCE = 0.95
 """Share of calibration sets for which a confident interval has this coverage, unless another is asked for."""
 TARGETS = ("dice", "volume", "border")
 """What is predicted of a structure, each by a line of its own."""
-_SCHEMA = 2
-"""Of the entry `quality`; in 1, where none is written, `pairwise_dice` meant what is the pooled one now."""
+_SCHEMA = 3
+"""Of the entry `quality`; planes came with 3; in 1, where none is written, `pairwise_dice` was the pooled one."""
 
 Verdict = Literal["probably fine", "needs a look"]
 WIDTHS: Mapping[Likeness, Width | None] = {
@@ -275,6 +275,8 @@ class Quality:
             return "It was not found in this scan."
         if not can_be_judged(line_scores(details)):
             return "A score of this scan is not a number."
+        if any(line.predict(line_scores(details)) is None for line in lines.values()):
+            return "A score of this scan is not defined."
         if lines:
             return None
         return f"Fewer than {LEAST_SUBJECTS} calibration patients have it."
@@ -334,9 +336,9 @@ class Quality:
             ModelError: if it was written by another release.
         """
         schema = document.get("schema", 1)
-        if schema not in (1, _SCHEMA):
+        if schema not in range(1, _SCHEMA + 1):
             raise ModelError(
-                f"`quality` of calibration.json must have the schema 1 or {_SCHEMA}, got {schema!r}. "
+                f"`quality` of calibration.json must have a schema from 1 to {_SCHEMA}, got {schema!r}. "
                 "Was the version made by a newer release of segtrust?"
             )
         try:
@@ -385,7 +387,7 @@ def fine_limit(line: Regression, rule: FineRule) -> float | None:
 def _regression(document: Mapping[str, Any], schema: int) -> Regression:
     """Read a regression, with the score by its name of today."""
     regression = Regression.from_json(document)
-    return regression if schema == _SCHEMA else regression.renamed({"pairwise_dice": POOLED})
+    return regression.renamed({"pairwise_dice": POOLED}) if schema == 1 else regression
 
 
 def _shown(

@@ -9,14 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segtrust.errors import ModelError
-from segtrust.quality.line import Rows, Scores
+from segtrust.quality.line import Rows, Scores, slope_and_level
 
 __all__ = ["Plane", "fit_plane"]
 
 Floats = NDArray[np.float64]
 
 PENALTY = 1.0
-"""Of a ridge on standardised scores, in units of the number of scans."""
+"""Of a ridge on standardised scores, per scan."""
+_TINY = 1e-9
 
 
 @dataclass(frozen=True)
@@ -80,12 +81,12 @@ class Plane:
 
 
 def fit_plane(rows: Rows, names: Sequence[str]) -> Plane:
-    r"""The plane of least squares with shrunken weights.
+    r"""A robust line through one sum of many scores, whose weights are shrunken.
 
-    .. math:: \min_w \frac{1}{n} \sum_i (y_i - \bar y - z_i w)^2 + \lambda |w|^2
+    .. math:: w = (Z^T Z / n + \lambda I)^{-1} Z^T (y - \bar y) / n
 
-    over the scans with z the standardised scores; the level is then the median of what is left on ordinary
-    scans.
+    with Z the standardised scores of all rows; slope and level of the line through Z w are those of
+    :func:`segtrust.quality.line.slope_and_level`.
 
     Args:
         rows: scans.
@@ -95,13 +96,20 @@ def fit_plane(rows: Rows, names: Sequence[str]) -> Plane:
         The plane, on the scores as they are.
 
     Source:
-        Hoerl & Kennard 1970, ridge regression.
+        Hoerl & Kennard 1970, ridge regression; Theil 1950, Sen 1968.
     """
-    used = [name for name in names if np.isfinite(rows.scores[name]).all() and np.ptp(rows.scores[name]) > 0]
-    x = np.stack([rows.scores[name] for name in used], axis=1) if used else np.zeros((len(rows.target), 0))
-    mean, spread = x.mean(axis=0), x.std(axis=0)
-    z, y = (x - mean) / spread, rows.target - rows.target.mean()
+    used = [name for name in names if _varies(rows.scores[name])]
+    if not used:
+        return Plane({}, float(np.median(rows.target[rows.ordinary])))
+    x = np.stack([rows.scores[name] for name in used], axis=1)
+    spread = x.std(axis=0)
+    z, y = (x - x.mean(axis=0)) / spread, rows.target - rows.target.mean()
     n, k = z.shape
-    weights = np.linalg.solve(z.T @ z / n + PENALTY * np.eye(k), z.T @ y / n) / spread
-    level = float(np.median((rows.target - x @ weights)[rows.ordinary]))
-    return Plane(dict(zip(used, weights.tolist(), strict=True)), level)
+    ridge = np.linalg.solve(z.T @ z / n + PENALTY * np.eye(k), z.T @ y / n) / spread
+    slope, level = slope_and_level(x @ ridge, rows.target, rows.ordinary)
+    return Plane(dict(zip(used, (slope * ridge).tolist(), strict=True)), level)
+
+
+def _varies(values: Floats) -> bool:
+    """Whether a score is finite in all rows and tells any apart."""
+    return bool(np.isfinite(values).all()) and float(values.std()) > _TINY * (1 + float(np.abs(values).max()))
