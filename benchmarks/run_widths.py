@@ -10,7 +10,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +36,12 @@ from segtrust.experiments.widths import (
     ways,
 )
 from segtrust.training.cache import train_members
+from segtrust.training.cases import read_subjects
 
 HERE = Path(__file__).parent
 EXPERIMENT = "facts"
 COPIES = tuple(Condition(name, strength) for strength in (3, 2) for name in SHIFT_SUITE)
-COPIES_EACH, DRAWS, RESAMPLES, SEED = 3, 40, 1000, 20261130
+COPIES_EACH, DRAWS, RESAMPLES, SEED, SEEDS = 3, 40, 1000, 20261130, 17_000
 TODAY = "one score"
 SIMILAR, LEAST_COVERAGE, LESS_R = 0.02, 0.90, 0.02
 
@@ -57,7 +58,10 @@ class Part:
 
 PARTS = {
     "choice": (Part("hippocampus", (0, 3), (0, 3), 20), Part("heart", (0, 1), (0, 1), 20)),
-    "confirmation": (Part("hippocampus rest", (1, 2, 4), (1, 2, 4), 20), Part("heart", (2,), (0, 1), 20)),
+    "confirmation": (
+        Part("hippocampus rest", (1, 2, 4), (1, 2, 4), 20),
+        Part("heart rest", (2,), (1, 2), 20),
+    ),
     "confirmation, 30": (Part("hippocampus rest", (1, 2, 4), (1, 2, 4), 30),),
 }
 
@@ -231,8 +235,23 @@ def pools_of(scans: Sequence[tuple[bool, ScoredScan]]) -> tuple[dict[int, Pool],
     return pools, {number[scan.subject]: scan.fold for _, scan in scans}
 
 
-def hippocampus(folds_used: tuple[int, ...]) -> Callable[..., list[tuple[bool, ScoredScan]]]:
-    """Five small members per fold."""
+def one_ensemble(cell: Cell, folds: Folds, judged: tuple[int, ...], trained: tuple[int, ...], size: int,
+                 args: argparse.Namespace, seed: int) -> list[tuple[bool, ScoredScan]]:  # fmt: skip
+    """Scans of some folds, all judged by one ensemble that was trained on others, as a site sees them."""
+    number = {fold: int(fold in judged) for fold in (*judged, *trained)}
+    halves = Folds(folds.data, {s: number[f] for s, f in folds.fold_of.items() if f in number})
+    runs = [replace(run, seed=SEEDS + run.seed) for run in cell.runs(halves, 1, size)]
+    members = train_members(runs, args.runs / "members", say=lambda line: print(line, flush=True))
+    scans = scored(cell, halves, {1: members}, args.runs, seed)
+    subjects = read_subjects(folds.data)
+    fold_of = {subjects.get(scan, scan): fold for scan, fold in folds.fold_of.items()}
+    return [(ordinary, replace(scan, fold=fold_of[scan.subject])) for ordinary, scan in scans]
+
+
+def hippocampus(
+    judged: tuple[int, ...], trained: tuple[int, ...]
+) -> Callable[..., list[tuple[bool, ScoredScan]]]:
+    """Five small members."""
 
     def scans(args: argparse.Namespace, protocol: Protocol) -> list[tuple[bool, ScoredScan]]:
         experiment = read_experiments(HERE / "experiments.json")[EXPERIMENT]
@@ -240,32 +259,42 @@ def hippocampus(folds_used: tuple[int, ...]) -> Callable[..., list[tuple[bool, S
         name, size = experiment.scored
         cell = next(cell for cell in experiment.cells if cell.name == name)
         folds = Folds.read(args.data, protocol)
-        members = {f: train_members(cell.runs(folds, f, size), args.runs / "members") for f in folds_used}
-        return scored(cell, folds, members, args.runs, protocol.shift_seed)
+        return one_ensemble(cell, folds, judged, trained, size, args, protocol.shift_seed)
 
     return scans
 
 
-def hearts(args: argparse.Namespace, protocol: Protocol) -> list[tuple[bool, ScoredScan]]:
-    """Three small members per fold."""
-    folds = train_heart_folds.heart_folds(args.runs, args.heart)
-    members = train_heart_folds.heart_members(folds, args.runs)
-    return scored(train_heart_folds.CELL, folds, members, args.runs, protocol.shift_seed)
+def hearts(judged: tuple[int, ...], trained: tuple[int, ...]) -> Callable[..., list[tuple[bool, ScoredScan]]]:
+    """Three small members."""
+
+    def scans(args: argparse.Namespace, protocol: Protocol) -> list[tuple[bool, ScoredScan]]:
+        folds = train_heart_folds.heart_folds(args.runs, args.heart)
+        cell, size = train_heart_folds.CELL, train_heart_folds.MEMBERS
+        return one_ensemble(cell, folds, judged, trained, size, args, protocol.shift_seed)
+
+    return scans
 
 
 MEASURED = {
-    "hippocampus": hippocampus((0, 3)),
-    "hippocampus rest": hippocampus((1, 2, 4)),
-    "heart": hearts,
+    "hippocampus": hippocampus((0, 3), (1, 2, 4)),
+    "hippocampus rest": hippocampus((1, 2, 4), (0, 3)),
+    "heart": hearts((0, 1), (2,)),
+    "heart rest": hearts((1, 2), (0,)),
 }
 
 
 def scored(
     cell: Cell, folds: Folds, members: Mapping[int, Sequence[Path]], runs: Path, seed: int
 ) -> list[tuple[bool, ScoredScan]]:
-    """One scan of every subject, and three worsened copies of it."""
+    """One scan of every subject, and three worsened copies; one calibrator, fitted to the same scans."""
     ranking = FoldRanking(
-        cell, folds, members, seed=seed, cache=runs / "ranking", say=lambda line: print(line, flush=True)
+        cell,
+        folds,
+        members,
+        seed=seed,
+        cache=runs / "ranking",
+        say=lambda line: print(line, flush=True),
+        among=True,
     )
     clean = ranking.scans(CLEAN)
     most = max(sum(scan.fold == fold for scan in clean) for fold in members)

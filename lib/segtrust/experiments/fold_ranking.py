@@ -65,6 +65,7 @@ class FoldRanking:
         seed: of the shifts.
         cache: folder for what was measured of each scan.
         say: called with one plain line per scan.
+        among: calibrate each fold by its own held-out scans, as a site does, not by those of other folds.
     """
 
     def __init__(
@@ -76,7 +77,9 @@ class FoldRanking:
         seed: int,
         cache: Path,
         say: Say = lambda _line: None,
+        among: bool = False,
     ) -> None:
+        self.among = among
         self.spec, self.folds, self.seed, self.cache, self.say = cell.spec, folds, seed, cache, say
         self._subjects = read_subjects(folds.data)
         self._predictors = {fold: self._predictor(weights) for fold, weights in members.items()}
@@ -105,7 +108,7 @@ class FoldRanking:
 
     @cached_property
     def calibrators(self) -> dict[int, Calibrator]:
-        """Fold -> calibrator fitted to the held-out scans of the other folds."""
+        """Fold -> calibrator fitted to the held-out scans of the other folds, or ``among`` its own."""
         drawn: dict[int, list[CalibrationVoxels]] = {}
         for fold, predictor in self._predictors.items():
             for index, scan_id in enumerate(self._one_per_subject(fold)):
@@ -116,7 +119,9 @@ class FoldRanking:
                 )
             self.say(f"drew voxels of fold {fold}")
         return {
-            fold: CANDIDATES[CALIBRATOR]([voxels for f in drawn if f != fold for voxels in drawn[f]])
+            fold: CANDIDATES[CALIBRATOR](
+                [voxels for f in drawn if (f == fold) is self.among for voxels in drawn[f]]
+            )
             for fold in drawn
         }
 
@@ -138,6 +143,7 @@ class FoldRanking:
         digests = [predictor.version.digest for predictor in self._predictors.values()]
         stamp = fingerprint(self.folds.data / "images" / f"{scan_id}.nii.gz")
         parts = [_SCHEMA, self.spec.to_json(), digests, fold, stamp, condition, self.seed]
+        parts += ["among"] if self.among else []
         digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]
         return self.cache / f"{condition}-{scan_id}-{digest}.json"
 

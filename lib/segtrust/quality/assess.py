@@ -38,7 +38,7 @@ CONFIDENCE = 0.95
 TARGETS = ("dice", "volume", "border")
 """What is predicted of a structure, each by a line of its own."""
 _SCHEMA = 3
-"""Of the entry `quality`; planes came with 3; in 1, where none is written, `pairwise_dice` was the pooled one."""
+"""Of the entry `quality`: planes came with 3; in 1 (none written) `pairwise_dice` was the pooled one."""
 
 Verdict = Literal["probably fine", "needs a look"]
 WIDTHS: Mapping[Likeness, Width | None] = {

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segtrust.errors import ModelError
-from segtrust.quality.line import Rows, Scores, slope_and_level
+from segtrust.quality.line import CONSTANT, Rows, Scores, slope_and_level
 
 __all__ = ["Plane", "fit_plane"]
 
@@ -30,7 +30,7 @@ class Plane:
     @property
     def score(self) -> str:
         """What it looks at, for a table."""
-        return f"{len(self.weights)} scores"
+        return f"{len(self.weights)} scores" if self.weights else CONSTANT
 
     def at(self, scores: Scores) -> float | None:
         """Value for a scan's scores; ``None`` unless each of its scores is defined and finite."""
