@@ -1,0 +1,111 @@
+"""Writes docs/reference/widths.md of what run_widths.py measured; `--check` only compares."""
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from segtrust.experiments.pages import Json, interval, paragraph, table, write_or_check
+
+ROOT = Path(__file__).parents[1]
+RESULT = ROOT / "benchmarks" / "results" / "widths.json"
+PAGE = ROOT / "docs" / "reference" / "widths.md"
+TODAY, CONSTANT = "one score", "constant"
+SHOWN = 15
+"""Ways in a table: the narrowest, and those that are named."""
+AIMS = {"hippocampus": 0.75, "heart": 0.50}
+
+MADE = """Made by `python benchmarks/widths_page.py` from `benchmarks/results/widths.json` (`{command}`,
+protocol `{protocol:.16}`). The rule, with all candidates, was written before:
+[decision 0017](../decisions/0017-widths.md). What intervals mean: [quality](../explanation/quality.md)."""
+COLUMNS = """*Ratio*: mean width of the 90 % interval of Dice over the range that holds 90 % of the true Dice of
+that structure in the pool, mean over structures; *median*: the same of the median width. *Of the
+constant's*: over the width of the interval without any score, from the same calibration sets. *Coverage*:
+share of scans whose interval holds their Dice; the promise is .90 on average over calibration sets, and with
+{n} subjects the rank alone gives {rank:.3f}. *r*: predicted and true log odds, on scans and on worsened
+copies. Calibration sets were drawn {draws} times. Only the {shown} narrowest and the named ways are listed;
+the file has all."""
+
+
+def page(result: Json) -> str:
+    """The whole page."""
+    choice = result["parts"]["choice"]
+    lines = [
+        "# Widths: what intervals of Dice are made of\n",
+        paragraph(MADE.format(**result)),
+        paragraph(
+            "Inside *train*: one scan of each subject and three worsened copies of it (shift suite,",
+            "strengths 2 and 3), predicted by one ensemble that saw none of the pool. No scan of *val* or",
+            "*test* takes part.",
+        ),
+    ]
+    for name, part in result["parts"].items():
+        lines.append(f"## {name.capitalize()}\n")
+        lines.append(paragraph(*sentences(name, part, choice["winner"])))
+        for pool, found in part["pools"].items():
+            lines += pool_table(pool, found, choice["winner"], result["draws"])
+    return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def sentences(name: str, part: Json, winner: str) -> list[str]:
+    """What the rule says of a part."""
+    if name == "choice":
+        return [f"The rule takes **{winner}**."]
+    less = interval(part["less"])
+    return [
+        f"**{winner}**, chosen on other subjects, against *{TODAY}*: the ratio is lower by {less} (95 %,",
+        "subjects drawn 1000 times), mean over organs.",
+        *(verdict(pool, found["ways"][winner]) for pool, found in part["pools"].items()),
+    ]
+
+
+def verdict(pool: str, figures: Json) -> str:
+    """One aim and what came of it."""
+    aim = next(limit for organ, limit in AIMS.items() if pool.startswith(organ))
+    met = "met" if figures["ratio"] <= aim and figures["coverage"] >= 0.90 else "missed"
+    r = "met" if figures["r_copies"] >= 0.90 else "missed"
+    return (
+        f"{pool.capitalize()}: aim of a ratio of at most {aim:.2f} at coverage .90: {figures['ratio']:.2f} "
+        f"at {figures['coverage']:.3f}, {met}; aim of r on worsened copies of at least .90: "
+        f"{figures['r_copies']:.2f}, {r}."
+    )
+
+
+def pool_table(pool: str, found: Json, winner: str, draws: int) -> list[str]:
+    """The narrowest ways of one pool, and those that are named."""
+    ways: Mapping[str, Json] = found["ways"]
+    order = sorted(ways, key=lambda way: ways[way]["ratio"])
+    shown = [way for i, way in enumerate(order) if i < SHOWN or way in (TODAY, CONSTANT, winner)]
+    constant = ways[CONSTANT]["ratio"]
+    rows = [
+        (
+            f"**{way}**" if way == winner else way,
+            f"{f['ratio']:.2f}",
+            f"{f['median']:.2f}",
+            f"{f['ratio'] / constant:.2f}",
+            f"{f['coverage']:.3f}",
+            f"{f['r']:.2f}",
+            f"{f['r_copies']:.2f}",
+        )
+        for way, f in ((way, ways[way]) for way in shown)
+    ]
+    n = found["calibration"]
+    ranges = ", ".join(f"{width:.3f}" for width in found["marginal"].values())
+    return [
+        f"### {pool.capitalize()}, calibration sets of {n} subjects\n",
+        paragraph(
+            f"{found['subjects']} subjects judged; range that holds 90 % of the true Dice, by structure:",
+            f"{ranges}.",
+            COLUMNS.format(n=n, rank=-(-9 * (n + 1) // 10) / (n + 1), draws=draws, shown=SHOWN),
+        ),
+        *table(("way", "ratio", "median", "of the constant's", "coverage", "r", "r, copies"), rows),
+    ]
+
+
+def main() -> int:
+    """Write the page, or compare it."""
+    return write_or_check((PAGE, page(json.loads(RESULT.read_text(encoding="utf-8")))))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
