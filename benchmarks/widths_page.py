@@ -18,8 +18,8 @@ AIMS = {"hippocampus": 0.75, "heart": 0.50}
 MADE = """Made by `python benchmarks/widths_page.py` from `benchmarks/results/widths.json` (`{command}`,
 protocol `{protocol:.16}`). The rule, with all candidates, was written before:
 [decision 0017](../decisions/0017-widths.md). What intervals mean: [quality](../explanation/quality.md)."""
-COLUMNS = """*Ratio*: mean width of the 90 % interval of Dice over the range that holds 90 % of the true Dice of
-that structure in the pool, mean over structures; *median*: the same of the median width. *Of the
+COLUMNS = """*Ratio*: mean width of the 90 % interval of Dice over the range that holds 90 % of the true Dice
+of that structure in the pool, mean over structures; *median*: the same of the median width. *Of the
 constant's*: over the width of the interval without any score, from the same calibration sets. *Coverage*:
 share of scans whose interval holds their Dice; the promise is .90 on average over calibration sets, and with
 {n} subjects the rank alone gives {rank:.3f}. *r*: predicted and true log odds, on scans and on worsened

@@ -1,5 +1,6 @@
 """Ways to make an interval of Dice from the scores of a structure, compared on drawn calibration sets."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -9,7 +10,7 @@ from scipy.special import expit
 
 from segtrust.quality import COVERAGE, Rows, conformal_bound
 from segtrust.quality.line import fit_line, slope_and_level
-from segtrust.quality.line_scores import LINE_SCORES, PLANE_SCORES, line_scores
+from segtrust.quality.line_scores import LINE_SCORES, line_scores
 from segtrust.quality.log_odds import dice_range
 from segtrust.scores import StructureScores
 
@@ -23,16 +24,30 @@ _LOG_ERROR = 1.11
 
 
 def scores_of(details: StructureScores) -> Floats:
-    """All scores of a structure, as a plane takes them; NaN where not defined.
+    """All scores of a structure, shares as log odds, sizes as logarithms; NaN where not defined.
 
     Args:
         details: of the structure.
 
     Returns:
-        ``(13,)`` in the order of :data:`segtrust.quality.line_scores.PLANE_SCORES`.
+        ``(13,)``: those of today's lines, then :data:`_MORE`.
     """
     values = line_scores(details)
-    return np.array([np.nan if values[name] is None else values[name] for name in PLANE_SCORES], np.float64)
+    first = [values[name] for name in LINE_SCORES]
+    more = [(getattr(details, name), change) for name, change in _MORE.items()]
+    numbers = [*first, *(None if v is None else change(v) for v, change in more)]
+    return np.array([np.nan if v is None else v for v in numbers], np.float64)
+
+
+_MORE: Mapping[str, Callable[[float], float]] = {
+    **dict.fromkeys(("class_score", "volume_spread", "mixing"), float),
+    "size": math.log,
+    "surface": math.log,
+    "largest_part": float,
+    "expected_volume": lambda ratio: abs(math.log(ratio)),
+    "entropy_share": float,
+}
+"""Scores beyond those of lines, and the scale on which they are looked at."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +120,7 @@ _LINES: dict[tuple[bytes, bytes], Fitted] = {}
 
 
 def _fit_one_score(pool: Pool) -> Fitted:
-    names = PLANE_SCORES[: len(LINE_SCORES)]
+    names = LINE_SCORES
     rows = Rows(
         [f"{s:04d}" for s in pool.subject],
         {name: pool.x[:, i] for i, name in enumerate(names)},
@@ -296,7 +311,7 @@ def _quantile_line(t: Floats, y: Floats, q: float) -> tuple[float, float]:
 
 def ways() -> tuple[Way, ...]:
     """Every candidate of the rule but for the scaled ones."""
-    five, all_ = len(LINE_SCORES), len(PLANE_SCORES)
+    five, all_ = len(LINE_SCORES), len(LINE_SCORES) + len(_MORE)
     found = [
         Way("constant", (0, 0, 0, 0), _each(_constant)),
         Way("one score", (1, 0, 0, 0), _each(_one_score)),

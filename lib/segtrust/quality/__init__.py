@@ -36,8 +36,8 @@ from segtrust.quality.margins import (
     contour_masks,
     needed_margins,
 )
-from segtrust.quality.plane import Plane, fit_plane
 from segtrust.quality.regression import Regression, fit_regression
+from segtrust.quality.ridge import Ridge, fit_ridge
 from segtrust.quality.typical import TypicalScans, Unlikeness, fit_typical_scans, scan_features
 
 __all__ = [
@@ -56,10 +56,10 @@ __all__ = [
     "Line",
     "Margins",
     "NeededMargins",
-    "Plane",
     "Quality",
     "QualityCase",
     "Regression",
+    "Ridge",
     "RimTotals",
     "Rows",
     "StructureAssessment",
@@ -79,9 +79,9 @@ __all__ = [
     "fine_limit",
     "fit_contours",
     "fit_expected",
-    "fit_plane",
     "fit_quality",
     "fit_regression",
+    "fit_ridge",
     "fit_typical_scans",
     "fit_usual_error",
     "least_subjects",

@@ -37,8 +37,8 @@ CONFIDENCE = 0.95
 """Share of calibration sets for which a confident interval has this coverage, unless another is asked for."""
 TARGETS = ("dice", "volume", "border")
 """What is predicted of a structure, each by a line of its own."""
-_SCHEMA = 3
-"""Of the entry `quality`: planes came with 3; in 1 (none written) `pairwise_dice` was the pooled one."""
+_SCHEMA = 2
+"""Of the entry `quality`; in 1, where none is written, `pairwise_dice` meant what is the pooled one now."""
 
 Verdict = Literal["probably fine", "needs a look"]
 WIDTHS: Mapping[Likeness, Width | None] = {
@@ -257,10 +257,11 @@ class Quality:
             verdict = self._verdict(lines.get("dice"), x, rule, alike=False)
             return StructureAssessment(None, None, None, None, verdict, reason)
         predicted = lines["dice"].predict(x) if "dice" in lines else None
-        dice, volume, border = (_shown(t, lines.get(t), x, COVERAGE, width) for t in TARGETS)
+        dice, volume, border = usual = [_shown(t, lines.get(t), x, width) for t in TARGETS]
         confident = [_confident(t, lines.get(t), x, confidence, width) for t in TARGETS]
+        confident = [_joined(*pair) for pair in zip(confident, usual, strict=True)]
         return StructureAssessment(
-            None if predicted is None else _share(predicted),
+            None if predicted is None else _inside(_share(predicted), dice),
             dice,
             volume,
             border,
@@ -275,8 +276,6 @@ class Quality:
             return "It was not found in this scan."
         if not can_be_judged(line_scores(details)):
             return "A score of this scan is not a number."
-        if any(line.predict(line_scores(details)) is None for line in lines.values()):
-            return "A score of this scan is not defined."
         if lines:
             return None
         return f"Fewer than {LEAST_SUBJECTS} calibration patients have it."
@@ -336,9 +335,9 @@ class Quality:
             ModelError: if it was written by another release.
         """
         schema = document.get("schema", 1)
-        if schema not in range(1, _SCHEMA + 1):
+        if schema not in (1, _SCHEMA):
             raise ModelError(
-                f"`quality` of calibration.json must have a schema from 1 to {_SCHEMA}, got {schema!r}. "
+                f"`quality` of calibration.json must have the schema 1 or {_SCHEMA}, got {schema!r}. "
                 "Was the version made by a newer release of segtrust?"
             )
         try:
@@ -387,21 +386,18 @@ def fine_limit(line: Regression, rule: FineRule) -> float | None:
 def _regression(document: Mapping[str, Any], schema: int) -> Regression:
     """Read a regression, with the score by its name of today."""
     regression = Regression.from_json(document)
-    return regression.renamed({"pairwise_dice": POOLED}) if schema == 1 else regression
+    return regression if schema == _SCHEMA else regression.renamed({"pairwise_dice": POOLED})
 
 
 def _shown(
-    target: str,
-    line: Regression | None,
-    scores: Mapping[str, float | None],
-    coverage: float,
-    width: Width | None,
+    target: str, line: Regression | None, scores: Mapping[str, float | None], width: Width | None
 ) -> tuple[float, float] | None:
     """Interval of a target in its own unit; ``None`` where there is none."""
-    ends = None if line is None or width is None else line.interval(scores, coverage, width)
-    if ends is None:
+    if line is None or width is None:
         return None
-    return dice_range(*ends) if target == "dice" else factor_range(*ends)
+    if width == "usual":
+        return _in_unit(target, line.narrow_interval(scores, COVERAGE))
+    return _in_unit(target, line.interval(scores, COVERAGE, width))
 
 
 def _confident(
@@ -411,11 +407,31 @@ def _confident(
     confidence: float,
     width: Width | None,
 ) -> tuple[float, float] | None:
-    """The same for most calibration sets; only of a scan that has the usual intervals."""
+    """The same for most calibration sets, by the line; only of a scan that has the usual intervals."""
     if line is None or width != "usual":
         return None
     coverage = confident_coverage(len(line.held_out), COVERAGE, confidence)
-    return None if coverage is None else _shown(target, line, scores, coverage, width)
+    return None if coverage is None else _in_unit(target, line.interval(scores, coverage))
+
+
+def _in_unit(target: str, ends: tuple[float, float] | None) -> tuple[float, float] | None:
+    if ends is None:
+        return None
+    return dice_range(*ends) if target == "dice" else factor_range(*ends)
+
+
+def _joined(
+    confident: tuple[float, float] | None, usual: tuple[float, float] | None
+) -> tuple[float, float] | None:
+    """A confident interval holds the usual one, which may be of another kind."""
+    if confident is None or usual is None:
+        return confident
+    return min(confident[0], usual[0]), max(confident[1], usual[1])
+
+
+def _inside(value: float, ends: tuple[float, float] | None) -> float:
+    """A prediction, or the end of its interval where it lies beyond."""
+    return value if ends is None else min(max(value, ends[0]), ends[1])
 
 
 def _has_interval(structure: StructureAssessment) -> bool:

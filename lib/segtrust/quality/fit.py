@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self, TypeGuard
 
 import numpy as np
@@ -12,10 +12,11 @@ from segtrust.quality.contours import fit_contours
 from segtrust.quality.excess import RimTotals, fit_usual_error
 from segtrust.quality.expected import ExpectedStructures, SizeUnit, fit_expected
 from segtrust.quality.line import Rows
-from segtrust.quality.line_scores import LINE_SCORES, PLANE_SCORES, can_be_judged, line_scores
+from segtrust.quality.line_scores import LINE_SCORES, can_be_judged, line_scores
 from segtrust.quality.log_odds import clipped_log, logit_dice
 from segtrust.quality.margins import NeededMargins
 from segtrust.quality.regression import Regression, fit_regression
+from segtrust.quality.ridge import fit_ridge
 from segtrust.quality.typical import Features, fit_typical_scans
 from segtrust.scores import ScanScores
 
@@ -124,6 +125,7 @@ def _fit_lines(cases: Sequence[QualityCase], value: int) -> dict[str, Regression
     """A line per target over the scans in which the structure was predicted.
 
     Worsened copies serve the Dice alone: its prediction is also shown for scans unlike the calibration scans.
+    Its usual intervals rest on a ridge, which sees none of them.
     """
     fitted = {}
     for target in TARGETS:
@@ -136,13 +138,13 @@ def _fit_lines(cases: Sequence[QualityCase], value: int) -> dict[str, Regression
             [case.subject for case, _, _ in usable],
             {
                 name: np.array([np.nan if x[name] is None else x[name] for _, x, _ in usable], float)
-                for name in PLANE_SCORES
+                for name in LINE_SCORES
             },
             np.array([y for _, _, y in usable], float),
             np.array([case.ordinary for case, _, _ in usable], bool),
         )
         if (line := fit_regression(rows, LINE_SCORES)) is not None:
-            fitted[target] = line
+            fitted[target] = replace(line, ridge=fit_ridge(rows)) if target == "dice" else line
     return fitted
 
 

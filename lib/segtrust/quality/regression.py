@@ -1,35 +1,34 @@
 """A number of a scan from its scores, and an interval around it: what is fitted without each subject."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from segtrust.errors import ModelError
 from segtrust.quality.conformal import Width, conformal_bound, miss_chance
 from segtrust.quality.line import Line, Rows, Scores, fit_line
-from segtrust.quality.plane import Plane
+from segtrust.quality.ridge import Ridge
 
-__all__ = ["LEAST_SUBJECTS", "Fit", "Regression", "fit_regression"]
+__all__ = ["LEAST_SUBJECTS", "Regression", "fit_regression"]
 
 LEAST_SUBJECTS = 10
 """With fewer subjects nothing is fitted."""
 
-Fit = Callable[[Rows, Sequence[str]], Line | Plane]
-"""How one line or plane comes from scans; it must treat all subjects alike."""
-
 
 @dataclass(frozen=True)
 class Regression:
-    """A line or a plane with what it does on subjects it was not fitted to.
+    """A line with what it does on subjects it was not fitted to.
 
     ``without[i]`` was fitted without subject ``i``; ``held_out[i]`` has predicted and true value of each of
-    that subject's ordinary scans.
+    that subject's ordinary scans. ``ridge``: intervals from two scores, which are narrower; absent where a
+    subject has several scans, and in versions made before there were any.
     """
 
-    line: Line | Plane
-    without: tuple[Line | Plane, ...]
+    line: Line
+    without: tuple[Line, ...]
     held_out: tuple[tuple[tuple[float, float], ...], ...]
+    ridge: Ridge | None = None
 
     @property
     def residuals(self) -> tuple[float, ...]:
@@ -63,6 +62,20 @@ class Regression:
             return None
         return centres[0] - far, centres[1] + far
 
+    def narrow_interval(self, scores: Scores, coverage: float) -> tuple[float, float] | None:
+        """The same promise from two scores, where the version has them; else :meth:`interval`.
+
+        Args:
+            scores: of the scan.
+            coverage: in (0, 1).
+
+        Returns:
+            Lower and upper end on the scale of the target; ``None`` as in :meth:`interval`.
+        """
+        if self.ridge is None:
+            return self.interval(scores, coverage)
+        return self.ridge.interval(scores, coverage)
+
     def spread(self, scores: Scores) -> tuple[float, float] | None:
         """Smallest and largest value of the lines that were fitted without one subject."""
         values = [line.at(scores) for line in self.without]
@@ -81,6 +94,7 @@ class Regression:
             "line": self.line.to_json(),
             "without": [line.to_json() for line in self.without],
             "held_out": [[list(pair) for pair in pairs] for pairs in self.held_out],
+            **({} if self.ridge is None else {"ridge": self.ridge.to_json()}),
         }
 
     @classmethod
@@ -97,24 +111,20 @@ class Regression:
             ModelError: if a number is missing.
         """
         try:
-            line, *without = map(_read, (document["line"], *document["without"]))
+            line, *without = (Line(*numbers) for numbers in (document["line"], *document["without"]))
             held_out = tuple(tuple((p, t) for p, t in pairs) for pairs in document["held_out"])
         except (KeyError, TypeError, ValueError) as error:
             raise ModelError(f"a regression must have line, without and held_out, but {error!r}.") from error
-        return cls(line, tuple(without), held_out)
+        ridge = document.get("ridge")
+        return cls(line, tuple(without), held_out, None if ridge is None else Ridge.from_json(ridge))
 
 
-def _read(document: Mapping[str, Any] | Sequence[Any]) -> Line | Plane:
-    return Plane.from_json(document) if isinstance(document, Mapping) else Line(*document)
-
-
-def fit_regression(rows: Rows, names: Sequence[str], fit: Fit = fit_line) -> Regression | None:
-    """Fit a line or a plane, and one more without each subject.
+def fit_regression(rows: Rows, names: Sequence[str]) -> Regression | None:
+    """Fit a line, and one more without each subject.
 
     Args:
         rows: scans.
-        names: scores to choose from, or to look at.
-        fit: how one comes from scans.
+        names: scores to choose from.
 
     Returns:
         The regression; ``None`` with fewer than ten subjects.
@@ -128,7 +138,7 @@ def fit_regression(rows: Rows, names: Sequence[str], fit: Fit = fit_line) -> Reg
     without, held_out = [], []
     for subject in everyone:
         own = rows.of(subject)
-        line, seen = fit(rows.pick(~own), names), rows.pick(own & rows.ordinary)
+        line, seen = fit_line(rows.pick(~own), names), rows.pick(own & rows.ordinary)
         without.append(line)
         held_out.append(tuple(zip(line.over(seen).tolist(), seen.target.tolist(), strict=True)))
-    return Regression(fit(rows, names), tuple(without), tuple(held_out))
+    return Regression(fit_line(rows, names), tuple(without), tuple(held_out))
