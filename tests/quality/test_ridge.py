@@ -63,7 +63,7 @@ def test_the_ends_are_where_a_slow_loop_over_values_finds_them(coverage):
     y = x @ (1.0, -0.5) + 0.5 * draw.normal(size=13)
     low, high = ridge_of(x[:-1], y[:-1]).interval(point(x[-1]), coverage)
     for value, inside in ((low + 1e-6, True), (high - 1e-6, True), (low - 1e-6, False), (high + 1e-6, False)):
-        assert is_usual(x, np.r_[y[:-1], value], coverage) is inside
+        assert is_usual(x, np.r_[y[:-1], value], coverage) == inside
 
 
 def test_too_few_subjects_and_scores_that_are_no_numbers_give_no_interval():
