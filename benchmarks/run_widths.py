@@ -25,9 +25,11 @@ from segtrust.experiments.fold_ranking import FoldRanking, ScoredScan
 from segtrust.experiments.folds import Cell, Folds, read_experiments
 from segtrust.experiments.trust import CLEAN, Condition
 from segtrust.experiments.widths import (
+    Fitted,
     Pool,
     Said,
     Way,
+    judge_full,
     judge_ways,
     marginal_width,
     scaled,
@@ -42,7 +44,7 @@ HERE = Path(__file__).parent
 EXPERIMENT = "facts"
 COPIES = tuple(Condition(name, strength) for strength in (3, 2) for name in SHIFT_SUITE)
 COPIES_EACH, DRAWS, RESAMPLES, SEED, SEEDS = 3, 40, 1000, 20261130, 17_000
-TODAY = "one score"
+TODAY, FULL = "one score", "ridge of two scores, full conformal"
 SIMILAR, LEAST_COVERAGE, LESS_R = 0.02, 0.90, 0.02
 
 
@@ -56,7 +58,10 @@ class Part:
     subjects: int
 
 
+TWO = "hippocampus, two ensembles"
+"""Their scores are compared after the mean of each ensemble's scans is taken from them."""
 PARTS = {
+    "first": (Part(TWO, (0, 3), (0, 3), 20),),
     "choice": (Part("hippocampus", (0, 3), (0, 3), 20), Part("heart", (0, 1), (0, 1), 20)),
     "confirmation": (
         Part("hippocampus rest", (1, 2, 4), (1, 2, 4), 20),
@@ -92,7 +97,9 @@ def run(args: argparse.Namespace) -> None:
     path = args.out / "widths.json"
     measured = json.loads(path.read_text(encoding="utf-8"))["parts"] if path.is_file() else {}
     for name in args.parts:
-        measured[name] = measure(name, args, protocol, measured.get("choice"))
+        measured[name] = measure(
+            name, args, protocol, None if name in ("first", "choice") else measured["choice"]
+        )
         document = {
             "protocol": protocol.hash,
             "draws": DRAWS,
@@ -112,7 +119,7 @@ def measure(
     """Figures of every way in every pool of a part, and what wins in it."""
     tasks: dict[str, Task] = {}
     for part in PARTS[name]:
-        pools, folds = pools_of(MEASURED[part.pool](args, protocol))
+        pools, folds = pools_of(MEASURED[part.pool](args, protocol), centred=part.pool == TWO)
         tasks[part.pool] = Task(part, pools, drawn(part, folds))
     candidates = list(ways())
     for task in tasks.values():
@@ -122,12 +129,13 @@ def measure(
     for task in tasks.values():
         task.judge(wider, name)
     figures: dict[str, Any] = {"scaled": more, "pools": {n: task.figures() for n, task in tasks.items()}}
+    figures["less"] = {}
+    for way in sorted({FULL} | ({choice["winner"]} if choice else set())):
+        less = np.mean([task.narrower(way) for task in tasks.values()], axis=0)
+        low, high = np.quantile(less[1:], [0.025, 0.975])
+        figures["less"][way] = {"value": float(less[0]), "low": float(low), "high": float(high)}
     if choice is None:
-        figures["winner"] = winner(figures["pools"], (*candidates, *wider))
-        return figures
-    less = np.mean([task.narrower(choice["winner"]) for task in tasks.values()], axis=0)
-    low, high = np.quantile(less[1:], [0.025, 0.975])
-    figures["less"] = {"value": float(less[0]), "low": float(low), "high": float(high)}
+        figures["winner"] = winner(figures["pools"], (*candidates, *wider, WAY_FULL))
     return figures
 
 
@@ -142,6 +150,7 @@ class Task:
         """Let some ways speak."""
         where = f"{name}, {self.part.pool}"
         self.said |= judge_ways(self.pools, self.sets, chosen, lambda w: print(f"{where}: {w}", flush=True))
+        self.said[FULL] = judge_full(self.pools, self.sets, self.said[TODAY])
 
     def figures(self) -> dict[str, Any]:
         """Numbers for the file."""
@@ -171,6 +180,14 @@ class Task:
                         totals[1, said.subject] += sign > 0
             found += times @ totals[0] / (times @ totals[1]) / marginal_width(pool) / len(self.pools)
         return found
+
+
+def nothing(_pools: Mapping[int, Pool]) -> Mapping[int, Fitted]:
+    """A full conformal interval has no fit of its own."""
+    return {}
+
+
+WAY_FULL = Way(FULL, (2, 0, 0, 0), nothing)
 
 
 def narrowest(tasks: Mapping[str, Task], candidates: Sequence[Way]) -> list[str]:
@@ -214,7 +231,9 @@ def drawn(part: Part, folds: Mapping[int, int]) -> list[tuple[list[int], list[in
     return sets
 
 
-def pools_of(scans: Sequence[tuple[bool, ScoredScan]]) -> tuple[dict[int, Pool], dict[int, int]]:
+def pools_of(
+    scans: Sequence[tuple[bool, ScoredScan]], *, centred: bool
+) -> tuple[dict[int, Pool], dict[int, int]]:
     """Structure -> its scans; subject -> fold. A score that any scan lacks takes no part: all have them."""
     number = {name: i for i, name in enumerate(sorted({scan.subject for _, scan in scans}))}
     rows: dict[int, list[tuple[int, np.ndarray, float, bool]]] = {}
@@ -232,7 +251,16 @@ def pools_of(scans: Sequence[tuple[bool, ScoredScan]]) -> tuple[dict[int, Pool],
         )
         for value, part in rows.items()
     }
-    return pools, {number[scan.subject]: scan.fold for _, scan in scans}
+    folds = {number[scan.subject]: scan.fold for _, scan in scans}
+    return {v: without_folds(pool, folds) if centred else pool for v, pool in pools.items()}, folds
+
+
+def without_folds(pool: Pool, folds: Mapping[int, int]) -> Pool:
+    """Scores less their mean over the scans, as they are, of the same fold."""
+    of, x = np.array([folds[subject] for subject in pool.subject.tolist()]), pool.x.copy()
+    for fold in np.unique(of):
+        x[of == fold] -= x[(of == fold) & pool.ordinary].mean(axis=0)
+    return replace(pool, x=x)
 
 
 def one_ensemble(cell: Cell, folds: Folds, judged: tuple[int, ...], trained: tuple[int, ...], size: int,
@@ -242,7 +270,7 @@ def one_ensemble(cell: Cell, folds: Folds, judged: tuple[int, ...], trained: tup
     halves = Folds(folds.data, {s: number[f] for s, f in folds.fold_of.items() if f in number})
     runs = [replace(run, seed=SEEDS + run.seed) for run in cell.runs(halves, 1, size)]
     members = train_members(runs, args.runs / "members", say=lambda line: print(line, flush=True))
-    scans = scored(cell, halves, {1: members}, args.runs, seed)
+    scans = scored(cell, halves, {1: members}, args.runs, seed, among=True)
     subjects = read_subjects(folds.data)
     fold_of = {subjects.get(scan, scan): fold for scan, fold in folds.fold_of.items()}
     return [(ordinary, replace(scan, fold=fold_of[scan.subject])) for ordinary, scan in scans]
@@ -264,6 +292,17 @@ def hippocampus(
     return scans
 
 
+def two_ensembles(args: argparse.Namespace, protocol: Protocol) -> list[tuple[bool, ScoredScan]]:
+    """Five small members for each of two folds, as `run_doubt.py` has them."""
+    experiment = read_experiments(HERE / "experiments.json")[EXPERIMENT]
+    assert experiment.scored is not None  # the experiment names whose scores are compared
+    name, size = experiment.scored
+    cell = next(cell for cell in experiment.cells if cell.name == name)
+    folds = Folds.read(args.data, protocol)
+    members = {f: train_members(cell.runs(folds, f, size), args.runs / "members") for f in (0, 3)}
+    return scored(cell, folds, members, args.runs, protocol.shift_seed, among=False)
+
+
 def hearts(judged: tuple[int, ...], trained: tuple[int, ...]) -> Callable[..., list[tuple[bool, ScoredScan]]]:
     """Three small members."""
 
@@ -276,6 +315,7 @@ def hearts(judged: tuple[int, ...], trained: tuple[int, ...]) -> Callable[..., l
 
 
 MEASURED = {
+    TWO: two_ensembles,
     "hippocampus": hippocampus((0, 3), (1, 2, 4)),
     "hippocampus rest": hippocampus((1, 2, 4), (0, 3)),
     "heart": hearts((0, 1), (2,)),
@@ -284,9 +324,15 @@ MEASURED = {
 
 
 def scored(
-    cell: Cell, folds: Folds, members: Mapping[int, Sequence[Path]], runs: Path, seed: int
+    cell: Cell,
+    folds: Folds,
+    members: Mapping[int, Sequence[Path]],
+    runs: Path,
+    seed: int,
+    *,
+    among: bool,
 ) -> list[tuple[bool, ScoredScan]]:
-    """One scan of every subject, and three worsened copies; one calibrator, fitted to the same scans."""
+    """One scan of every subject, and three worsened copies."""
     ranking = FoldRanking(
         cell,
         folds,
@@ -294,7 +340,7 @@ def scored(
         seed=seed,
         cache=runs / "ranking",
         say=lambda line: print(line, flush=True),
-        among=True,
+        among=among,
     )
     clean = ranking.scans(CLEAN)
     most = max(sum(scan.fold == fold for scan in clean) for fold in members)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +12,10 @@ from segtrust.quality import COVERAGE, Rows, conformal_bound
 from segtrust.quality.line import fit_line, slope_and_level
 from segtrust.quality.line_scores import LINE_SCORES, line_scores
 from segtrust.quality.log_odds import dice_range
+from segtrust.quality.ridge import RIDGE_SCORES, Ridge
 from segtrust.scores import StructureScores
 
-__all__ = ["Pool", "Way", "judge_ways", "scaled", "scores_of", "summary", "ways"]
+__all__ = ["Pool", "Way", "judge_full", "judge_ways", "scaled", "scores_of", "summary", "ways"]
 
 Floats = NDArray[np.float64]
 
@@ -428,6 +429,40 @@ def _judge(
                 for i, o, c, y, a, b in rows
             ],
         )
+
+
+def judge_full(
+    pools: Mapping[int, Pool],
+    sets: Sequence[tuple[Sequence[int], Sequence[int]]],
+    today: Mapping[int, Sequence[Said]],
+) -> dict[int, list[Said]]:
+    """The same for the ridge of two scores by full conformal prediction, as a version has it.
+
+    Args:
+        pools: structure -> its scans, one ordinary scan per subject.
+        sets: calibration subjects, and those who are judged.
+        today: what the line through one score said, which gives the predicted Dice.
+
+    Returns:
+        Structure -> what was said.
+    """
+    return {
+        v: [replace(said, ends=ends) for said, ends in zip(today[v], _full_ends(pool, sets), strict=True)]
+        for v, pool in pools.items()
+    }
+
+
+def _full_ends(
+    pool: Pool, sets: Sequence[tuple[Sequence[int], Sequence[int]]]
+) -> Iterator[tuple[float, float]]:
+    columns = {name: LINE_SCORES.index(name) for name in RIDGE_SCORES}
+    for calibration, judged in sets:
+        known, fresh = pool.of(calibration), pool.of(judged)
+        own = known.pick(known.ordinary)
+        ridge = Ridge({n: tuple(own.x[:, c].tolist()) for n, c in columns.items()}, tuple(own.y.tolist()))
+        for row in fresh.x:
+            ends = ridge.interval({n: float(row[c]) for n, c in columns.items()}, COVERAGE)
+            yield (0.0, 1.0) if ends is None else dice_range(*ends)
 
 
 def marginal_width(pool: Pool) -> float:
