@@ -1,6 +1,7 @@
 """Intervals from two scores by full conformal prediction: by hand, by a slow loop, and by simulation."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -108,6 +109,20 @@ def test_a_regression_without_a_ridge_keeps_the_intervals_of_its_lines():
     fitted = fit_regression(rows(np.arange(10.0)), [])
     assert Regression.from_json(fitted.to_json()).ridge is None
     assert fitted.narrow_interval({}, 0.8) == fitted.interval({}, 0.8)
+
+
+def test_where_the_line_predicts_a_value_beyond_the_ridge_the_two_intervals_are_joined():
+    y = np.linspace(-1, 1, 12)
+    fitted = replace(fit_regression(rows(y, sure=y), ["sure"]), ridge=ridge_of(np.zeros((12, 1)), y))
+    narrow, near, far = (
+        fitted.ridge.interval({"a": 0.0}, 0.9),
+        {"a": 0.0, "sure": 0.5},
+        {"a": 0.0, "sure": 9.0},
+    )
+    assert fitted.narrow_interval(near, 0.9) == narrow
+    low, high = fitted.narrow_interval(far, 0.9)
+    assert (low, high) == (narrow[0], fitted.interval(far, 0.9)[1])
+    assert low < fitted.predict(far) <= high
 
 
 @pytest.mark.slow

@@ -261,7 +261,7 @@ class Quality:
         confident = [_confident(t, lines.get(t), x, confidence, width) for t in TARGETS]
         confident = [_joined(*pair) for pair in zip(confident, usual, strict=True)]
         return StructureAssessment(
-            None if predicted is None else _inside(_share(predicted), dice),
+            None if predicted is None else _share(predicted),
             dice,
             volume,
             border,
@@ -427,11 +427,6 @@ def _joined(
     if confident is None or usual is None:
         return confident
     return min(confident[0], usual[0]), max(confident[1], usual[1])
-
-
-def _inside(value: float, ends: tuple[float, float] | None) -> float:
-    """A prediction, or the end of its interval where it lies beyond."""
-    return value if ends is None else min(max(value, ends[0]), ends[1])
 
 
 def _has_interval(structure: StructureAssessment) -> bool:
