@@ -447,22 +447,31 @@ def judge_full(
         Structure -> what was said.
     """
     return {
-        v: [replace(said, ends=ends) for said, ends in zip(today[v], _full_ends(pool, sets), strict=True)]
+        v: [_joined(said, ends) for said, ends in zip(today[v], _full_ends(pool, sets), strict=True)]
         for v, pool in pools.items()
     }
 
 
+def _joined(said: Said, ends: tuple[float, float] | None) -> Said:
+    """As :meth:`segtrust.quality.Regression.narrow_interval` has it."""
+    if ends is None:
+        return said
+    low, high = dice_range(*ends)
+    if not ends[0] <= said.centre <= ends[1]:
+        low, high = min(low, said.ends[0]), max(high, said.ends[1])
+    return replace(said, ends=(low, high))
+
+
 def _full_ends(
     pool: Pool, sets: Sequence[tuple[Sequence[int], Sequence[int]]]
-) -> Iterator[tuple[float, float]]:
+) -> Iterator[tuple[float, float] | None]:
     columns = {name: LINE_SCORES.index(name) for name in RIDGE_SCORES}
     for calibration, judged in sets:
         known, fresh = pool.of(calibration), pool.of(judged)
         own = known.pick(known.ordinary)
         ridge = Ridge({n: tuple(own.x[:, c].tolist()) for n, c in columns.items()}, tuple(own.y.tolist()))
         for row in fresh.x:
-            ends = ridge.interval({n: float(row[c]) for n, c in columns.items()}, COVERAGE)
-            yield (0.0, 1.0) if ends is None else dice_range(*ends)
+            yield ridge.interval({n: float(row[c]) for n, c in columns.items()}, COVERAGE)
 
 
 def marginal_width(pool: Pool) -> float:
@@ -483,11 +492,12 @@ def summary(
 
     Returns:
         ``ratio``: mean width over the marginal one; ``median``: the median width over it; ``coverage``;
-        ``r``: Pearson correlation of predicted and true log odds on scans; ``r_copies``: on worsened ones.
+        ``r``: Pearson correlation of predicted and true log odds on scans; ``r_copies`` and
+        ``coverage_copies``: on worsened ones, for which nothing is promised.
     """
     return {
         key: float(np.mean([_figures(said[v], marginal_width(pools[v]), times)[key] for v in said]))
-        for key in ("ratio", "median", "coverage", "r", "r_copies")
+        for key in ("ratio", "median", "coverage", "r", "r_copies", "coverage_copies")
     }
 
 
@@ -495,8 +505,8 @@ def _figures(said: Sequence[Said], marginal: float, times: Mapping[int, float] |
     table = np.array([(s.subject, s.ordinary, s.centre, s.true, *s.ends) for s in said], np.float64)
     weight = np.ones(len(table)) if times is None else np.array([times.get(s.subject, 0.0) for s in said])
     own = table[:, 1] > 0
-    width, true = (table[:, 5] - table[:, 4])[own], expit(table[own, 3])
-    inside = (table[own, 4] <= true) & (true <= table[own, 5])
+    width = (table[:, 5] - table[:, 4])[own]
+    inside = _holds(table[own])
     share = weight[own] / weight[own].sum()
     return {
         "ratio": float(share @ width / marginal),
@@ -504,7 +514,14 @@ def _figures(said: Sequence[Said], marginal: float, times: Mapping[int, float] |
         "coverage": float(share @ inside),
         "r": _pearson(table[own, 2], table[own, 3]),
         "r_copies": _pearson(table[~own, 2], table[~own, 3]),
+        "coverage_copies": float(np.mean(_holds(table[~own]))),
     }
+
+
+def _holds(table: Floats) -> NDArray[np.bool_]:
+    true = expit(table[:, 3])
+    inside: NDArray[np.bool_] = (table[:, 4] <= true) & (true <= table[:, 5])
+    return inside
 
 
 def _pearson(one: Floats, two: Floats) -> float:
