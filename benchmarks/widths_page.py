@@ -28,10 +28,11 @@ copies. Calibration sets were drawn {draws} times. Only the {shown} narrowest an
 the file has all."""
 
 
-UNMEASURED = """**Not measured yet**: the rule's own parts, *choice* and *confirmation*, with hearts, for want of time
-on the machine. What follows is one organ, two folds, and no confirmation: it is exploratory."""
+UNMEASURED = """**Not measured yet**, for want of time on the machine: the rule's own parts, *choice* and
+*confirmation*, with hearts. What follows is one organ, two folds, and no confirmation: it is exploratory."""
 FIRST = """Hippocampus, folds 0 and 3, each judged by the five members of `facts` that never saw it; the two
-ensembles share a pool after the mean of each one's scans was taken from its scores."""
+ensembles share a pool after the mean of each one's scans was taken from its scores. Left out for
+time: *chosen* and *scaled* ways."""
 
 
 def page(result: Json) -> str:
