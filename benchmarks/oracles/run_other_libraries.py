@@ -78,7 +78,9 @@ def main() -> None:
     """Measure and write."""
     probs, labels = made_up_voxels()
     packages = ("netcal", "torch-uncertainty", "torchmetrics", "torch", "numpy")
+    kept = json.loads(TARGET.read_text(encoding="utf-8")) if TARGET.is_file() else {}
     document = {
+        **{name: kept[name] for name in ("mapie",) if name in kept},  # measures the same voxels
         "command": "python benchmarks/oracles/run_other_libraries.py",
         "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
         "bins": BINS,

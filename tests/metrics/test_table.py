@@ -55,6 +55,15 @@ def test_figure_agrees_with_torch_uncertainty(ours, name):
     assert ours[f"{name}_volume"] == pytest.approx(TORCH_UNCERTAINTY[name], abs=1e-6)  # theirs: float32
 
 
+def test_largest_gap_and_ranking_of_errors_agree_with_mapie(ours):
+    # MAPIE moves confidences by up to 1e-9, so that none are equal
+    assert ours["ks_volume"] == pytest.approx(OTHERS["mapie"]["voxels"]["ks"], abs=1e-6)
+    confidence, winner = PROBS.max(1)
+    low, high = detection_limits(ErrorHistogram.of(1 - confidence, winner != LABELS)).auroc
+    assert low - 1e-9 <= OTHERS["mapie"]["voxels"]["auroc"] <= high + 1e-9
+    assert high - low < 0.01  # cells that right and wrong voxels share
+
+
 def test_maximum_agrees_with_both_once_small_bins_count():
     # they take bins of one voxel too; our table asks for 1000
     confidence, winner = PROBS.max(1)
