@@ -95,6 +95,13 @@ def test_ordinary_scans_of_one_each_make_a_ridge_and_several_scans_of_a_subject_
     assert fit_ridge(rows(y)) is None
 
 
+def test_a_ridge_without_a_subject_never_saw_it():
+    x, y = np.random.default_rng(0).normal(size=(11, 2)), np.arange(11.0)
+    whole, rest = ridge_of(x, y), ridge_of(np.delete(x, 4, axis=0), np.delete(y, 4))
+    assert whole.without(4) == rest
+    assert whole.of(4) == point(x[4])
+
+
 def test_a_ridge_is_read_as_it_was_written_and_refused_where_a_number_is_missing():
     ridge = ridge_of(np.arange(20.0).reshape(10, 2), np.arange(10.0))
     assert Ridge.from_json(ridge.to_json()) == ridge

@@ -26,6 +26,7 @@ from segtrust.quality import (
 )
 from segtrust.quality.line_scores import line_scores
 from segtrust.quality.log_odds import dice_range
+from segtrust.quality.regression import joined
 from segtrust.quality.typical import Likeness, TypicalScans
 
 __all__ = ["judge_predictions", "quality_figures"]
@@ -77,8 +78,7 @@ def _figures(line: Regression, target: str) -> dict[str, Any]:
         "error_of_constant": float(np.abs(shown(constant) - shown(true)).mean()),
     }
     if target == "dice":
-        width = conformal_bound(line.residuals, 1 - COVERAGE)
-        shown_ends = [dice_range(p - width, p + width) for p in predicted.tolist()]
+        shown_ends = [dice_range(*_ends(line, i, p)) for i, p in enumerate(predicted.tolist())]
         low, high = np.quantile(expit(true), [(1 - COVERAGE) / 2, (1 + COVERAGE) / 2])
         figures |= {
             "median_width": finite_or_none(float(np.median([high - low for low, high in shown_ends]))),
@@ -86,6 +86,16 @@ def _figures(line: Regression, target: str) -> dict[str, Any]:
             "pearson": _correlation(predicted, true),
         }
     return figures
+
+
+def _ends(line: Regression, row: int, predicted: float) -> tuple[float, float]:
+    """Interval of one calibration subject, by the ridge and the line that never saw it."""
+    far = conformal_bound(line.residuals, 1 - COVERAGE)
+    wide = (predicted - far, predicted + far)
+    if line.ridge is None:
+        return wide
+    narrow = line.ridge.without(row).interval(line.ridge.of(row), COVERAGE)
+    return wide if narrow is None else joined(narrow, wide, predicted)
 
 
 def _worsened(line: Regression, cases: Sequence[QualityCase], value: int) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from segtrust.quality.conformal import Width, conformal_bound, miss_chance
 from segtrust.quality.line import Line, Rows, Scores, fit_line
 from segtrust.quality.ridge import Ridge
 
-__all__ = ["LEAST_SUBJECTS", "Regression", "fit_regression"]
+__all__ = ["LEAST_SUBJECTS", "Regression", "fit_regression", "joined"]
 
 LEAST_SUBJECTS = 10
 """With fewer subjects nothing is fitted."""
@@ -80,9 +80,7 @@ class Regression:
         narrow = None if self.ridge is None else self.ridge.interval(scores, coverage)
         if wide is None or predicted is None or narrow is None:
             return wide
-        if narrow[0] <= predicted <= narrow[1]:
-            return narrow
-        return min(narrow[0], wide[0]), max(narrow[1], wide[1])
+        return joined(narrow, wide, predicted)
 
     def spread(self, scores: Scores) -> tuple[float, float] | None:
         """Smallest and largest value of the lines that were fitted without one subject."""
@@ -125,6 +123,26 @@ class Regression:
             raise ModelError(f"a regression must have line, without and held_out, but {error!r}.") from error
         ridge = document.get("ridge")
         return cls(line, tuple(without), held_out, None if ridge is None else Ridge.from_json(ridge))
+
+
+def joined(narrow: tuple[float, float], wide: tuple[float, float], predicted: float) -> tuple[float, float]:
+    """The narrow interval, or both as one where the predicted value lies beyond it.
+
+    Args:
+        narrow: of a ridge.
+        wide: of a line.
+        predicted: by the line.
+
+    Returns:
+        Lower and upper end.
+
+    Example:
+        >>> joined((0.0, 1.0), (-1.0, 3.0), 0.5), joined((0.0, 1.0), (0.5, 3.0), 2.0)
+        ((0.0, 1.0), (0.0, 3.0))
+    """
+    if narrow[0] <= predicted <= narrow[1]:
+        return narrow
+    return min(narrow[0], wide[0]), max(narrow[1], wide[1])
 
 
 def fit_regression(rows: Rows, names: Sequence[str]) -> Regression | None:

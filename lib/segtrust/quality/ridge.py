@@ -62,6 +62,15 @@ class Ridge:
         low, high = _crossings(fixed, moving)
         return float(np.sort(low)[least - 1]), float(np.sort(high)[-least])
 
+    def of(self, row: int) -> dict[str, float | None]:
+        """Scores of one calibration scan."""
+        return {name: values[row] for name, values in self.scores.items()}
+
+    def without(self, row: int) -> "Ridge":
+        """The same ridge that never saw one calibration scan."""
+        rest = {name: values[:row] + values[row + 1 :] for name, values in self.scores.items()}
+        return Ridge(rest, self.target[:row] + self.target[row + 1 :])
+
     def _left_out(self, fresh: Floats) -> tuple[Floats, Floats]:
         """Errors left out, ``fixed + moving * y`` of the unknown target; the last one is that of the scan."""
         columns = np.array(list(self.scores.values()), np.float64).reshape(len(self.scores), -1).T
