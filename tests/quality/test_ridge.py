@@ -67,6 +67,15 @@ def test_the_ends_are_where_a_slow_loop_over_values_finds_them(coverage):
         assert is_usual(x, np.r_[y[:-1], value], coverage) == inside
 
 
+def test_a_score_that_is_the_same_in_all_scans_changes_nothing():
+    draw = np.random.default_rng(4)
+    x, y = draw.normal(size=20), draw.normal(size=20)
+    alone = ridge_of(x[:, None], y).interval({"a": 0.3}, 0.9)
+    for same in (0.05, 0.1, 7.7e9):  # their means are rounded
+        both = ridge_of(np.c_[x, np.full(20, same)], y).interval({"a": 0.3, "b": same}, 0.9)
+        assert both == pytest.approx(alone, abs=1e-9)
+
+
 def test_too_few_subjects_and_scores_that_are_no_numbers_give_no_interval():
     x, y = np.random.default_rng(0).normal(size=(9, 2)), np.arange(9.0)
     nine = ridge_of(x, y)

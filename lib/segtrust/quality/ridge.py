@@ -21,6 +21,7 @@ PENALTY = 0.1
 Floats = NDArray[np.float64]
 _ROUNDING = 1e-9
 _LEVERAGE = 1e-6
+_TINY = 1e-9
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,8 @@ class Ridge:
         columns = np.array(list(self.scores.values()), np.float64).reshape(len(self.scores), -1).T
         x = np.vstack([columns.reshape(len(self.target), -1), fresh[None]])
         spread = x.std(axis=0)
-        z = (x - x.mean(axis=0)) / np.where(spread > 0, spread, np.inf)
+        varies = spread > _TINY * np.abs(x).max(axis=0)  # rounding makes a spread of equal numbers too
+        z = (x - x.mean(axis=0)) / np.where(varies, spread, np.inf)
         n, k = z.shape
         hat = z @ np.linalg.solve(z.T @ z + PENALTY * n * np.eye(k), z.T) + 1 / n
         errors = (np.eye(n) - hat) / np.maximum(1 - np.diag(hat), _LEVERAGE)[:, None]
