@@ -122,7 +122,6 @@ def main() -> int:
     args = parser.parse_args()
     train = Slices.read("train", args.data)
     drawn = sources(train, args.cache, args.data)
-    predictor = Predictor(open_version(args.model))
     test = Slices.read("test", args.data)
     four = test.empty_raters() == 0
     kept = folder_of(STOCHASTIC, train, args.cache) / "test"
@@ -134,6 +133,7 @@ def main() -> int:
             path.write_text(json.dumps(judge(draw, test, DRAWS)), encoding="utf-8")
         rows[name] = json.loads(path.read_text(encoding="utf-8"))
         print(time.strftime("%H:%M:%S"), name, flush=True)
+    predictor = Predictor(open_version(args.model))
     path = kept / f"calibration-{predictor.version.digest[:12]}.json"
     if not path.is_file():
         path.write_text(json.dumps(calibration_errors(predictor, test, SEEDS)), encoding="utf-8")

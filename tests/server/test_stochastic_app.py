@@ -1,5 +1,7 @@
 """The sample app `stochastic` as a real server, on crops written as NIfTI files of one slice."""
 
+import shutil
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -7,37 +9,16 @@ from monailabel.utils.others.class_utils import get_class_of_subclass_from_file
 
 from copied_studies import running_server
 from live_server import ROOT
-from phantoms import spec_of
 from segtrust.inference import Predictor
-from segtrust.models import Head, Intensity, Label, open_version
-from segtrust.stochastic import n_channels
+from segtrust.models import open_version
 
 APP = ROOT / "sample-apps" / "stochastic"
 SCAN = ROOT.parent / "shared" / "data" / "hippocampus" / "images" / "hippocampus_003.nii.gz"
-NETWORK = {
-    "_target_": "monai.networks.nets.BasicUNet",
-    "spatial_dims": 2,
-    "in_channels": 1,
-    "out_channels": n_channels(2, 2),
-    "features": [4, 4, 4, 4, 4, 4],
-}
-SPEC = spec_of(
-    name="lung-nodules",
-    labels=(Label("lung nodule", 1, 1),),
-    network=NETWORK,
-    spatial_dims=2,
-    patch=(64, 64),
-    spacing=None,
-    intensity=Intensity("window", 0, 255),
-    members=1,
-    extent_mm=None,
-    head=Head(rank=2),
-)
 
 
 @pytest.fixture(scope="module")
 def crops(tmp_path_factory):
-    """Two crops that nobody took: a bright disc on dark noise."""
+    """Crops that nobody took: a bright disc on dark noise, and three more that come last."""
     folder = tmp_path_factory.mktemp("crops")
     rows, columns = np.mgrid[:64, :64]
     for name, radius in (("small", 4), ("large", 9)):
@@ -45,23 +26,40 @@ def crops(tmp_path_factory):
         noise = np.random.default_rng(radius).integers(20, 40, (64, 64))
         image = np.where(disc, 180, noise).astype(np.uint8)[..., None]
         nib.save(nib.Nifti1Image(image, np.eye(4)), folder / f"{name}.nii.gz")
+    moved = np.eye(4)
+    moved[:3, 3] = 7
+    others = {
+        "z-copy": (np.asanyarray(nib.load(folder / "large.nii.gz").dataobj), moved),
+        "z-unit": (image.astype(np.float32) / 255, np.eye(4)),
+        "z-wide": (np.pad(image, ((32, 32), (32, 32), (0, 0)), mode="reflect"), np.eye(4)),
+    }
+    for name, (values, affine) in others.items():
+        nib.save(nib.Nifti1Image(values, affine), folder / f"{name}.nii.gz")
     return sorted(folder.iterdir())
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory, crops, make_model):
-    """The app with a model of random weights in the place of its own."""
-    conf = {"models_dir": make_model(SPEC).parent}
+def server(tmp_path_factory, crops):
+    """The app with one of its models."""
+    models = tmp_path_factory.mktemp("models")
+    shutil.copytree(APP / "models" / "lung-nodules", models / "lung-nodules")
+    conf = {"models_dir": models}
     with running_server(tmp_path_factory.mktemp("stochastic"), crops, app=APP, conf=conf) as running:
         yield running
 
 
-def answer(server, tmp_path, **params):
-    response = server.infer("lung-nodules_samples", "large", output="image", **params)
+def answer(server, tmp_path, scan="large", **params):
+    response = server.infer("lung-nodules_samples", scan, output="image", **params)
     assert response.status_code == 200, response.text
     path = tmp_path / "answer.nii.gz"
     path.write_bytes(response.content)
     return np.asanyarray(nib.load(path).dataobj)
+
+
+def said_of(server, scan, **params):
+    response = server.infer("lung-nodules_samples", scan, output="json", **params)
+    assert response.status_code == 200, response.text
+    return response.json()["segtrust"]
 
 
 def test_monai_label_finds_the_class_of_the_app():
@@ -93,6 +91,27 @@ def test_agreement_and_samples_come_on_the_grid_of_the_crop(server, tmp_path):
 
 def test_the_same_request_draws_the_same_samples(server, tmp_path):
     assert np.array_equal(answer(server, tmp_path, show="2"), answer(server, tmp_path, show="2"))
+
+
+def test_the_same_voxels_under_another_name_draw_the_same_and_another_crop_does_not(server, tmp_path):
+    one, copy = (said_of(server, name) for name in ("large", "z-copy"))
+    assert one["samples"] == copy["samples"]
+    drawn = answer(server, tmp_path, show="2")
+    assert np.array_equal(drawn, answer(server, tmp_path, "z-copy", show="2"))
+
+
+def test_the_smallest_draw_that_is_shown_is_empty_only_where_all_are(server):
+    for name in ("large", "small", "z-wide"):
+        samples = said_of(server, name)["samples"]
+        assert (samples["1"]["voxels"] > 0) == (samples["empty"] < samples["drawn"])
+
+
+@pytest.mark.parametrize(
+    ("name", "flag"), [("large", None), ("z-wide", "field_of_view"), ("z-unit", "intensity")]
+)
+def test_a_crop_unlike_those_of_training_is_answered_with_a_flag(server, name, flag):
+    codes = {flag["code"] for flag in said_of(server, name)["flags"]}
+    assert codes & {"field_of_view", "intensity"} == ({flag} if flag else set())
 
 
 def test_another_option_is_answered_with_the_known_ones(server):
