@@ -19,6 +19,7 @@ __all__ = [
     "Role",
     "fold_of",
     "is_held_out",
+    "keyed_name",
     "patient_hash",
     "role_of",
     "role_used",
@@ -144,7 +145,25 @@ def patient_hash(subject: str, key: bytes) -> str:
         >>> len(patient_hash("patient 7", b"a site's key"))
         32
     """
-    return _digest("patient", subject, key).hex()[:32]
+    return keyed_name("patient", subject, key)
+
+
+def keyed_name(purpose: str, name: str, key: bytes) -> str:
+    """A name that says nothing to whoever lacks the key, for something else than a patient.
+
+    Args:
+        purpose: what is named, so that a scan and a patient of one name get different ones.
+        name: of it.
+        key: the site's secret.
+
+    Returns:
+        32 hexadecimal digits.
+
+    Example:
+        >>> keyed_name("scan", "a", b"key") == keyed_name("patient", "a", b"key")
+        False
+    """
+    return _digest(purpose, name, key).hex()[:32]
 
 
 def _number(purpose: str, subject: str, key: bytes) -> int:

@@ -27,6 +27,7 @@ EXAMPLES = {
     "openid_name_claim": ("sub", "sub"),
     "openid_role_claim": ("groups", "groups"),
     "openid_roles": ("/doctors=annotator, /it=administrator", ("/doctors=annotator", "/it=administrator")),
+    "audit_days": ("3650", 3650.0),
     "device": ("cuda:1", "cuda:1"),
     "precision": ("bf16", "bf16"),
     "keep_members": ("False", False),
@@ -87,7 +88,7 @@ def test_all_models_are_meant_by_all_and_by_nothing(text):
 def test_an_unknown_setting_is_named_with_the_known_ones():
     with pytest.raises(
         SettingError,
-        match=r"unknown setting 'devise'. Known: allowed_hosts, allowed_origins, auto_score, band",
+        match=r"unknown setting .devise.. Known: allowed_hosts, allowed_origins, audit_days, auto_sc",
     ):
         AppSettings.from_conf({"devise": "cpu"})
 

@@ -4,8 +4,11 @@ import gc
 import importlib.util
 import io
 import json
+import os
 import re
+import shutil
 import socket
+import subprocess
 import sys
 from pathlib import Path
 
@@ -15,6 +18,7 @@ import pytest
 import requests
 
 from copied_studies import running_server
+from live_server import ROOT, free_port
 from segtrust.label.login.access import ACCESS, ANYONE, listed_rank
 from segtrust.label.login.accounts import RANKS, UsersFile
 
@@ -219,6 +223,22 @@ def test_every_route_of_the_running_server_is_in_the_table(server):
     assert len(routes) > 30
     missing = [(m, p) for m, p in routes if listed_rank(m, re.sub(r"\{.*?\}", "name", p)) is None]
     assert missing == []
+
+
+def test_a_server_for_a_whole_network_does_not_start_without_users_and_says_why(tmp_path, model_folder):
+    (tmp_path / "studies").mkdir()
+    app = shutil.copytree(ROOT / "apps" / "uncertainty", tmp_path / "app")
+    words = ["--app", app, "--studies", tmp_path / "studies", "--host", "0.0.0.0", "--port", free_port()]
+    words += ["--conf", "models_dir", model_folder.parent]
+    command = [sys.executable, "-m", "monailabel.main", "start_server", *map(str, words)]
+    variables = os.environ | {"PYTHONPATH": str(ROOT / "lib"), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        command, env=variables, cwd=tmp_path, capture_output=True, text=True, timeout=480, check=False
+    )
+    assert done.returncode != 0
+    said = done.stdout + done.stderr
+    for way in ("segtrust users add NAME --role administrator", "--host 127.0.0.1", "--conf login off"):
+        assert way in said
 
 
 def test_a_removed_user_is_out_at_the_next_request_and_a_wrong_password_costs_time(server, users):

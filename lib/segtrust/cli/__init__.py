@@ -13,6 +13,7 @@ __all__ = ["main"]
 # subcommand -> module here, what it does, extra that holds what it imports
 _COMMANDS: dict[str, tuple[str, str, str]] = {
     "adopt": ("adopt", "make a model of what nnU-Net, or another program, trained", "nets"),
+    "audit": ("audit", "check, print and prune the audit trail of a site", "label"),
     "calibrate": ("calibrate", "fit a calibrator to probability volumes, without retraining", "readers"),
     "compare": (
         "compare",
@@ -22,6 +23,7 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
     "demo": ("demo.command", "the main job from end to end: serve, segment, rank, write a page", "demo"),
     "evaluate": ("evaluate", "measure how far probabilities can be trusted, and write a page", "readers"),
     "flag": ("flag", "flag the voxels of probability volumes that may be wrong", "readers"),
+    "forget": ("forget", "delete all that a site has of one patient", "label"),
     "labels": ("labels", "list, restore and prune labels that were replaced or deleted", "label"),
     "report": ("report", "write the page of an evaluation again, from its JSON", "report"),
     "score": ("score", "score the scans of a studies folder without a server, in parallel", "label"),

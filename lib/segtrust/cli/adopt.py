@@ -12,6 +12,7 @@ from segtrust.adapters.networks import SUFFIXES
 from segtrust.adapters.nnunet_results import NnunetResults, is_nnunet, read_nnunet
 from segtrust.cli.calibrate_model import labelled_scans
 from segtrust.cli.failures import Failures
+from segtrust.cli.recorded import record_version
 from segtrust.errors import ModelError, SettingError
 from segtrust.files.channels import group_channels
 from segtrust.models import ModelSpec, ModelVersion
@@ -96,6 +97,7 @@ def run(args: argparse.Namespace) -> int:
     if args.again:
         return _again(args, models_dir)
     version = adopt(args, models_dir)
+    record_version(models_dir / version.spec.name, "publication", version)
     spec = version.spec
     count = len(version.members)
     print(f"{spec.name} {version.id}: {count} member{'s' * (count != 1)}, {models_dir / spec.name}")
@@ -133,6 +135,7 @@ def _again(args: argparse.Namespace, models_dir: Path) -> int:
         survive=failures.survive,
     )
     failures.tell()
+    record_version(models_dir / version.spec.name, "version made", version, {"status": reason})
     print(f"{version.spec.name} {version.id} {reason}")
     return failures.status
 

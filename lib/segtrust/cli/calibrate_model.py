@@ -8,6 +8,7 @@ from pathlib import Path
 from segtrust.adapters import find_pairs, named
 from segtrust.adapters.nnunet_results import NNUNET, read_nnunet
 from segtrust.cli.failures import Failures
+from segtrust.cli.recorded import record_version
 from segtrust.errors import SettingError
 from segtrust.files.subjects import read_subject_table
 from segtrust.models import ModelVersion, open_version
@@ -57,6 +58,7 @@ def calibrate_model(args: argparse.Namespace, model: Path) -> int:
         [words for part, words in _PARTS.items() if (part in trust.calibration) is wanted]
         for wanted in (True, False)
     )
+    record_version(model, "publication", version)
     print(f"\n{model.name} {version.id}: calibrated on {trust.scans} scans of {trust.subjects} subjects")
     print(f"fitted besides: {'; '.join(there) or 'nothing'}")
     if missing:

@@ -8,11 +8,12 @@ from dataclasses import replace
 from segtrust.cli.failures import failure_table
 from segtrust.label.settings import AppSettings
 from segtrust.label.studies.beside import open_site
-from segtrust.label.training.trainer import only_training, round_settings
+from segtrust.label.training.trainer import only_training, record_round, round_settings
 from segtrust.release.cohort import describe_subjects
 from segtrust.release.collect import collect_labelled
 from segtrust.release.plan import Progress
 from segtrust.release.round import run_round
+from segtrust.store import person_here
 
 __all__ = ["run_on_site"]
 
@@ -53,6 +54,7 @@ def run_on_site(args: argparse.Namespace) -> int:
             key=site.store.site_key(),
             report=_shown(),
         )
+    record_round(site.store, site.state_dir / "models" / model.name, result, person_here())
     left_out, unusable = {**collected.left_out, **result.report["left_out"]}, result.report["unusable"]
     for scan in sorted(left_out.keys() - set(unusable)):
         print(f"left out {scan}: {left_out[scan]}")

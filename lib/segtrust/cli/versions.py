@@ -4,6 +4,7 @@ import argparse
 import json
 from pathlib import Path
 
+from segtrust.cli.recorded import record_version
 from segtrust.errors import ModelError, ModelNotFoundError
 from segtrust.evaluate.table import card_tables
 from segtrust.models import (
@@ -64,11 +65,17 @@ def run(args: argparse.Namespace) -> int:
     if args.action == "show":
         _show(model, args.version, tables=args.tables)
     elif args.action == "publish":
-        print(f"{args.model} {publish_kept(model, args.version).id} is served")
+        version = publish_kept(model, args.version)
+        record_version(model, "publication", version)
+        print(f"{args.model} {version.id} is served")
     elif args.action == "rollback":
-        print(f"{args.model} {roll_back(model, args.version).id} is served")
+        version = roll_back(model, args.version)
+        record_version(model, "roll back", version)
+        print(f"{args.model} {version.id} is served")
     else:
-        print(f"{args.model}: deleted {', '.join(prune_versions(model, keep=args.keep)) or 'nothing'}")
+        gone = prune_versions(model, keep=args.keep)
+        record_version(model, "versions deleted", None, {"versions": gone})
+        print(f"{args.model}: deleted {', '.join(gone) or 'nothing'}")
     return 0
 
 

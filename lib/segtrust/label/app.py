@@ -38,7 +38,15 @@ from segtrust.label.names import (
 )
 from segtrust.label.queue.queue import Queue
 from segtrust.label.queue.strategies import chosen_model, queue_strategies
-from segtrust.label.requests import ResultRequest, SampleRequest, model_name, result_tag, uses_several_gpus
+from segtrust.label.requests import (
+    ResultRequest,
+    SampleRequest,
+    claimed_name,
+    model_name,
+    recorded_options,
+    result_tag,
+    uses_several_gpus,
+)
 from segtrust.label.routes.inference import NO_SLIDES
 from segtrust.label.routes.install import install_routes
 from segtrust.label.routes.origins import OriginPolicy, guard
@@ -54,6 +62,7 @@ from segtrust.label.studies.dicomweb import DicomwebDatastore, cache_dir
 from segtrust.label.studies.pacs import Pacs
 from segtrust.label.studies.unread import Unread
 from segtrust.label.temporary import PrivateFolder, make_private, sweep_parts
+from segtrust.label.trail import AuditTrail
 from segtrust.label.training.trainer import RoundTask, round_settings
 from segtrust.label.training.trainings import Trainings
 from segtrust.label.warmup import warm_up
@@ -105,6 +114,7 @@ class SegtrustApp(_Host):
         self.gate = None if background_method() else gate_for(self.settings, self.state_dir, listening_host())
         self.served = serve_models(self.settings, self.state_dir, self.only)
         self.store = StateStore(self.state_dir / "state.sqlite")
+        self.audit = AuditTrail(self.store)
         self.queue = Queue(self.store, self.settings)
         self.structures = {model: structure_labels(m.spec) for model, m in self.served.items()}
         several = len(self.served) > 1
@@ -231,6 +241,7 @@ class SegtrustApp(_Host):
         public = {key: value for key, value in request.items() if not key.startswith("_")}
         with self._viewer_waits():
             file, params = task({**public, "image": str(path), "description": task.description})
+        self._record(wanted.task, str(wanted.image) if owned else None, path, request, params, Path(file))
         info = {"model": wanted.task, "params": params}
         label = file if tag is None else _save_result(store, str(wanted.image), file, tag, info)
         return {"label": label, "tag": DefaultLabelTag.ORIGINAL.value, "file": file, "params": params}
@@ -261,7 +272,33 @@ class SegtrustApp(_Host):
         if model not in self.served:
             raise ModelNotFoundError(f"no model {model!r}. Served: {', '.join(self.served)}.")
         path, _ = self._scan_path(image, self.datastore())
-        return self.served[model].predict(path)
+        prediction = self.served[model].predict(path)
+        about = {"version": prediction.version_id, "flags": [vars(flag) for flag in prediction.flags]}
+        self._record(model, image, path, {}, {"segtrust": about}, None)
+        return prediction
+
+    def _record(
+        self,
+        task: str,
+        scan: str | None,
+        path: Path,
+        request: Mapping[str, Any],
+        params: Mapping[str, Any],
+        file: Path | None,
+    ) -> None:
+        about = params["segtrust"]
+        version = self._infers[task].model.version()
+        digest = version.digest if version.id == about["version"] else ""  # another was published meanwhile
+        flags = tuple(str(flag["code"]) for flag in about.get("flags", ()))
+        options = recorded_options(request)
+        self.audit.inference(
+            task,
+            scan,
+            path,
+            {"version": about["version"], "digest": digest, "options": options, "flags": list(flags)},
+            file,
+            claimed_name(request),
+        )
 
     def _scan_path(self, image: object, store: Datastore) -> tuple[Path, bool]:
         """Where a scan lies, and whether the datastore has it."""
@@ -344,8 +381,10 @@ class SegtrustApp(_Host):
         self.scoring_worker.resume()
         self.trainings.close_old()
         install_routes(server)
+        self.audit.look_after(self.settings.audit_days)
         guard(server, self.origins)
         if self.gate is not None:
+            self.gate.on_attempt = self.audit.login
             install_login(server, self.gate)
         folder.give_requests_folders(server)
         super().on_init_complete()

@@ -8,6 +8,7 @@ from monailabel.interfaces.utils.app import app_instance
 from segtrust.inference import Prediction
 from segtrust.label.scoring.worker import ScoringWorker
 from segtrust.label.served import ServedModel
+from segtrust.label.trail import AuditTrail
 from segtrust.label.training.trainings import Trainings
 
 __all__ = ["Host", "serving_app"]
@@ -19,6 +20,7 @@ class Host(Protocol):
     served: Mapping[str, ServedModel]
     trainings: Trainings
     scoring_worker: ScoringWorker
+    audit: AuditTrail
 
     def prediction(self, model: str, image: str) -> Prediction:
         """What a model says about a scan of the datastore."""

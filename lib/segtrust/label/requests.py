@@ -18,14 +18,22 @@ __all__ = [
     "InferRequest",
     "ResultRequest",
     "SampleRequest",
+    "claimed_name",
     "first_value",
     "model_name",
+    "recorded_options",
     "result_tag",
     "uses_several_gpus",
 ]
 
 _MAPS = (*MAP_NAMES, EXCESS, *VIEW_MAPS)
 _FLOATS = {"float": "float32", "single": "float32", "float64": "float32", "double": "float32"}
+
+_RECORDED = (
+    "map", "show", "flag", "contours", "structure", "device", "store_in_pacs", "save_label", "label_tag",
+    "result_extension", "result_dtype", "result_compress",
+)  # fmt: skip
+_LONGEST_RECORDED = 60
 
 # keys that MONAI Label, its plug-ins or its datastore put into a request; everything else is reported
 _PLATFORM_KEYS = frozenset({
@@ -191,6 +199,23 @@ def result_tag(request: Mapping[str, Any]) -> str:
         PathError: as :func:`~segtrust.label.studies.tags.check_tag`.
     """
     return check_result_tag(request.get("label_tag") or DefaultLabelTag.ORIGINAL)
+
+
+def recorded_options(request: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of an inference that the audit trail keeps: short values of keys that are understood."""
+    return {
+        key: value
+        for key in _RECORDED
+        if isinstance(value := first_value(request.get(key)), str | int | float | bool)
+        and value != ""
+        and len(str(value)) <= _LONGEST_RECORDED
+    }
+
+
+def claimed_name(request: Mapping[str, Any]) -> str:
+    """The name that a client gives itself; believed only where nobody logs in."""
+    name = request.get("client_id")
+    return name if isinstance(name, str) and name.isprintable() else ""
 
 
 def uses_several_gpus(request: Mapping[str, Any]) -> bool:

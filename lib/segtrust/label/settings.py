@@ -109,7 +109,9 @@ class AppSettings:
     users_file: Path | None = _setting(  # noqa: RUF009  # makes a field
         None, "users, as `segtrust users` writes them; `<state_dir>/users.json` unless set"
     )
-    login_hours: float = _setting(12.0, "how long a log-in of 3D Slicer or in a browser lasts")
+    login_hours: float = _setting(
+        12.0, "how long a token lasts that a client gets for a password (3D Slicer)"
+    )
     user_requests_per_minute: int = _setting(3000, "requests of one user in a minute; more are refused (429)")
     user_requests_at_once: int = _setting(32, "requests of one user that are answered at the same time")
     user_inferences_at_once: int = _setting(4, "of these, requests that run a network")
@@ -125,6 +127,7 @@ class AppSettings:
         tuple(f"segtrust-{rank}={rank}" for rank in ("reader", "annotator", "reviewer", "administrator")),
         "which role of theirs is which of ours, as pairs THEIRS=OURS",
     )
+    audit_days: float = _setting(0.0, "days that records of the audit trail are kept; 0 = for ever")
     device: str = _setting("auto", "`auto`, `cpu`, `cuda`, `cuda:1`, ...; a request may name another")
     precision: Literal["fp32", "bf16"] = _setting(
         "fp32", "arithmetic of the networks; calibration is fitted in fp32"
@@ -202,6 +205,8 @@ class AppSettings:
                 "`lease_minutes` must be above 0, `held_out_every` at least 2 and `rounds_planned` at least "
                 f"1, got {self.lease_minutes}, {self.held_out_every} and {self.rounds_planned}."
             )
+        if not self.audit_days >= 0:
+            raise SettingError(f"`audit_days` must be 0 or more, got {self.audit_days}.")
         if self.login not in ("auto", "on", "off") or not self.login_hours > 0:
             raise SettingError(
                 f"`login` must be auto, on or off, and `login_hours` above 0, got {self.login!r} and "

@@ -3,23 +3,27 @@
 - ``scores``: scores of scans; ``roles``: roles of patients and the site's key
 - ``leases``: who works on which scan; ``queue``: slots, ranked batches, reviewed slices
 - ``information``: what viewers keep with images and labels; ``journal``: changes of it together with files
+- ``chain``, ``trail``: the audit trail, whose lines lie in a file of their own
 - ``records``: all of this for one scan, when another one gets its id
 - ``database``, ``migrations``: the file and its form; ``place``: where it lies
 """
 
+from segtrust.store.chain import ChainError
 from segtrust.store.information import Info, InfoKey
 from segtrust.store.journal import Change, JournalTable
 from segtrust.store.leases import Lease, LeaseTable, Served
 from segtrust.store.place import state_dir_for
 from segtrust.store.queue import QueueTable, Review
 from segtrust.store.records import Record, RecordTable
-from segtrust.store.roles import RoleTable
 from segtrust.store.scores import SCORE_SCHEMA, BriefScore, ScoreKey, ScoreTable, StoredScore
+from segtrust.store.trail import Found, TrailTable, person_here
 
 __all__ = [
     "SCORE_SCHEMA",
     "BriefScore",
+    "ChainError",
     "Change",
+    "Found",
     "Info",
     "InfoKey",
     "Lease",
@@ -29,11 +33,12 @@ __all__ = [
     "Served",
     "StateStore",
     "StoredScore",
+    "person_here",
     "state_dir_for",
 ]
 
 
-class StateStore(ScoreTable, RoleTable, LeaseTable, QueueTable, RecordTable, JournalTable):
+class StateStore(ScoreTable, LeaseTable, QueueTable, RecordTable, JournalTable, TrailTable):
     """The state file of one site.
 
     Every call is one short transaction, so threads, the server, its subprocesses and the command line can

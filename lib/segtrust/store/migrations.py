@@ -56,5 +56,12 @@ MIGRATIONS = (
         before TEXT NOT NULL
     );
     """,
+    """
+    CREATE TABLE trail (
+        id INTEGER PRIMARY KEY CHECK (id = 1), number INTEGER NOT NULL, hash TEXT NOT NULL,
+        size INTEGER NOT NULL, begins INTEGER NOT NULL
+    );
+    CREATE TABLE trail_tail (number INTEGER PRIMARY KEY, place INTEGER NOT NULL, line BLOB NOT NULL);
+    """,
 )
 """Statements that lead from one form (``user_version``) to the next; never changed once released."""

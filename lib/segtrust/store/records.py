@@ -10,6 +10,8 @@ __all__ = ["Record", "RecordTable"]
 Record = Mapping[str, Sequence[Mapping[str, Any]]]
 """Table -> its rows, as column -> value."""
 
+_NAMING = {"scores": "scan_id", "leases": "scan_id", "reviews": "scan_id", "served": "scan_id",
+           "roles": "scan_id", "journal": "scan_id", "information": "id"}  # fmt: skip
 _TABLES = ("scores", "leases", "reviews")
 
 
@@ -42,3 +44,26 @@ class RecordTable(Database):
                     marks = ", ".join("?" * len(names))
                     statement = f"INSERT INTO {table} ({', '.join(names)}) VALUES ({marks})"  # noqa: S608 -- ours
                     db.execute(statement, [row[name] for name in names])
+
+    def forget_scan(self, scan_id: str) -> int:
+        """Delete every row that names a scan, and ranked batches, which may; nothing brings them back.
+
+        Args:
+            scan_id: the scan.
+
+        Returns:
+            How many rows there were.
+        """
+        with self._transaction(durable=True) as db:
+            rows = 0
+            for table, column in _NAMING.items():
+                rows += db.execute(f"DELETE FROM {table} WHERE {column} = ?", (scan_id,)).rowcount  # noqa: S608 -- ours
+            db.execute("DELETE FROM batches")
+        return rows
+
+    def scrub(self) -> None:
+        """Write the file anew, so that nothing of deleted rows is left in it or beside it."""
+        with self._lock:
+            db = self._connection()
+            db.execute("VACUUM")
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")

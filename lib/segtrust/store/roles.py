@@ -9,7 +9,7 @@ from segtrust.errors import StoreError
 from segtrust.roles import Role, patient_hash, role_of
 from segtrust.store.database import Database
 
-__all__ = ["RoleTable"]
+__all__ = ["RoleTable", "read_site_key"]
 
 _KEY = "key"
 
@@ -17,10 +17,16 @@ _KEY = "key"
 class RoleTable(Database):
     """What is fixed for the site: its key, the roles of its patients, and notes that outlive a process."""
 
+    _kept_key: tuple[tuple[int, int], bytes] | None = None  # of the file that was open then
+
     def site_key(self) -> bytes:
         """The site's secret, 32 random bytes made once: roles and hashes of patients follow from it."""
-        with self._transaction() as db:
-            return _site_key(db)
+        now = self._now()
+        if self._kept_key is None or self._kept_key[0] != now:
+            with self._transaction() as db:
+                key = read_site_key(db)
+            self._kept_key = self._now(), key
+        return self._kept_key[1]
 
     def fix_roles(self, subjects: Mapping[str, str]) -> dict[str, Role]:
         """Give every scan its patient's role, for ever.
@@ -36,7 +42,7 @@ class RoleTable(Database):
             StoreError: if the file cannot be written.
         """
         with self._transaction() as db:
-            key, now = _site_key(db), time.time()
+            key, now = read_site_key(db), time.time()
             roles: dict[str, Role] = dict(db.execute("SELECT scan_id, role FROM roles").fetchall())
             for scan_id, subject in sorted(subjects.items()):
                 if scan_id in roles:
@@ -54,6 +60,22 @@ class RoleTable(Database):
         with self._transaction("DEFERRED") as db:
             rows = db.execute("SELECT scan_id, patient, role FROM roles").fetchall()
         return {scan_id: (patient, role) for scan_id, patient, role in rows}
+
+    def patient_of(self, scan_id: str) -> str | None:
+        """Keyed hash of a scan's patient; ``None`` if the scan has no role yet."""
+        with self._transaction("DEFERRED") as db:
+            row = db.execute("SELECT patient FROM roles WHERE scan_id = ?", (scan_id,)).fetchone()
+        return None if row is None else str(row[0])
+
+    def scans_of(self, patient: str) -> list[str]:
+        """Scans of a patient.
+
+        Args:
+            patient: keyed hash of the name.
+        """
+        with self._transaction("DEFERRED") as db:
+            rows = db.execute("SELECT scan_id FROM roles WHERE patient = ? ORDER BY scan_id", (patient,))
+            return [scan_id for (scan_id,) in rows]
 
     def note(self, name: str) -> str | None:
         """A note that :meth:`keep_note` kept, or ``None``."""
@@ -85,7 +107,8 @@ def _check_note(name: str) -> None:
         raise StoreError("the site's key must not be read or written as a note. Use another name.")
 
 
-def _site_key(db: sqlite3.Connection) -> bytes:
+def read_site_key(db: sqlite3.Connection) -> bytes:
+    """The site's secret, made if there is none, inside a transaction that may write."""
     db.execute("INSERT OR IGNORE INTO site VALUES (?, ?)", (_KEY, secrets.token_bytes(32)))
     (key,) = db.execute("SELECT value FROM site WHERE name = ?", (_KEY,)).fetchone()
     return bytes(key)

@@ -1,6 +1,8 @@
 """The trainer of a model inside one process; the round itself is a stand-in that tells what it was given."""
 
 import json
+from dataclasses import replace
+from types import SimpleNamespace
 
 import nibabel as nib
 import numpy as np
@@ -56,6 +58,7 @@ def rounds(monkeypatch):
         return found.end
 
     monkeypatch.setattr(trainer, "run_round", run_round)
+    monkeypatch.setattr(trainer, "open_version", lambda model, version: SimpleNamespace(digest="d" * 64))
     return found
 
 
@@ -72,6 +75,22 @@ def test_a_round_gets_the_labelled_scans_and_its_end_is_recorded(task, datastore
         (record["state"], record["version"]) == (answer["state"], answer["version"]) == ("published", "0002")
     )
     assert (record["labels"], record["new_labels"]) == (2, 2)
+
+
+def test_a_round_and_its_publication_are_in_the_audit_trail_under_the_name_of_who_started_it(
+    task, store, datastore, label, rounds
+):
+    label("a")
+    task({"client_id": "ada"}, datastore)
+    rounds.end = replace(rounds.end, status="kept")
+    task({}, datastore)
+    records = [r for r in store.records() if r["kind"] in {"training ended", "publication"}]
+    assert [(r["kind"], r["by"], r["facts"]["status"]) for r in records] == [
+        ("training ended", "ada", "published"),
+        ("publication", "ada", "published"),
+        ("training ended", "", "kept"),
+    ]
+    assert records[1]["facts"]["digest"] == "d" * 64
 
 
 def test_how_patients_are_told_apart_is_said_at_start(task, datastore, label, rounds, caplog):

@@ -4,13 +4,11 @@ import base64
 import binascii
 import re
 from dataclasses import dataclass
-from http.cookies import CookieError, SimpleCookie
 
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
 __all__ = [
-    "COOKIE",
     "BadCredentialsError",
     "Basic",
     "Bearer",
@@ -19,7 +17,6 @@ __all__ = [
     "take_key_from_path",
 ]
 
-COOKIE = "segtrust_session"
 _LONGEST = 16_384  # bytes; tokens of providers have a few thousand
 _KEY_IN_PATH = re.compile(r"/u/([^/]*)(/.*)?", re.DOTALL)
 _OF_BROWSERS = ("sec-fetch-mode", "sec-fetch-site", "sec-fetch-dest", "origin", "referer")
@@ -93,14 +90,14 @@ def read_credentials(scope: Scope) -> Basic | Bearer | None:
         scope: of the request.
 
     Returns:
-        Name and password, or a token; ``None`` without either. A header wins over a cookie.
+        Name and password, or a token; ``None`` without either.
 
     Raises:
         BadCredentialsError: for two headers, or one that is none.
     """
     sent = Headers(scope=scope).getlist("authorization")
     if not sent:
-        return _of_cookie(scope)
+        return None
     if len(sent) > 1:
         raise BadCredentialsError("a request must have one Authorization header, got several.")
     kind, _, value = sent[0].strip().partition(" ")
@@ -122,15 +119,3 @@ def _basic(value: str) -> Basic:
     if not colon:
         raise BadCredentialsError("`Basic` must be followed by name:password, UTF-8, in Base64.")
     return Basic(name, password)
-
-
-def _of_cookie(scope: Scope) -> Bearer | None:
-    tokens = []
-    for text in Headers(scope=scope).getlist("cookie"):
-        try:
-            jar = SimpleCookie(text[:_LONGEST])
-        except CookieError:  # another program's on the same name
-            continue
-        if COOKIE in jar:
-            tokens.append(jar[COOKIE].value)
-    return Bearer(tokens[0]) if len(tokens) == 1 else None

@@ -141,7 +141,8 @@ class Gate:
             self._remembered[mark] = kept, self.clock() + _REMEMBERED_SECONDS
             while len(self._remembered) > _MOST_REMEMBERED:
                 self._remembered.popitem(last=False)
-        self.on_attempt(sent.name, "password", is_right)
+        # a name that no user has may be a password in the wrong field
+        await anyio.to_thread.run_sync(self.on_attempt, sent.name if kept else "", "password", is_right)
         return is_right
 
     async def _of_token(self, token: str, address: str) -> Account:
@@ -158,7 +159,7 @@ class Gate:
             if (wait := self.attempts.seconds_to_wait(address, "")) > 0:
                 raise Refused(429, "too many wrong keys or tokens. Wait before you try again.", wait)
             self.attempts.wrong(address, "")
-            self.on_attempt("", "token", False)
+            await anyio.to_thread.run_sync(self.on_attempt, "", "token", False)
             raise Refused(401, _WRONG)
         return account
 

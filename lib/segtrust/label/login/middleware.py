@@ -24,6 +24,7 @@ from segtrust.label.login.gate import Gate, Refused
 from segtrust.label.login.identity import keep_account
 from segtrust.label.login.routes import router_of
 from segtrust.label.routes.origins import OriginsOnly
+from segtrust.label.trail import act_as
 
 __all__ = ["install_login"]
 
@@ -90,6 +91,7 @@ class LoginFirst:
             await self._app(scope, receive, _with_policy(send))
             return
         keep_account(scope, account)
+        act_as(account.name)
         try:
             await self._counted(account, scope, receive, _with_policy(send))
         except Refused as refused:

@@ -42,6 +42,7 @@ def download_former_label(user: _Reader, image: str, entry: str) -> FileResponse
     if there is None:
         raise LabelNotFoundException(f"no label {entry!r} in the history of {image!r}")
     former, file = there
+    serving_app().audit.export("label of the past", image, former.tag)
     return FileResponse(file, filename=former.file, headers={"Cache-Control": "no-store"})
 
 

@@ -143,6 +143,7 @@ def _download_image(user: _Reader, image: str) -> object:  # noqa: ARG001
     path = Path(serving_app().datastore().get_image_uri(image) or ".")
     if not path.is_file():
         raise ImageNotFoundException(f"no scan {image!r} in the datastore")
+    serving_app().audit.export("scan", image)
     return send_file(path)
 
 
@@ -150,6 +151,7 @@ def _download_label(user: _Reader, label: str, tag: str) -> object:  # noqa: ARG
     path = Path(serving_app().datastore().get_label_uri(label, tag) or ".")
     if not path.is_file():
         raise LabelNotFoundException(f"no label {tag!r} of {label!r} in the datastore")
+    serving_app().audit.export("label", label, tag)
     return send_file(path)
 
 
@@ -162,6 +164,7 @@ def _download_dataset(
     if not store.get_labeled_images():
         raise LabelError("the dataset must hold at least one final label, got none. Submit one first.")
     archive = store.get_dataset_archive(limit_cases)
+    serving_app().audit.export("dataset")
     tasks.add_task(remove_file, archive)
     return FileResponse(archive, media_type="application/zip", filename="dataset.zip")
 

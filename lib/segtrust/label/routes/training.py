@@ -8,6 +8,7 @@ from monailabel.endpoints.user.auth import RBAC, User
 from monailabel.utils.async_tasks.utils import tasks
 
 from segtrust.label.host import serving_app
+from segtrust.label.trail import acting
 
 __all__ = ["TRAIN_ROUTES"]
 
@@ -28,7 +29,8 @@ def _status(user: _Reader, all: bool = False, check_if_running: bool = False) ->
 
 def _start_all(user: _Admin, params: dict[str, Any] | None = None, run_sync: bool = False) -> object:  # noqa: ARG001
     host = serving_app()
-    started = host.trainings.start_all(params or {})
+    started = host.trainings.start_all(_named(params))
+    host.audit.act("training started", {"models": list(started)})
     if run_sync:
         host.trainings.wait()
     return started
@@ -42,15 +44,22 @@ def _start(
     enqueue: bool = False,  # noqa: ARG001 -- MONAI Label's; one training at a time is enough
 ) -> object:
     host = serving_app()
-    started = host.trainings.start(model, params or {})
+    started = host.trainings.start(model, _named(params))
+    host.audit.act("training started", {"models": [model]})
     if not run_sync:
         return started
     host.trainings.wait()
     return host.trainings.status()
 
 
+def _named(params: dict[str, Any] | None) -> dict[str, Any]:
+    """Options with the name of who is logged in, for the audit trail of the process that trains."""
+    return {**(params or {}), **({"client_id": acting()} if acting() else {})}
+
+
 def _stop(user: _Admin) -> object:  # noqa: ARG001
     host = serving_app()
+    host.audit.act("training stopped", {})
     return host.trainings.stop()
 
 

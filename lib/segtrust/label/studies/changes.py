@@ -18,12 +18,14 @@ from segtrust.errors import StoreError
 from segtrust.label.failures import StudiesError
 from segtrust.label.studies.history import FormerLabel, LabelHistory
 from segtrust.label.temporary import part_of
+from segtrust.label.trail import AuditTrail, acting, file_hash
 from segtrust.store import Change, Info, InfoKey, Record, StateStore
 
 __all__ = ["FileChange", "FileChanges", "Submission"]
 
 logger = logging.getLogger(__name__)
 
+_KINDS = {"image": "scan", "label": "label"}
 _LOCKS = 16  # scans share them by chance, so that their number does not grow with that of the scans
 _WAIT_S = 180.0  # a PACS may take its time to store a label, but not for ever
 
@@ -144,8 +146,8 @@ class FileChanges:
             OSError: if the first file cannot be renamed or removed.
             StudiesError: if the studies are not there.
         """
-        steps = self._steps(change)
         try:
+            steps = self._steps(change)
             number = self._store.decide(scan_id, steps, put=change.put, remove=change.gone)
         except BaseException:
             self._drop(change)
@@ -180,7 +182,28 @@ class FileChanges:
             "withdraw": change.withdraw,
             "submission": None if submission is None else vars(submission),
             "record": change.record,
+            "audit": self._audited(change),
         }
+
+    def _audited(self, change: FileChange) -> list[dict[str, Any]]:
+        """What the audit trail says of a change: what became a label or scan, and what went."""
+        hashes = {target: file_hash(part) for part, target in change.moves.items()}
+        entries = []
+        tags = {key.tag for key in change.put}
+        for key, info in change.put.items():
+            # a scan and its labels have one name, in folders of their own
+            files = [
+                value
+                for path, value in hashes.items()
+                if path.name == info.get("name") and (path.parent.name if key.tag else "") == key.tag
+                if key.tag or path.parent.name not in tags
+            ]
+            kind = "result kept" if info.get("result") else f"{_KINDS[key.kind]} kept"
+            entries.append({"kind": kind, "tag": key.tag, "sha256": files[0] if files else ""})
+        entries += [{"kind": f"{_KINDS[key.kind]} removed", "tag": key.tag} for key in change.gone]
+        by = acting() or (change.submission.by if change.submission else "")
+        by = by or next((former.by for former in change.former), "") or _author(change.put)
+        return [{name: value for name, value in e.items() if value} | {"by": by} for e in entries]
 
     def _relative(self, path: Path) -> str:
         """The studies may be mounted at another place when an interrupted change is ended."""
@@ -214,4 +237,19 @@ class FileChanges:
                 self._store.keep_review(change.scan_id, submission["reviewed"], submission["slices"])
         elif steps["withdraw"]:
             self._store.withdrawn(change.scan_id)
+        self._record(change)
         self._store.end(change.number)
+
+    def _record(self, change: Change) -> None:
+        """Write what was changed into the audit trail; twice if a kill comes between this and the end."""
+        named = AuditTrail(self._store).scan(change.scan_id)
+        for entry in change.steps.get("audit", ()):
+            facts = {name: value for name, value in entry.items() if name not in {"kind", "by"}}
+            self._store.append(
+                entry["kind"], entry["by"], {**named, **facts, "change": change.number}, durable=True
+            )
+
+
+def _author(put: Mapping[InfoKey, Info]) -> str:
+    names = (str(info.get("author") or info.get("user") or "") for info in put.values())
+    return next(filter(None, names), "")

@@ -60,6 +60,11 @@ class InformedFolder(ScanFolder):
         if not Path(self._datastore_config_path).exists():
             self._snapshot.now()
 
+    @property
+    def snapshot_path(self) -> Path:
+        """MONAI Label's own list of scans and labels."""
+        return Path(self._datastore_config_path)
+
     def _refuse_empty(self, folder: Path) -> None:
         """Refuse the empty place where studies are mounted otherwise, if the state file remembers them."""
         if self._store.note(_OPENED) and not (folder.is_dir() and any(folder.iterdir())):

@@ -21,11 +21,12 @@ from segtrust.inference import check_device
 from segtrust.label.environment import server_pid
 from segtrust.label.failures import BusyError, LabelError, status_and_code
 from segtrust.label.names import RESEARCH_ONLY
-from segtrust.label.requests import first_value
+from segtrust.label.requests import claimed_name, first_value
 from segtrust.label.served import ServedModel
 from segtrust.label.settings import AppSettings, read_number
 from segtrust.label.training.record import RoundRecord
 from segtrust.losses import LOSSES
+from segtrust.models import open_version
 from segtrust.release.collect import collect_labelled, labels_of
 from segtrust.release.plan import Progress, RoundSettings, round_options
 from segtrust.release.round import RoundResult, run_round
@@ -130,6 +131,7 @@ class RoundTask(TrainTask):
             try:
                 self.record.begin(started=started, settings=settings.to_json(), ignored=list(ignored))
                 result, facts = self._round(settings, datastore)
+                record_round(self.store, self._models_dir / self.model.name, result, claimed_name(request))
                 self.record.update(state=result.status, seconds=round(time.time() - started, 1), **facts)
             except Exception as error:
                 self._fail(error, round(time.time() - started, 1))
@@ -174,6 +176,22 @@ class RoundTask(TrainTask):
         if status == 500 and not isinstance(error, SegtrustError):
             detail = f"Unforeseen error, the server's log has the details: {type(error).__name__}."
         self.record.update(state="failed", seconds=seconds, error={"detail": detail, "code": code})
+
+
+def record_round(store: StateStore, model: Path, result: RoundResult, by: str) -> None:
+    """Write into the audit trail what a round made, and that it is served.
+
+    Args:
+        store: state file of the site.
+        model: the model's folder.
+        result: of the round.
+        by: who started it.
+    """
+    facts = {"model": model.name, "status": result.status, "version": result.version}
+    facts["digest"] = open_version(model, result.version).digest
+    store.append("training ended", by, facts, durable=True)
+    if result.status != "kept":
+        store.append("publication", by, facts, durable=True)
 
 
 @contextmanager
