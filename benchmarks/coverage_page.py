@@ -28,19 +28,23 @@ less. *Confident*: the 5th percentile with the rank of confident intervals, the 
 at least .90. They take {least} patients (.9 to the power of {least} is .047), with fewer there are none."""
 HOLDS = """**What is proven.** The usual intervals: at least 90 % on average over calibration sets, for
 lines that are fitted and chosen on the same patients too (jackknife-minmax, Barber et al. 2021), for
-several scans of a patient too (a patient counts by the worst). The beta law, and so the confident
+several scans of a patient too (a patient counts by the worst); for Dice with one scan of each patient
+the share of the column *marginal* exactly, but for where the line widens them (full conformal prediction,
+Vovk et al. 2005). The beta law, and so the confident
 interval, is proven for a prediction that was fixed beforehand. For one that was fitted to the same
 patients Bian & Barber 2023 prove that jackknife+ and full conformal prediction have no such bound for
 every way to fit; for jackknife-minmax none is known to us. It spreads the interval over all lines that
 lack one patient, which makes it wider; whether confident intervals hold all the same can only be
 measured. An interval promises nothing for scans of another kind."""
-MEASURED = """Made-up scans, through the whole path up to the numbers of an answer: Dice by a law (*beta*;
-*lognormal*, 1 less a log-normal error; *mixture*, a beta with 10 % of scans at 0 and 15 % at 1) with the
-given mean, a score that follows it, a volume and a border. {fresh} fresh patients are judged for each
-calibration set. *Closed*: as before ends at the clip were opened (Dice .005 and .995, volumes and borders
-a factor of 20, borders so from 0.05 mm). Standard errors of a mean are at most {error:.3f}. *Unlucky*:
-5th percentile over calibration sets, lower than that of the law above since {fresh} patients are few. No
-mean may lie below .90 by more than chance: the lowest is {lowest:.3f}."""
+MEASURED = """Measured with the intervals of lines, before those of Dice rested on two scores (`ridge`,
+[decision 0017](../decisions/0017-widths.md)); for these `tests/quality/test_ridge.py` counts. Made-up
+scans, through the whole path up to the numbers of an answer: Dice by a law (*beta*; *lognormal*, 1 less a
+log-normal error; *mixture*, a beta with 10 % of scans at 0 and 15 % at 1) with the given mean, a score that
+follows it, a volume and a border. {fresh} fresh patients are judged for each calibration set. *Closed*: as
+before ends at the clip were opened (Dice .005 and .995, volumes and borders a factor of 20, borders so from
+0.05 mm). Standard errors of a mean are at most {error:.3f}. *Unlucky*: 5th percentile over calibration
+sets, lower than that of the law above since {fresh} patients are few. No mean may lie below .90 by more
+than chance: the lowest is {lowest:.3f}."""
 CONFIDENT = """Confident intervals of the Dice. *Reach*: share of calibration sets that cover at least .90
 of {fresh} fresh patients; nominal .95, and counted on so few patients a little lower than it is."""
 
