@@ -164,6 +164,7 @@ OF_NO_MODULE = {
     "inference/test_views.py",
     "label/test_disks.py",
     "quality/test_likeness.py",
+    "quality/test_mapie.py",
     "release/test_kills.py",
     "training/test_stochastic_head.py",
 }
