@@ -210,7 +210,7 @@ Made by `python benchmarks/papers/monteiro_page.py` from
 
 - Data: LIDC-IDRI nodule crops, middle 64 x 64 pixels, four raters; {result["patients"]["train"]} patients to
   train, {result["patients"]["test"]} to test ({result["data"]["slices"]} slices). Test was read once, by the
-  benchmark.
+  benchmark{", and once more for the longer training below" if longer else ""}.
 - One backbone (MONAI `BasicUNet`, 8 to 64 channels) and one budget for every network:
   {budget["passes"]} passes over the training slices in batches of {budget["batch"]}, learning rate
   {budget["learning_rate"]}. "4 raters": each pass takes another rater of a slice; "1 rater": one rater per

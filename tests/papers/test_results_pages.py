@@ -118,3 +118,14 @@ def test_a_source_of_samples_has_its_figures_and_not_those_of_another(script):
         "| stochastic, rank 10; 4 raters | MoSE .213, GED(16) | 0.300 (0.200-0.400); 0.200 (0.100-0.300) |",
         "| per voxel; 1 rater | - | 0.400 (0.300-0.500); 0.300 (0.200-0.400) |",
     ]
+
+
+def test_what_a_difference_says_follows_from_its_interval(script):
+    verdict = script("monteiro_page.py")["verdict_of"]
+    ends = ((0.01, 0.04), (-0.04, -0.01), (-0.04, 0.04), (None, None))
+    assert [verdict({"value": 0.0, "low": low, "high": high}) for low, high in ends] == [
+        "the longer network is nearer to the raters",
+        "it is nearer to the raters",
+        "no difference shown",
+        "no difference shown",
+    ]
