@@ -63,6 +63,15 @@ def scans() -> Iterator[Row]:
 
         return row
 
+    def channels(numbers: tuple[int, ...], second: np.ndarray = AFFINE) -> Callable[[Path], str]:
+        def row(folder: Path) -> str:
+            for number in numbers:
+                nifti(folder / f"a_{number:04d}.nii.gz", SCAN, second if number else AFFINE)
+            scan = read_scan(folder / "a_0000.nii.gz", channels=max(numbers) + 1)
+            return f"read as one scan of {len(scan.data)} channels"
+
+        return row
+
     def cut(folder: Path) -> Path:
         path = nifti(folder / "scan.nii.gz", SCAN)
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
@@ -88,6 +97,10 @@ def scans() -> Iterator[Row]:
     yield "several volumes", read(lambda d: nifti(d / "scan.nii.gz", np.stack([SCAN, SCAN], -1)))
     yield "not a number somewhere", read(lambda d: nifti(d / "scan.nii.gz", np.where(SCAN > 9, np.nan, SCAN)))
     yield "one value everywhere", read(lambda d: nifti(d / "scan.nii.gz", np.ones(SIZE, np.float32)))
+    yield "`a_0000.nii.gz` and `a_0001.nii.gz`, for a model of two channels", channels((0, 1))
+    yield "the same, the second lies turned on the same grid", channels((0, 1), LPS)
+    yield "the same, the second lies elsewhere", channels((0, 1), AFFINE + np.eye(4, k=3))
+    yield "`a_0000.nii.gz` and `a_0002.nii.gz`, for a model of three channels", channels((0, 2))
 
 
 def places() -> Iterator[Row]:

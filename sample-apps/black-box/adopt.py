@@ -64,8 +64,8 @@ def adopt(args: argparse.Namespace) -> ModelVersion:
         if args.example:
             spec, files = example(Path(work))
         elif args.bundle:
-            spec, weights = read_bundle(args.bundle, name=args.name)
-            files = [weights]
+            bundle = read_bundle(args.bundle, name=args.name)
+            spec, files = bundle.spec, list(bundle.weights)
         else:
             network = {"_target_": STORED} if args.volumes else {**EXPORTED, "output": args.output}
             files = args.networks or []

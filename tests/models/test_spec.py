@@ -104,9 +104,9 @@ def test_a_softmax_head_has_a_channel_for_the_background_and_a_sigmoid_head_has_
         ({"head": Head("sofmax")}, "`head.kind` must be softmax or sigmoid, got 'sofmax'"),
         (
             {"intensity": Intensity("z-score")},
-            "`intensity` must be zscore, or window with low < high, got 'z-score'",
+            "none with low < high, got 'z-score'",
         ),
-        ({"intensity": Intensity("window", 5.0, 5.0)}, "window with low < high"),
+        ({"intensity": Intensity("window", 5.0, 5.0)}, "none with low < high, got 'window' 5"),
         ({"spacing": (1.0, 1.0)}, "`spacing` must have 3 entries, got 2"),
         ({"extent_mm": ((1.0, 2.0),)}, "`extent_mm` must have 3 entries, got 1"),
         ({"intensity_ranges": ()}, "`intensity_ranges` must have 1 entries, got 0"),

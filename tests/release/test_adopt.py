@@ -14,7 +14,7 @@ from segtrust.errors import ModelError
 from segtrust.files.channels import group_channels
 from segtrust.inference.predictor import Predictor
 from segtrust.models import open_version, published_versions, why_unpublished
-from segtrust.release.adopt import adopt_again, adopt_networks, adopt_nnunet
+from segtrust.release.adopt import adopt_again, adopt_nnunet
 from segtrust.training.cases import LabelledFiles
 from tiny_nnunet import dataset, label_of, nnunet_answer, plans, random_network, write_results, write_scan
 
@@ -100,13 +100,6 @@ def test_name_that_is_taken_is_refused(folder, tmp_path):
     with pytest.raises(ModelError, match="holds a model already"):
         adopted(folder, tmp_path / "models")
     assert published_versions(tmp_path / "models" / "tiny") == ["0001"]
-
-
-def test_networks_that_cannot_be_loaded_are_not_published(folder, tmp_path):
-    version = adopted(folder, tmp_path / "models")
-    with pytest.raises(ModelError, match="there must be a file"):
-        adopt_networks(version.spec, [tmp_path / "none.pt2"], tmp_path / "other", source="test")
-    assert not (tmp_path / "other").exists()
 
 
 @pytest.mark.slow

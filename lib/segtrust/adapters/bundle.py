@@ -1,207 +1,255 @@
-"""A MONAI bundle as a specification: its JSON is read, and none of its expressions is evaluated."""
+"""A MONAI bundle as a specification: its configuration is read, and none of its code is run.
 
-import json
+A bundle is a program. What it does is compared with lists of steps that are done here too
+(:mod:`.bundle_steps`); what is on none of them, or has an option that is on none, is a refusal by name.
+"""
+
 import re
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
 from typing import Any
 
+from segtrust.adapters.bundle_steps import (
+    check_options,
+    foreground,
+    head,
+    intensity,
+    kind,
+    listed_steps,
+    orientation,
+    spacing,
+)
+from segtrust.adapters.configuration import Code, Configuration, described, listed, read_document
 from segtrust.errors import ModelError
-from segtrust.models import Intensity, Label, ModelSpec
+from segtrust.models import Label, ModelSpec, Windows
 
-__all__ = ["read_bundle"]
+__all__ = ["Bundle", "is_bundle", "read_bundle", "read_configuration"]
 
-_REFERENCE = re.compile(r"@[A-Za-z0-9_]+(#[A-Za-z0-9_]+)*")
 _HOME = "monai.networks.nets."
-_DEFAULT_ORIENTATION = "RAS"
-_READING = ("LoadImaged", "EnsureChannelFirstd", "EnsureTyped")
-_GRID = ("Orientationd", "Spacingd")
-_INTENSITY = ("ScaleIntensityRanged", "NormalizeIntensityd")
-_WRITING = ("Activationsd", "AsDiscreted", "EnsureTyped", "Invertd", "SaveImaged")
+_NUMBERED = re.compile(r"model[-_]?(?:fold|best|final)?[-_]?(\d+)\.(?:pt|pth|safetensors)")
+_GONE = {"SwinUNETR": ("img_size",)}
+"""Arguments that changed nothing but a check of sizes, and that MONAI no longer takes."""
+_INFERERS = {
+    "SlidingWindowInferer": 3,
+    "SlidingWindowInfererAdapt": 3,
+    "SliceInferer": 2,
+}
+_INFERER_OPTIONS = (
+    "roi_size", "sw_batch_size", "overlap", "mode", "padding_mode", "cval", "sw_device", "device", "progress",
+    "cache_roi_weight_map", "spatial_dim",
+)  # fmt: skip
 
 
-def read_bundle(folder: Path, *, name: str) -> tuple[ModelSpec, Path]:
+@dataclass(frozen=True)
+class Bundle:
+    """What a bundle is here: specification, files of its members, and what is otherwise than there."""
+
+    spec: ModelSpec
+    weights: tuple[Path, ...]
+    remarks: tuple[str, ...] = ()
+
+
+def is_bundle(path: Path) -> bool:
+    """Whether a folder looks like a bundle."""
+    return (path / "configs").is_dir() and any(path.glob("configs/metadata.*"))
+
+
+def read_bundle(folder: Path, *, name: str) -> Bundle:
     """Read what a bundle of MONAI's own networks says about itself.
 
     Args:
-        folder: holds ``configs/metadata.json``, ``configs/inference.json`` and ``models/model.pt``.
+        folder: holds ``configs/metadata`` and ``configs/inference`` (JSON or YAML) and the weights in
+            ``models``: the checkpoint that the bundle loads (``model.pt`` unless it says otherwise), or
+            numbered ones (``model_0.pt``, ``model_fold1.pt``), each of which is a member.
         name: of the model.
 
     Returns:
-        The specification, and the weights.
+        The specification, the weights, and remarks.
 
     Raises:
-        ModelError: if a part is missing, is an expression (``$...``) that would have to be run, or if the
-            bundle transforms scans or results in a way that is not done here: then export the network with
-            `torch.export` and write the specification by hand. A plain reference (``@key``, ``@key#inner``)
-            is looked up.
+        ModelError: if a part is missing or is code that would have to be run, or if the bundle transforms
+            scans or results in a way that is not done here: then export the network with `torch.export` and
+            write the specification by hand.
 
     Source:
-        MONAI Bundle specification 1.x; only literal values are taken.
+        MONAI Bundle specification 1.x.
     """
-    metadata, inference = (
-        _json(folder / "configs" / "metadata.json"),
-        _json(folder / "configs" / "inference.json"),
+    spec, remarks, checkpoint = read_configuration(folder / "configs", name=name)
+    weights, others = _weights(folder / "models", checkpoint)
+    if others:
+        remarks = (*remarks, f"not taken as members: {', '.join(path.name for path in others)}")
+    return Bundle(_with_members(spec, len(weights)), weights, remarks)
+
+
+def read_configuration(folder: Path, *, name: str) -> tuple[ModelSpec, tuple[str, ...], str]:
+    """Read the configuration of a bundle alone.
+
+    Args:
+        folder: with ``metadata`` and ``inference``, JSON or YAML.
+        name: of the model.
+
+    Returns:
+        The specification of one member, remarks, and the file name of the checkpoint.
+
+    Raises:
+        ModelError: as :func:`read_bundle`.
+    """
+    metadata, _ = read_document(folder, "metadata")
+    inference = Configuration(*read_document(folder, "inference"))
+    network = _network(inference)
+    pre = listed_steps(inference.look_up("preprocessing"), "preprocessing")
+    post = listed_steps(inference.look_up("postprocessing"), "postprocessing")
+    inputs, outputs = _formats(metadata)
+    decision, remarks = head(post)
+    labels = _labels(outputs, inference.path, background=decision.kind == "softmax")
+    if decision.kind == "sigmoid":
+        decision = replace(decision, priority=tuple(range(1, len(labels) + 1)))
+    channels = _channels(inputs)
+    dims, patch, overlap, windows = _inferer(inference.look_up("inferer"), inference.path)
+    voxel = spacing(pre)
+    spec = ModelSpec(
+        name=name,
+        labels=labels,
+        network=network,
+        patch=patch,
+        channels=channels,
+        spatial_dims=2 if dims == 2 else 3,
+        spacing=None if voxel is None else voxel[:dims],
+        orientation=orientation(pre),
+        intensity=intensity(pre, len(channels)),
+        foreground=foreground(pre),
+        overlap=overlap,
+        windows=windows,
+        head=decision,
+        members=1,
+        modality=str(inputs.get("modality", "")) if inputs.get("modality") in ("CT", "MR") else "",
+        description=str(metadata.get("description", "")),
     )
-    weights = folder / "models" / "model.pt"
-    if not weights.is_file():
-        raise ModelError(f"{weights} must hold the bundle's weights, got no file.")
-    inference = _resolved(inference, inference, ())
-    network = _literal(inference.get("network_def"), "network_def")
+    return spec, remarks, _checkpoint(inference)
+
+
+def _network(inference: Configuration) -> dict[str, Any]:
+    network = inference.look_up("network_def", "network")
+    if network is None:
+        raise ModelError(f"{inference.path} must have `network_def`, got none.")
+    if (code := _first_code(network)) is not None:
+        raise ModelError(f"`network_def` of the bundle must be plain values, got {code!r}, which is code.")
+    if not isinstance(network, Mapping):
+        raise ModelError(f"`network_def` of the bundle must name a class, got {described(network)}.")
     home, _, target = str(network.get("_target_", "")).rpartition(".")
     if home not in ("", _HOME.rstrip(".")) or not target:
         raise ModelError(f"the bundle's network must be one of MONAI's own, got {network.get('_target_')!r}.")
-    formats = metadata.get("network_data_format", {})
-    channels = formats.get("outputs", {}).get("pred", {}).get("channel_def", {})
-    names = [str(channels[key]) for key in sorted(channels, key=int) if int(key) > 0]
-    if not names:
-        raise ModelError(f"{folder} must name its classes in network_data_format.outputs.pred.channel_def.")
-    steps = _steps(inference, "preprocessing", (*_READING, *_GRID, *_INTENSITY))
-    _check_results(_steps(inference, "postprocessing", _WRITING))
-    inputs: Mapping[str, Any] = next(iter(formats.get("inputs", {}).values()), {})
-    inferer = inference.get("inferer", {})
-    if _kind(inferer) != "SlidingWindowInferer":
-        raise ModelError(f"the bundle must use SlidingWindowInferer, got {_kind(inferer) or 'no inferer'}.")
-    patch = tuple(_literal(inferer.get("roi_size"), "inferer.roi_size"))
-    channels_in = int(inputs.get("num_channels", 1))
-    return (
-        ModelSpec(
-            name=name,
-            labels=tuple(Label(label, value, value) for value, label in enumerate(names, start=1)),
-            network={**network, "_target_": _HOME + target},
-            patch=patch,
-            channels=tuple(f"channel {k}" for k in range(channels_in)),
-            spatial_dims=2 if len(patch) == 2 else 3,
-            spacing=_spacing(steps),
-            orientation=_orientation(steps),
-            intensity=_intensity(steps, channels_in),
-            overlap=float(_literal(inferer.get("overlap", 0.25), "inferer.overlap")),
-            members=1,
-            description=str(metadata.get("description", "")),
-        ),
-        weights,
-    )
+    gone = _GONE.get(target, ())
+    plain = {key: value for key, value in network.items() if value is not None and key not in gone}
+    return plain | {"_target_": _HOME + target}
 
 
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{path} must be a bundle's JSON, but {error}.") from error
-    return document
+def _first_code(value: Any) -> str | None:  # noqa: ANN401  # whatever a configuration can hold
+    """The first part of a value that would have to be run."""
+    if isinstance(value, Code):
+        return str(value)
+    inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
+    return next((code for part in inner if (code := _first_code(part)) is not None), None)
 
 
-def _literal(value: Any, name: str) -> Any:  # noqa: ANN401  # whatever JSON can hold
-    """The value, if nothing in it would have to be evaluated."""
-    if value is None:
-        raise ModelError(f"the bundle must have `{name}` in configs/inference.json, got none.")
-    if isinstance(value, str) and value.startswith(("$", "@", "%")):
-        raise ModelError(f"`{name}` of the bundle must be plain values, got {value!r}, which is code.")
-    if isinstance(value, Mapping):
-        return {key: _literal(inner, name) for key, inner in value.items() if inner is not None}
-    return [_literal(inner, name) for inner in value] if isinstance(value, list) else value
-
-
-def _resolved(value: Any, root: Mapping[str, Any], on_the_way: tuple[str, ...]) -> Any:  # noqa: ANN401
-    """The same with plain references replaced by what they name; nothing is evaluated, no other file read."""
-    if isinstance(value, Mapping):
-        return {key: _resolved(inner, root, on_the_way) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_resolved(inner, root, on_the_way) for inner in value]
-    if not (isinstance(value, str) and _REFERENCE.fullmatch(value)) or value in on_the_way:
-        return value
-    target: Any = root
-    for key in value[1:].split("#"):
-        if isinstance(target, list) and key.isdigit() and int(key) < len(target):
-            target = target[int(key)]
-        elif isinstance(target, Mapping) and key in target:
-            target = target[key]
-        else:
-            return value
-    return _resolved(target, root, (*on_the_way, value))
-
-
-def _kind(part: object) -> str:
-    """Name of the class that a part of the bundle names."""
-    if not isinstance(part, Mapping):
-        return ""
-    home, _, name = str(part.get("_target_", "")).rpartition(".")
-    return name if not home or home.startswith("monai.") else str(part["_target_"])
-
-
-def _steps(inference: Mapping[str, Any], part: str, allowed: Sequence[str]) -> list[Mapping[str, Any]]:
-    """Transforms that are switched on, all of which are done here too, or change nothing."""
-    listed = inference.get(part, {})
-    steps = listed.get("transforms", []) if isinstance(listed, Mapping) else listed
-    if not isinstance(steps, list):
-        raise ModelError(f"`{part}` of the bundle must list its transforms, got {steps!r}, which is code.")
-    active = [s for s in steps if not (isinstance(s, Mapping) and s.get("_disabled_") is True)]
-    for step in active:
-        if _kind(step) not in allowed:
-            raise ModelError(
-                f"`{part}` of the bundle must hold {', '.join(allowed)} only, got "
-                f"{_kind(step) or repr(step)[:80]}. Export the network with torch.export, with what it "
-                "needs before and after it, and write spec.json by hand (docs/how-to/own-model.md)."
-            )
-        if step.get("_disabled_") not in (None, False):
-            raise ModelError(
-                f"`_disabled_` of {_kind(step)} must be true or false, got {step['_disabled_']!r}."
-            )
-    return active
-
-
-def _check_results(steps: list[Mapping[str, Any]]) -> None:
-    """Logits become probabilities by a softmax, and these a mask by the argmax."""
-    activation, discrete = _of(steps, "Activationsd"), _of(steps, "AsDiscreted")
-    if activation is not None and activation.get("softmax") is not True:
-        raise ModelError(f"Activationsd of the bundle must be a softmax, got {_options(activation)}.")
-    if discrete is not None and discrete.get("argmax") is not True:
-        raise ModelError(f"AsDiscreted of the bundle must be an argmax, got {_options(discrete)}.")
-
-
-def _options(step: Mapping[str, Any]) -> str:
-    return ", ".join(f"{key}={value}" for key, value in step.items() if key not in ("_target_", "keys"))
-
-
-def _of(steps: list[Mapping[str, Any]], *kinds: str) -> Mapping[str, Any] | None:
-    return next((step for step in steps if _kind(step) in kinds), None)
-
-
-def _spacing(steps: list[Mapping[str, Any]]) -> tuple[float, ...] | None:
-    step = _of(steps, "Spacingd")
-    return (
-        None if step is None else tuple(float(mm) for mm in _literal(step.get("pixdim"), "Spacingd.pixdim"))
-    )
-
-
-def _orientation(steps: list[Mapping[str, Any]]) -> str:
-    step = _of(steps, "Orientationd")
-    return (
-        _DEFAULT_ORIENTATION if step is None else str(_literal(step.get("axcodes"), "Orientationd.axcodes"))
-    )
-
-
-def _intensity(steps: list[Mapping[str, Any]], channels: int) -> Intensity:
-    if len(several := [_kind(step) for step in steps if _kind(step) in _INTENSITY]) > 1:
-        raise ModelError(f"the bundle must normalise once, got {' and '.join(several)}. Use torch.export.")
-    if step := _of(steps, "ScaleIntensityRanged"):
-        ends = [
-            _literal(step.get(key), f"ScaleIntensityRanged.{key}")
-            for key in ("a_min", "a_max", "b_min", "b_max")
-        ]
-        if ends[2:] != [0, 1] or not step.get("clip"):
-            raise ModelError(
-                "ScaleIntensityRanged of the bundle must map to 0 to 1 and clip. Use torch.export."
-            )
-        return Intensity("window", float(ends[0]), float(ends[1]))
-    step = _of(steps, "NormalizeIntensityd")
-    if step is None or step.get("nonzero"):
+def _formats(metadata: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    formats = metadata.get("network_data_format")
+    parts = formats if isinstance(formats, Mapping) else {}
+    inputs, outputs = parts.get("inputs"), parts.get("outputs")
+    if not isinstance(inputs, Mapping) or not isinstance(outputs, Mapping) or len(inputs) != 1:
         raise ModelError(
-            "the bundle must normalise by ScaleIntensityRanged, or NormalizeIntensityd of all voxels. For "
-            "another way export the network with torch.export, the normalisation included."
+            "metadata of the bundle must describe one input and `pred` in `network_data_format`, got "
+            f"{described(inputs)} and {described(outputs)}."
         )
-    if channels > 1 and step.get("channel_wise") is not True:
-        raise ModelError("NormalizeIntensityd of the bundle must be channel_wise with several channels.")
-    if step.get("subtrahend") is not None or step.get("divisor") is not None:
-        raise ModelError("NormalizeIntensityd of the bundle must take mean and spread of each scan.")
-    return Intensity()
+    if not isinstance(outputs.get("pred"), Mapping):
+        raise ModelError(f"metadata of the bundle must describe the output `pred`, got {described(outputs)}.")
+    (only,) = inputs.values()
+    return only if isinstance(only, Mapping) else {}, outputs["pred"]
+
+
+def _labels(output: Mapping[str, Any], path: Path, *, background: bool) -> tuple[Label, ...]:
+    named = output.get("channel_def") or output.get("label_def")
+    if not isinstance(named, Mapping) or not all(str(key).isdigit() for key in named):
+        raise ModelError(
+            f"{path.parent}: metadata must name its classes in network_data_format.outputs.pred.channel_def, "
+            f"got {described(named)}."
+        )
+    ordered = sorted((int(key), str(value)) for key, value in named.items())
+    names = [label for value, label in ordered if value > 0 or not background]
+    if [value for value, _ in ordered] != list(range(len(ordered))) or not names:
+        raise ModelError(
+            f"{path.parent}: metadata must name every class from 0 on, got {[value for value, _ in ordered]}."
+        )
+    return tuple(Label(label, value, value) for value, label in enumerate(names, start=1))
+
+
+def _channels(inputs: Mapping[str, Any]) -> tuple[str, ...]:
+    count = inputs.get("num_channels", 1)
+    if not isinstance(count, int) or count < 1:
+        raise ModelError(f"metadata of the bundle must give num_channels as a number, got {count!r}.")
+    named = inputs.get("channel_def")
+    if isinstance(named, Mapping) and sorted(map(str, named)) == sorted(map(str, range(count))):
+        return tuple(str(named.get(str(k), named.get(k))) for k in range(count))
+    return tuple(f"channel {k}" for k in range(count))
+
+
+def _inferer(inferer: Any, path: Path) -> tuple[int, tuple[int, ...], float, Windows]:  # noqa: ANN401
+    name = kind(inferer)
+    if name not in _INFERERS:
+        raise ModelError(
+            f"the bundle must use {' or '.join(_INFERERS)}, got {name or 'no inferer'}. Export the network "
+            "with torch.export and write spec.json by hand (docs/how-to/own-model.md)."
+        )
+    check_options(inferer, _INFERER_OPTIONS, "inferer")
+    size = inferer.get("roi_size")
+    if not isinstance(size, list) or not all(isinstance(n, int) and n > 0 for n in size):
+        raise ModelError(
+            f"{path}: `inferer.roi_size` of the bundle must be plain values above 0, got {described(size)}."
+        )
+    dims, slices = _INFERERS[name], inferer.get("spatial_dim", 0)
+    if len(size) != dims or (dims == 2 and slices != 2):
+        raise ModelError(
+            f"`inferer` of the bundle must have {dims} sizes, and slices along the last axis "
+            f"(spatial_dim 2), got {size} and {described(slices)}."
+        )
+    overlap = inferer.get("overlap", 0.25)
+    if not isinstance(overlap, int | float) or not 0 <= overlap < 1:
+        raise ModelError(f"`inferer.overlap` of the bundle must be plain values, got {described(overlap)}.")
+    blending, padding = inferer.get("mode", "constant"), inferer.get("padding_mode", "constant")
+    if (
+        blending not in ("gaussian", "constant")
+        or padding not in ("constant", "replicate")
+        or inferer.get("cval", 0) != 0
+    ):
+        raise ModelError(
+            "`inferer` of the bundle must blend by gaussian or constant and pad with zeros or replicate, got "
+            f"{described(blending)}, {described(padding)} and {described(inferer.get('cval', 0))}."
+        )
+    return dims, tuple(size), float(overlap), Windows(blending, padding)
+
+
+def _checkpoint(inference: Configuration) -> str:
+    """File name of the weights that the bundle loads; folders that it names are not gone to."""
+    handlers = listed(inference.look_up("handlers") or [])
+    loaders = [inference.look_up("checkpointloader"), *handlers]
+    loader: Mapping[str, Any] = next((one for one in loaders if kind(one) == "CheckpointLoader"), {})
+    path = loader.get("load_path")
+    return PurePosixPath(path).name if isinstance(path, str) and not isinstance(path, Code) else "model.pt"
+
+
+def _weights(models: Path, checkpoint: str) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
+    """Files of the members, and other checkpoints."""
+    there = sorted(p for p in models.glob("*") if p.suffix in (".pt", ".pth", ".safetensors") and p.is_file())
+    numbered = sorted((int(m[1]), p) for p in there if (m := _NUMBERED.fullmatch(p.name)))
+    members = [path for _, path in numbered] or [p for p in there if p.name == checkpoint]
+    if not members:
+        raise ModelError(
+            f"{models} must hold the bundle's weights {checkpoint}, or numbered ones (model_0.pt, "
+            f"model_1.pt), got {', '.join(path.name for path in there) or 'no file'}."
+        )
+    return tuple(members), tuple(path for path in there if path not in members)
+
+
+def _with_members(spec: ModelSpec, count: int) -> ModelSpec:
+    return ModelSpec.from_json({**spec.to_json(), "members": count})

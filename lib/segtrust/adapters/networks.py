@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.fx import GraphModule
 
 from segtrust.errors import ModelError, install_line
 from segtrust.uncertainty import HeadKind
@@ -47,7 +48,11 @@ class ExportedNetwork(nn.Module):
         self._logits = _to_logits(output, head)
         _refuse_pickles(path)
         try:
-            self.program = torch.export.load(path).module()
+            exported = torch.export.load(path)
+            _refuse_files(exported, path)
+            self.program = exported.module()
+        except ModelError:
+            raise
         except Exception as error:  # the reader raises whatever a damaged file makes it trip over
             raise ModelError(f"{path} must be a program of torch.export, but {str(error)[:200]}.") from error
 
@@ -147,6 +152,14 @@ def _refuse_pickles(path: Path) -> None:
         if isinstance(error, ModelError):
             raise
         raise ModelError(f"{path} must be a program of torch.export, but {str(error)[:200]}.") from error
+
+
+def _refuse_files(exported: torch.export.ExportedProgram, path: Path) -> None:
+    """A program may compute; the one operator of PyTorch that opens a file is none of that."""
+    graphs = [part.graph for part in exported.graph_module.modules() if isinstance(part, GraphModule)]
+    for node in (node for graph in graphs for node in graph.nodes):
+        if node.op == "call_function" and "from_file" in str(node.target):
+            raise ModelError(f"{path} must compute with tensors only, got {node.target}, which opens a file.")
 
 
 def _pickled(value: Any) -> bool:  # noqa: ANN401  # whatever JSON can hold

@@ -3,20 +3,25 @@
 import argparse
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from segtrust.adapters.bundle import read_bundle
+from segtrust.adapters import volume_files
+from segtrust.adapters.auto3dseg import is_auto3dseg, read_auto3dseg
+from segtrust.adapters.bundle import is_bundle, read_bundle
 from segtrust.adapters.networks import SUFFIXES
 from segtrust.adapters.nnunet_results import NnunetResults, is_nnunet, read_nnunet
+from segtrust.adapters.torchscript import is_torchscript
 from segtrust.cli.calibrate_model import labelled_scans
 from segtrust.cli.failures import Failures
 from segtrust.cli.recorded import record_version
-from segtrust.errors import ModelError, SettingError
+from segtrust.errors import ModelError, SegtrustError, SettingError
 from segtrust.files.channels import group_channels
+from segtrust.inference.stored import STORED
 from segtrust.models import ModelSpec, ModelVersion
-from segtrust.release.adopt import adopt_again, adopt_networks, adopt_nnunet
+from segtrust.release.adopt import adopt_again, adopt_nnunet
+from segtrust.release.adopt_network import adopt_auto3dseg, adopt_networks, adopt_volumes
 from segtrust.store.place import state_dir_for
 
 __all__ = ["add_arguments", "adopt", "default_name", "run"]
@@ -30,8 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "path",
         type=Path,
-        help="results of nnU-Net 2 (a dataset, or TRAINER__PLANS__CONFIGURATION in it), a MONAI bundle, or a "
-        "network as .pt2 or .onnx",
+        help="results of nnU-Net 2 (a dataset, or TRAINER__PLANS__CONFIGURATION in it), a MONAI bundle, a "
+        "work folder of Auto3DSeg, a network as .pt2, .onnx or TorchScript, or a folder of probabilities",
     )
     parser.add_argument("--name", default="", help="of the model (default: as the dataset, bundle or file)")
     where = parser.add_mutually_exclusive_group()
@@ -79,7 +84,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     nnunet.add_argument("--labels", type=Path, metavar="DIR", help="with --again: one label map per scan")
     nnunet.add_argument("--subjects", type=Path, metavar="CSV", help="with --again: columns case and subject")
-    other = parser.add_argument_group("of an exported network")
+    other = parser.add_argument_group("of an exported network or probability volumes")
     other.add_argument("--spec", type=Path, help="spec.json without `network` (docs/how-to/own-model.md)")
     other.add_argument("--output", default="logits", help="what it puts out: logits or probabilities")
 
@@ -158,8 +163,7 @@ def adopt(args: argparse.Namespace, models_dir: Path) -> ModelVersion:
         results = read_nnunet(
             path, configuration=args.configuration, folds=args.folds, checkpoint=args.checkpoint
         )
-        for remark in results.remarks:
-            print(remark)
+        _remark(results.remarks)
         return adopt_nnunet(
             results,
             models_dir,
@@ -169,27 +173,56 @@ def adopt(args: argparse.Namespace, models_dir: Path) -> ModelVersion:
             scans=args.check,
             say=_say,
         )
-    if (path / "configs" / "metadata.json").is_file():
-        spec, weights = read_bundle(path, name=args.name or default_name(path))
-        return adopt_networks(spec, [weights], models_dir, source=f"MONAI bundle {path.resolve().name}")
-    if path.is_file() and path.suffix in SUFFIXES:
-        if args.spec is None:
-            raise SettingError(
-                f"{path} does not say its labels, channels and spacing: give them as --spec FILE "
-                "(docs/how-to/own-model.md)."
-            )
+    name = args.name or default_name(path)
+    if is_bundle(path):
+        bundle = read_bundle(path, name=name)
+        _remark(bundle.remarks)
+        source = f"MONAI bundle {path.resolve().name}"
+        return adopt_networks(bundle.spec, bundle.weights, models_dir, source=source, remarks=bundle.remarks)
+    if is_auto3dseg(path):
+        spec, trained, remarks = read_auto3dseg(
+            path, name=name, algorithm=args.configuration, folds=args.folds
+        )
+        _remark(remarks)
+        return adopt_auto3dseg(spec, trained, models_dir, remarks=remarks)
+    if path.is_file() and (path.suffix in SUFFIXES or is_torchscript(path)):
         network = {"_target_": _EXPORTED, "output": args.output}
-        document = {**_document(args.spec), "network": network, "members": 1}
-        name = args.name or document.get("name") or default_name(path)
-        spec = ModelSpec.from_json({**document, "name": name})
+        spec = _described(args, network=network, members=1)
         return adopt_networks(spec, [path], models_dir, source=f"exported network {path.name}")
+    if _holds_volumes(path):
+        return adopt_volumes(_described(args, network={"_target_": STORED}, members=0), path, models_dir)
     raise ModelError(f"{_what(path)}. What can be adopted: {_KINDS}")
+
+
+def _described(args: argparse.Namespace, **more: Any) -> ModelSpec:  # noqa: ANN401  # fields of the specification
+    """What `--spec` says, which no file says of itself."""
+    if args.spec is None:
+        raise SettingError(
+            f"{args.path} does not say its labels, channels and spacing: give them as --spec FILE "
+            "(docs/how-to/own-model.md)."
+        )
+    document = _document(args.spec)
+    name = args.name or document.get("name") or default_name(args.path)
+    return ModelSpec.from_json({**document, **more, "name": name})
+
+
+def _holds_volumes(path: Path) -> bool:
+    try:
+        return path.is_dir() and not (path / "spec.json").is_file() and bool(volume_files(path))
+    except SegtrustError:
+        return False
+
+
+def _remark(remarks: Sequence[str]) -> None:
+    for remark in remarks:
+        print(remark)
 
 
 _KINDS = (
     "results of nnU-Net 2 (DatasetXXX_NAME, or TRAINER__PLANS__CONFIGURATION with plans.json, dataset.json "
-    "and fold_N/checkpoint_final.pth), a MONAI bundle (configs/metadata.json, configs/inference.json, "
-    "models/model.pt), a network that torch.export (.pt2) or ONNX (.onnx) wrote."
+    "and fold_N/checkpoint_final.pth), a MONAI bundle (configs/metadata, configs/inference, models), a "
+    "work folder of Auto3DSeg (segresnet_N/model/model.pt), a network that torch.export (.pt2), ONNX (.onnx) "
+    "or TorchScript wrote, a folder of probability volumes."
 )
 
 

@@ -1,9 +1,9 @@
 """Networks and their weights: building, saving, loading."""
 
 import importlib
+import inspect
 from collections.abc import Mapping
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from segtrust.errors import DeviceError, ModelError
 from segtrust.models import ModelSpec
 
 _WORDS = 300  # PyTorch lists every key that does not fit
+_FETCHED = ("path_or_repo_id", "pretrained_url", "weights", "checkpoint")
 
 __all__ = ["build_network", "check_device", "load_member", "load_weights", "save_weights"]
 
@@ -46,9 +47,17 @@ def build_network(spec: ModelSpec) -> nn.Module:
     if not (isinstance(kind, type) and issubclass(kind, nn.Module)):  # before anything of it is called
         raise ModelError(f"`network._target_` of {spec.name!r} must be a torch.nn.Module, got {name!r}.")
     try:
-        return kind(**arguments)
+        return kind(**_without_downloads(kind, arguments))
     except (TypeError, ValueError) as error:
         raise ModelError(f"{refused}, but {error}.") from error
+
+
+def _without_downloads(kind: type[nn.Module], arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The same arguments, so that a constructor neither fetches weights nor opens a file that they name."""
+    names = inspect.signature(kind).parameters
+    if asked := sorted(set(_FETCHED) & set(names) & (set(arguments) | {"path_or_repo_id"})):
+        raise ValueError(f"{kind.__name__} would read {', '.join(asked)} from elsewhere")
+    return {**arguments, **({"pretrained": False} if "pretrained" in names else {})}
 
 
 def save_weights(network: nn.Module, path: Path) -> None:
@@ -80,7 +89,7 @@ def load_weights(path: Path) -> Mapping[str, torch.Tensor]:
         if path.suffix == ".safetensors":
             return load_file(path)
         loaded = torch.load(path, map_location="cpu", weights_only=True)  # noqa: TID251  # the one place
-    except (SafetensorError, RuntimeError, OSError, ValueError, EOFError, UnpicklingError) as error:
+    except Exception as error:  # whatever a damaged file makes the reader trip over
         raise ModelError(f"{path} must hold weights, but {error}. Was the file cut off?") from error
     weights = loaded.get("model", loaded.get("state_dict", loaded)) if isinstance(loaded, dict) else None
     if not isinstance(weights, Mapping) or not weights:

@@ -110,7 +110,8 @@ class PreparedScan(PreparedImage):
             affine=self._cropped.affine,
             applied_operations=list(self._cropped.applied_operations),
         )
-        inner: Tensor = self._chain.inverse(grid).as_tensor().clamp(0, 1)  # a copy: `probs` stays
+        there = self._chain.inverse(grid) if self._chain.transforms else grid
+        inner: Tensor = there.as_tensor().clamp(0, 1)  # a copy: `probs` stays
         if background is not None:
             inner /= inner.sum(dim=0, keepdim=True).clamp_min_(1e-12)
         if tuple(inner.shape[1:]) == self.native_shape:
@@ -225,17 +226,18 @@ def prepare(scan: Scan, spec: ModelSpec) -> PreparedScan:
 
     Returns:
         The prepared scan. Padding is cut off first, see :func:`content_box`, so that added air, or what a
-        program filled up with, changes nothing that is computed later.
+        program filled up with, changes nothing that is computed later; then what lies outside of the
+        foreground, for a model that looks at nothing else.
 
     Note:
         Turning and resampling are MONAI's.
     """
-    box = content_box(scan.data)
+    box = looked_at(scan.data, spec)
     # without voxel sizes there is no direction to turn to: the file's own order is kept
     affine = shifted(scan.affine, box) if scan.spacing is not None else np.eye(4)
     cropped = MetaTensor(scan.data[(slice(None), *box)], affine=affine)  # type: ignore[arg-type]  # takes arrays too
     current_limits().check("max_grid_voxels", math.prod(_resampled_shape(scan, spec, box)), "the scan")
-    steps: list[Transform] = [turn(spec)]
+    steps: list[Transform] = [turn(spec)] if spec.orientation else []
     if spec.spacing is not None and scan.spacing is not None:
         steps.append(Spacing(pixdim=pixdim(spec), mode="bilinear", padding_mode="border"))
     chain = Compose(steps)
@@ -274,7 +276,7 @@ def _resampled_shape(scan: Scan, spec: ModelSpec, box: Sequence[slice]) -> tuple
     sizes = [piece.stop - piece.start for piece in box]
     if scan.spacing is None or spec.spacing is None:
         return tuple(sizes)
-    order = [ras_axes(scan.affine)[_WORLD[letter]] for letter in spec.orientation]
+    order = [ras_axes(scan.affine)[_WORLD[letter]] for letter in spec.orientation] or range(3)
     return tuple(
         math.ceil(sizes[axis] * scan.spacing[axis] / mm) if mm > 0 else sizes[axis]
         for axis, mm in zip(order, pixdim(spec), strict=True)
@@ -299,14 +301,61 @@ def normalise_intensity(image: Tensor, intensity: Intensity) -> Tensor:
         intensity: the method of the model's specification.
 
     Returns:
-        Same shape, float32: mean 0 and standard deviation 1, or the window mapped to [0, 1] and clipped.
+        Same shape, float32, see :class:`segtrust.models.Intensity`.
     """
+    normalised = _normalised(image, intensity)
+    if intensity.rescale is None:
+        return normalised
+    low, high = intensity.rescale
+    flat = normalised.flatten(1).double()
+    least, largest = flat.amin(dim=1, keepdim=True), flat.amax(dim=1, keepdim=True)
+    unit = (flat - least) / (largest - least).clamp_min(1e-8)
+    return (unit * (high - low) + low).float().reshape(image.shape)
+
+
+def _normalised(image: Tensor, intensity: Intensity) -> Tensor:
+    if intensity.method == "none":
+        return image.float()
+    width = intensity.high - intensity.low
     if intensity.method == "window":
-        return ((image - intensity.low) / (intensity.high - intensity.low)).clamp(0, 1).float()
+        return ((image - intensity.low) / width).clamp(0, 1).float()
+    if intensity.method == "sigmoid_window":
+        return torch.sigmoid(2 * (image.float() - intensity.low) / width - 1)
     wide = image.double()
     axes = tuple(range(1, image.ndim))
-    spread = wide.std(dim=axes, keepdim=True, correction=0).clamp_min(1e-8)
-    return ((wide - wide.mean(dim=axes, keepdim=True)) / spread).float()
+    if intensity.method == "zscore":
+        spread = wide.std(dim=axes, keepdim=True, correction=0).clamp_min(1e-8)
+        return ((wide - wide.mean(dim=axes, keepdim=True)) / spread).float()
+    some = wide != 0
+    count = some.sum(dim=axes, keepdim=True).clamp_min(1)
+    mean = wide.sum(dim=axes, keepdim=True) / count
+    spread = (((wide - mean) * some).square().sum(dim=axes, keepdim=True) / count).sqrt().clamp_min(1e-8)
+    return ((wide - mean) / spread * some).float()
+
+
+def looked_at(data: Tensor, spec: ModelSpec) -> tuple[slice, slice, slice]:
+    """Smallest box that holds what a model looks at.
+
+    Args:
+        data: ``(C, X, Y, Z)``, not constant.
+        spec: the model's specification; without ``foreground`` all but padding is looked at.
+
+    Returns:
+        One slice per spatial axis. A scan without any foreground is looked at whole.
+    """
+    box = content_box(data)
+    if spec.foreground is None:
+        return box
+    some = (data > spec.foreground.above).any(dim=0)
+    if not bool(some.any()):
+        return box
+    inner = []
+    for axis, outer in enumerate(box):
+        others = tuple(other for other in range(3) if other != axis)
+        where = torch.nonzero(some.sum(dim=others))
+        start, stop = int(where[0]) - spec.foreground.margin, int(where[-1]) + 1 + spec.foreground.margin
+        inner.append(slice(max(start, outer.start), max(min(stop, outer.stop), max(start, outer.start) + 1)))
+    return (inner[0], inner[1], inner[2])
 
 
 def content_box(data: Tensor) -> tuple[slice, slice, slice]:

@@ -14,7 +14,7 @@ from segtrust.inference.predictor import Predictor
 from segtrust.inference.scan import Scan
 from segtrust.models import ModelSpec, ModelVersion
 
-__all__ = ["made_up_scan", "try_members", "try_volumes"]
+__all__ = ["made_up_scan", "made_up_window", "try_members", "try_volumes"]
 
 _SIDE = 32
 _WORDS = 300  # PyTorch lists every key that does not fit
@@ -98,7 +98,7 @@ def try_volumes(spec: ModelSpec, folder: Path) -> int:
 
 def _try_window(spec: ModelSpec, path: Path) -> None:
     network = load_member(spec, path)
-    window = torch.randn(1, len(spec.channels), *spec.patch, generator=torch.Generator().manual_seed(0))
+    window = made_up_window(spec)
     expected = f"({1}, {_channels(spec)}, {', '.join(map(str, spec.patch))})"
     wanted = f"{path} must take a window {tuple(window.shape)} and put out {expected}"
     try:
@@ -124,11 +124,16 @@ def _channels(spec: ModelSpec) -> int:
     return spec.n_classes * (1 if spec.head.rank is None else 2 + spec.head.rank)
 
 
+def made_up_window(spec: ModelSpec) -> torch.Tensor:
+    """A window of noise ``(1, C, *patch)``."""
+    return torch.randn(1, len(spec.channels), *spec.patch, generator=torch.Generator().manual_seed(0))
+
+
 def made_up_scan(spec: ModelSpec) -> Scan:
     """A small scan of noise, as a model of this specification takes it."""
     noise = torch.rand(len(spec.channels), _SIDE, _SIDE, _SIDE, generator=torch.Generator().manual_seed(0))
     window = spec.intensity
-    if window.method == "window":
+    if window.method in ("window", "sigmoid_window"):
         noise = window.low + (window.high - window.low) * noise
     mm = tuple((*(spec.spacing or ()), 1.0, 1.0, 1.0)[:3])
     return Scan(noise, np.diag([*mm, 1.0]), (mm[0], mm[1], mm[2]))

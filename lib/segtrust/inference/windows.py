@@ -30,9 +30,9 @@ def slide(
         totals_device: where the blended logits are kept; the image's own device unless given.
 
     Returns:
-        Probabilities ``(K, *grid)``, float32, on ``totals_device``. Logits are blended first, with Gaussian
-        weights, and turned into probabilities after. Of a stochastic network the blended channels themselves,
-        from which samples are drawn that are coherent over the whole scan.
+        Probabilities ``(K, *grid)``, float32, on ``totals_device``. Logits are blended first, with the
+        specification's weights, and turned into probabilities after. Of a stochastic network the blended
+        channels themselves, from which samples are drawn that are coherent over the whole scan.
 
     Raises:
         StoppedError: between two windows, if nobody waits for the answer any more.
@@ -58,7 +58,8 @@ def slide(
                 sw_batch_size=batch,
                 predictor=predict,
                 overlap=spec.overlap,
-                mode="gaussian",
+                mode=spec.windows.blending,
+                padding_mode=spec.windows.padding,
                 device=totals_device,
             )
             assert isinstance(logits, Tensor)

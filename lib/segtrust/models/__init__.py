@@ -19,14 +19,16 @@ from segtrust.models.life import (
     why_unpublished,
 )
 from segtrust.models.lock import training_lock
-from segtrust.models.spec import Head, Intensity, Label, ModelSpec
+from segtrust.models.spec import Foreground, Head, Intensity, Label, ModelSpec, Windows
 
 __all__ = [
+    "Foreground",
     "Head",
     "Intensity",
     "Label",
     "ModelSpec",
     "ModelVersion",
+    "Windows",
     "adopt_version",
     "best_version",
     "find_models",

@@ -4,6 +4,7 @@ Each step is one rename or one file that appears or goes, in an order in which a
 whole version served.
 """
 
+import contextlib
 import json
 import shutil
 import uuid
@@ -71,6 +72,7 @@ def publish_version(
         Write, fsync, rename is the usual recipe for a crash-safe replacement.
     """
     is_new = not (model / "spec.json").exists()
+    made = [folder for folder in (model / "versions", model, *model.parents) if not folder.exists()]
     (model / "versions").mkdir(parents=True, exist_ok=True)
     if not is_new:
         if ModelSpec.from_json(read_document(model / "spec.json")).to_json() != spec.to_json():
@@ -92,6 +94,9 @@ def publish_version(
         shutil.rmtree(draft, ignore_errors=True)
         if is_new and not list_versions(model):  # a folder without a version is no model
             (model / "spec.json").unlink(missing_ok=True)
+        for folder in made:
+            with contextlib.suppress(OSError):  # not empty: somebody else writes into it
+                folder.rmdir()
         raise
     if not keep_because:
         set_current(model, version_id)

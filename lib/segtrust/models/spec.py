@@ -8,10 +8,12 @@ from typing import Any, Literal, Self
 from segtrust.decisions import LabelRule, Relation
 from segtrust.errors import ModelError
 
-__all__ = ["Head", "Intensity", "Label", "ModelSpec"]
+__all__ = ["Foreground", "Head", "Intensity", "Label", "ModelSpec", "Windows"]
 
 _NETWORK_HOMES = ("monai.networks.nets.", "segtrust.")
 _MOST_LABELS = 65_535  # what two bytes hold, in NIfTI, NRRD and DICOM alike
+_METHODS = ("zscore", "zscore_nonzero", "window", "sigmoid_window", "none")
+_ORIENTATION = re.compile("(?=.*[LR])(?=.*[PA])(?=.*[IS])[LRPAIS]{3}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 
@@ -64,11 +66,34 @@ class Head:
 
 @dataclass(frozen=True)
 class Intensity:
-    """How voxel values are normalised, per scan and channel: ``zscore``, or ``window`` to [0, 1]."""
+    """How voxel values are normalised, per scan and channel.
 
-    method: Literal["zscore", "window"] = "zscore"
+    ``zscore``: mean 0 and standard deviation 1; ``zscore_nonzero``: that of the voxels that are not 0, and 0
+    stays 0; ``window``: ``low`` to ``high`` is mapped to [0, 1] and clipped; ``sigmoid_window``: it is mapped
+    to [-1, 1] and goes through a sigmoid; ``none``. Then least and largest value are mapped to ``rescale``,
+    if it is there.
+    """
+
+    method: Literal["zscore", "zscore_nonzero", "window", "sigmoid_window", "none"] = "zscore"
     low: float = 0.0
     high: float = 1.0
+    rescale: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Windows:
+    """How windows are laid over a scan: weights that blend them, what fills up a scan smaller than one."""
+
+    blending: Literal["gaussian", "constant"] = "gaussian"
+    padding: Literal["constant", "replicate"] = "constant"
+
+
+@dataclass(frozen=True)
+class Foreground:
+    """The box that a network looks into: voxels ``above`` a value in any channel, and ``margin`` more."""
+
+    above: float = 0.0
+    margin: int = 0
 
 
 @dataclass(frozen=True)
@@ -93,7 +118,9 @@ class ModelSpec:
     spacing: tuple[float, ...] | None = None
     orientation: str = "RAS"
     intensity: Intensity = Intensity()
+    foreground: Foreground | None = None
     overlap: float = 0.25
+    windows: Windows = Windows()
     head: Head = Head()
     members: int = 5
     extent_mm: tuple[tuple[float, float], ...] | None = None
@@ -169,9 +196,23 @@ class ModelSpec:
                 f"`patch` must have one size per spatial dimension ({self.spatial_dims}), got {self.patch}."
             )
         method, low, high = self.intensity.method, self.intensity.low, self.intensity.high
-        if method not in ("zscore", "window") or not low < high:
+        if method not in _METHODS or not low < high:
             raise ModelError(
-                f"`intensity` must be zscore, or window with low < high, got {method!r} {low} to {high}."
+                f"`intensity` must be one of {', '.join(_METHODS)} with low < high, got {method!r} {low} to "
+                f"{high}."
+            )
+        if self.intensity.rescale is not None and not self.intensity.rescale[0] < self.intensity.rescale[1]:
+            raise ModelError(f"`intensity.rescale` must be two rising numbers, got {self.intensity.rescale}.")
+        blending, padding = self.windows.blending, self.windows.padding
+        if blending not in ("gaussian", "constant") or padding not in ("constant", "replicate"):
+            raise ModelError(
+                f"`windows` must blend by gaussian or constant and pad by constant or replicate, got "
+                f"{blending!r} and {padding!r}."
+            )
+        if self.orientation and not _ORIENTATION.fullmatch(self.orientation):
+            raise ModelError(
+                f"`orientation` must be three letters such as RAS, or empty for the file's own, got "
+                f"{self.orientation!r}."
             )
         lengths = {
             "spacing": self.spatial_dims,
@@ -213,8 +254,9 @@ class ModelSpec:
                 if isinstance(head.get("threshold"), list):
                     head["threshold"] = tuple(head["threshold"])
                 fields["head"] = Head(**{**head, "priority": tuple(head.get("priority", ()))})
-            if "intensity" in fields:
-                fields["intensity"] = Intensity(**fields["intensity"])
+            for name, kind in (("intensity", Intensity), ("windows", Windows), ("foreground", Foreground)):
+                if fields.get(name) is not None:
+                    fields[name] = kind(**{key: _frozen(value) for key, value in fields[name].items()})
             for name in ("patch", "channels", "spacing"):
                 fields[name] = tuple(fields[name]) if fields.get(name) is not None else None
             for name in ("extent_mm", "intensity_ranges", "extent_voxels"):
@@ -242,6 +284,12 @@ class ModelSpec:
         for name in ("extent_voxels", "intensity_levels"):
             if document[name] is None:
                 del document[name]
+        if self.intensity.rescale is None:
+            del document["intensity"]["rescale"]
+        if self.windows == Windows():
+            del document["windows"]
+        if self.foreground is None:
+            del document["foreground"]
         return document
 
 

@@ -20,26 +20,22 @@ from segtrust.files.label import read_label_file
 from segtrust.inference.members import save_weights
 from segtrust.inference.predictor import Predictor
 from segtrust.inference.scan import read_scan
-from segtrust.inference.trial import made_up_scan, try_members
+from segtrust.inference.trial import made_up_scan
 from segtrust.models import ModelSpec, ModelVersion, best_version, publish_version, training_lock
+from segtrust.release.adopt_network import UNCALIBRATED, refuse_existing
 from segtrust.release.calibrate import Survive, fit_trust
 from segtrust.release.gate import judge, pair_scan
 from segtrust.training.cases import LabelledFiles, read_pair
 
 __all__ = [
-    "UNCALIBRATED",
     "FoldCheck",
     "adopt_again",
-    "adopt_networks",
     "adopt_nnunet",
     "check_folds",
     "draft_nnunet",
 ]
 
 Say = Callable[[str], None]
-
-UNCALIBRATED: Mapping[str, Any] = {"calibrator": {"name": "identity"}}
-"""Content of ``calibration.json`` of a model that nobody calibrated yet."""
 
 SHARE = 0.02
 """Share of the structures' voxels in which a fold may differ from its own validation: half precision on a GPU
@@ -101,7 +97,7 @@ def adopt_nnunet(
         ModelError: if a file is missing or damaged, the weights do not fit the plans, a prediction fails, or
             a fold answers otherwise than it did in nnU-Net; then nothing is published.
     """
-    _refuse_existing(models_dir / name)
+    refuse_existing(models_dir / name)
     with tempfile.TemporaryDirectory(prefix="adopt-") as work:
         draft = draft_nnunet(results, Path(work), name=name, mirroring=mirroring, say=say)
         checks = check_folds(draft, results, images or {}, scans=scans, say=say)
@@ -182,44 +178,6 @@ def adopt_again(
             keep_because=verdict.reason if status == "kept" else "",
         )
     return version, f"{status}: {verdict.reason}"
-
-
-def adopt_networks(
-    spec: ModelSpec, members: Sequence[Path], models_dir: Path, *, source: str
-) -> ModelVersion:
-    """Make a model folder of exported networks or of a bundle's weights.
-
-    Args:
-        spec: what the model is.
-        members: their files.
-        models_dir: folder of models.
-        source: where they come from, for the card.
-
-    Returns:
-        The version, not calibrated.
-
-    Raises:
-        ModelError: if a member cannot be loaded, puts out something else than ``spec`` says, or a prediction
-            fails; or if there is such a model; then nothing is published.
-    """
-    _refuse_existing(models_dir / spec.name)
-    try_members(spec, members, UNCALIBRATED)
-    card = {
-        "name": spec.name,
-        "parent": None,
-        "made_by": "segtrust adopt",
-        "source": {"program": source},
-        "software": software_versions(),
-    }
-    return publish_version(models_dir / spec.name, spec, members, UNCALIBRATED, card)
-
-
-def _refuse_existing(model: Path) -> None:
-    if (model / "current").is_file():
-        raise ModelError(
-            f"{model} holds a model already. Give another --name, or take new folds of nnU-Net as its next "
-            "version with --again."
-        )
 
 
 def draft_nnunet(

@@ -251,7 +251,9 @@ def _by_names(values: Tensor, label: LabelFile, spec: ModelSpec) -> Tensor:
 
 def _labels_on_grid(labels: Tensor, scan: Scan, prepared: PreparedScan, spec: ModelSpec) -> Tensor:
     affine = torch.as_tensor(shifted(scan.affine, prepared.box))
-    moved = turn(spec)(MetaTensor(labels[prepared.box].unsqueeze(0).float(), affine=affine))
+    moved: Tensor = MetaTensor(labels[prepared.box].unsqueeze(0).float(), affine=affine)
+    if spec.orientation:
+        moved = turn(spec)(moved)
     if spec.spacing is not None and scan.spacing is not None:
         moved = Spacing(pixdim=pixdim(spec), mode="nearest", padding_mode="border")(moved)
     return torch.as_tensor(moved)[0].round().long()
