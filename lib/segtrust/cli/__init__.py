@@ -21,6 +21,7 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
         "readers",
     ),
     "demo": ("demo.command", "the main job from end to end: serve, segment, rank, write a page", "demo"),
+    "drift": ("drift", "say whether a site's scans still come like those of the calibration", "label"),
     "evaluate": ("evaluate", "measure how far probabilities can be trusted, and write a page", "readers"),
     "flag": ("flag", "flag the voxels of probability volumes that may be wrong", "readers"),
     "forget": ("forget", "delete all that a site has of one patient", "label"),

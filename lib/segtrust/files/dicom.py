@@ -61,7 +61,14 @@ class DicomSeries:
     def facts(self) -> dict[str, Any]:
         """What an answer says about it, in JSON types."""
         header = self.slices[0].header
-        named = {"number": "SeriesNumber", "description": "SeriesDescription", "modality": "Modality"}
+        named = {
+            "number": "SeriesNumber",
+            "description": "SeriesDescription",
+            "modality": "Modality",
+            "manufacturer": "Manufacturer",
+            "scanner": "ManufacturerModelName",
+            "protocol": "ProtocolName",
+        }
         texts = {key: str(header.get(keyword) or "") for key, keyword in named.items()}
         return {
             "uid": self.uid,

@@ -19,6 +19,7 @@ from segtrust.inference.maps import EXCESS, MAP_NAMES, VIEW_MAPS
 from segtrust.inference.sample_masks import SampleMasks
 from segtrust.models import ModelSpec
 from segtrust.quality import (
+    Features,
     COVERAGE,
     Assessment,
     ConfidentIntervals,
@@ -118,7 +119,8 @@ class Prediction:
     order, and ``affine`` takes voxels to RAS+ millimetres. Between- and within-member maps and votes come
     from the uncalibrated members. ``samples``: whole masks that a stochastic model finds plausible;
     ``None`` for any other. ``features``: what the encoder of the first member saw of the scan, see
-    :class:`segtrust.inference.features.PooledFeatures`. ``series`` names the DICOM series that was read.
+    :class:`segtrust.inference.features.PooledFeatures`. ``seen``: what the detectors of likeness saw, empty
+    without calibration scans. ``series`` names the DICOM series that was read.
     """
 
     spec: ModelSpec
@@ -143,6 +145,7 @@ class Prediction:
     usual_error: UsualError | None = field(default=None, repr=False)
     samples: SampleMasks | None = field(default=None, repr=False)
     features: tuple[float, ...] = field(default=(), repr=False)
+    seen: Features = field(default_factory=dict, repr=False)
     series: Mapping[str, Any] | None = None
 
     @property

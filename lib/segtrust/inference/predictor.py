@@ -45,7 +45,7 @@ from segtrust.inference.sources import (
 from segtrust.inference.structures import summarise_structures
 from segtrust.inference.windows import head_probabilities, slide
 from segtrust.models import ModelSpec, ModelVersion
-from segtrust.quality import CONFIDENCE, Assessment, ContourRule, FineRule, Quality, scan_features
+from segtrust.quality import CONFIDENCE, Assessment, ContourRule, Features, FineRule, Quality, scan_features
 from segtrust.regions import distance_to, in_band
 from segtrust.scores import ScanScores, score_scan
 from segtrust.slices import SliceHint, review_axis, slices_to_review
@@ -298,7 +298,8 @@ class Predictor:
         scores = self._scores(scan, prepared, statistics, mask, sets, probs, maps["between_member"])
         if self.quality is not None:
             scores = self.quality.completed(scores)
-        assessment = self._assess(prepared, scores)
+        seen = scan_features(prepared.image.numpy(), scores) if self.quality is not None else {}
+        assessment = self._assess(seen, scores)
         return Prediction(
             spec=self.spec,
             version_id=self.version.id,
@@ -339,6 +340,7 @@ class Predictor:
             if statistics.masks is None
             else SampleMasks.of(_narrow(statistics.masks.numpy(), self.spec)),
             features=statistics.features,
+            seen=seen,
         )
 
     def _mask(self, statistics: SampleStatistics) -> NDArray[np.uint8]:
@@ -373,10 +375,9 @@ class Predictor:
             valid=prepared.valid,
         )
 
-    def _assess(self, prepared: PreparedImage, scores: ScanScores) -> Assessment | None:
+    def _assess(self, features: Features, scores: ScanScores) -> Assessment | None:
         if self.quality is None:
             return None
-        features = scan_features(prepared.image.numpy(), scores)
         return self.quality.assess(scores, features, self.fine, self.contours, self.confidence)
 
     def _slices(

@@ -23,8 +23,9 @@ from segtrust.files import set_limits
 from segtrust.files.series import keep_warm
 from segtrust.inference import Prediction
 from segtrust.label.archive import Archive, objects_of
+from segtrust.label.drift import DriftWatch
 from segtrust.label.environment import announce_server, background_method, before_end, listening_host
-from segtrust.label.infer import CombinedTask, MaskTask, UncertaintyTask
+from segtrust.label.infer import CombinedTask, MaskTask, ModelTask, UncertaintyTask
 from segtrust.label.login.middleware import install_login
 from segtrust.label.login.policy import gate_for
 from segtrust.label.logs import hide_names
@@ -143,7 +144,11 @@ class SegtrustApp(_Host):
         self.trainings = Trainings(
             rounds, self.served, self.datastore(), on_end=lambda: self.async_scoring(None)
         )
-        self.scoring_worker = ScoringWorker(self.served, self.store, self.datastore(), self.viewer_busy)
+        site = self.datastore() if isinstance(self.datastore(), SafeDatastore) else None
+        self.drift = DriftWatch(self.store, site, self.settings.subjects)
+        self.scoring_worker = ScoringWorker(
+            self.served, self.store, self.datastore(), self.drift, self.viewer_busy
+        )
 
     def init_infers(self) -> dict[str, InferTask]:
         tasks: dict[str, InferTask] = {}
@@ -241,6 +246,8 @@ class SegtrustApp(_Host):
         public = {key: value for key, value in request.items() if not key.startswith("_")}
         with self._viewer_waits():
             file, params = task({**public, "image": str(path), "description": task.description})
+        if owned and isinstance(task, ModelTask):
+            params["segtrust"] = self.drift.marked(task.model, params["segtrust"])
         self._record(wanted.task, str(wanted.image) if owned else None, path, request, params, Path(file))
         info = {"model": wanted.task, "params": params}
         label = file if tag is None else _save_result(store, str(wanted.image), file, tag, info)

@@ -55,6 +55,7 @@ def forget_patient(
         for copy in _copies(copies, scan):
             done.files += _remove(copy)
         done.rows += store.forget_scan(scan)
+    done.rows += store.unwatch(hashed)
     names = set(done.scans)
     for record in (state_dir / "training").glob("*.json"):
         _strike(record, names)

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 from monailabel.interfaces.utils.app import app_instance
 
 from segtrust.inference import Prediction
+from segtrust.label.drift import DriftWatch
 from segtrust.label.scoring.worker import ScoringWorker
 from segtrust.label.served import ServedModel
 from segtrust.label.trail import AuditTrail
@@ -21,6 +22,7 @@ class Host(Protocol):
     trainings: Trainings
     scoring_worker: ScoringWorker
     audit: AuditTrail
+    drift: DriftWatch
 
     def prediction(self, model: str, image: str) -> Prediction:
         """What a model says about a scan of the datastore."""

@@ -30,10 +30,10 @@ from segtrust.label.served import ServedModel
 from segtrust.metrics.bootstrap import finite_or_none
 from segtrust.metrics.observed import ObservedErrors
 
-__all__ = ["CombinedTask", "MaskTask", "UncertaintyTask"]
+__all__ = ["CombinedTask", "MaskTask", "ModelTask", "UncertaintyTask"]
 
 
-class _ModelTask(InferTask):
+class ModelTask(InferTask):
     """One view of a model's prediction; all views of one scan share one computation."""
 
     def __init__(
@@ -109,7 +109,7 @@ class _ModelTask(InferTask):
         return self.archive.store(prediction, scan, objects)
 
 
-class MaskTask(_ModelTask):
+class MaskTask(ModelTask):
     """``<model>``: the segmentation; everything else about it is in ``params.segtrust``.
 
     Args:
@@ -136,7 +136,7 @@ class MaskTask(_ModelTask):
         return {label.name: label.colour for label in self.model.spec.labels}
 
 
-class UncertaintyTask(_ModelTask):
+class UncertaintyTask(ModelTask):
     """``<model>_uncertainty``: bands of the chance of error, flags, contours, or a map as floats.
 
     Args:
@@ -201,7 +201,7 @@ class UncertaintyTask(_ModelTask):
         return band_colours(self.labels)
 
 
-class CombinedTask(_ModelTask):
+class CombinedTask(ModelTask):
     """``<model>_with_uncertainty``: mask and bands in one volume, for viewers that show one at a time.
 
     Args:
@@ -225,7 +225,7 @@ class CombinedTask(_ModelTask):
         return dict(zip(self.labels, [*structures, *bands.values()], strict=True))
 
 
-def _band_table(task: _ModelTask, prediction: Prediction) -> list[dict[str, Any]]:
+def _band_table(task: ModelTask, prediction: Prediction) -> list[dict[str, Any]]:
     """Name, value and edges of each band, and how often it was wrong on the calibration scans, if known."""
     edges, observed = task.model.settings.band_edges, _observed(task, prediction)
     table = []
@@ -239,7 +239,7 @@ def _band_table(task: _ModelTask, prediction: Prediction) -> list[dict[str, Any]
     return table
 
 
-def _observed(task: _ModelTask, prediction: Prediction) -> ObservedErrors | None:
+def _observed(task: ModelTask, prediction: Prediction) -> ObservedErrors | None:
     """How often the chance of error was wrong on labelled scans, if the version that answered knows."""
     version = task.model.version()
     observed = version.calibration.get("observed") if version.digest == prediction.digest else None

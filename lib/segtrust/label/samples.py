@@ -10,7 +10,7 @@ from segtrust.errors import SettingError
 from segtrust.inference import Prediction
 from segtrust.inference.sample_masks import AGREEMENT_EDGES, PERCENTILES, SampleMasks
 from segtrust.label.archive import Archive
-from segtrust.label.infer import _ModelTask
+from segtrust.label.infer import ModelTask
 from segtrust.label.names import agreement_colours, is_band
 from segtrust.label.requests import InferRequest
 from segtrust.label.served import ServedModel
@@ -21,7 +21,7 @@ SHOWS = ("agreement", *(str(number) for number in range(1, len(PERCENTILES) + 1)
 """Values of the option ``show``: where samples agree, or one sample from a small one to a large one."""
 
 
-class SamplesTask(_ModelTask):
+class SamplesTask(ModelTask):
     """``<model>_samples``: whole masks that the model finds plausible, each drawn at once for the whole scan.
 
     Args:

@@ -24,6 +24,7 @@ from segtrust.quality.conformal import (
 )
 from segtrust.quality.contour_rule import CONTOUR_SHARES, CONTOUR_WORDS, ContourRule, ContourWords
 from segtrust.quality.contours import ContourMargins, Contours, fit_contours
+from segtrust.quality.drift import FALSE_ALARMS, SeenScan, StreamDrift, judge_stream, p_values
 from segtrust.quality.excess import RimTotals, UsualError, border_distance, fit_usual_error
 from segtrust.quality.expected import ExpectedStructures, fit_expected
 from segtrust.quality.fit import QualityCase, StructureTruth, fit_quality
@@ -38,13 +39,14 @@ from segtrust.quality.margins import (
 )
 from segtrust.quality.regression import Regression, fit_regression
 from segtrust.quality.ridge import Ridge, fit_ridge
-from segtrust.quality.typical import TypicalScans, Unlikeness, fit_typical_scans, scan_features
+from segtrust.quality.typical import Features, TypicalScans, Unlikeness, fit_typical_scans, scan_features
 
 __all__ = [
     "CONFIDENCE",
     "CONTOUR_SHARES",
     "CONTOUR_WORDS",
     "COVERAGE",
+    "FALSE_ALARMS",
     "Assessment",
     "ConfidentIntervals",
     "ContourMargins",
@@ -52,6 +54,7 @@ __all__ = [
     "ContourWords",
     "Contours",
     "ExpectedStructures",
+    "Features",
     "FineRule",
     "Line",
     "Margins",
@@ -62,6 +65,8 @@ __all__ = [
     "Ridge",
     "RimTotals",
     "Rows",
+    "SeenScan",
+    "StreamDrift",
     "StructureAssessment",
     "StructureTruth",
     "TypicalScans",
@@ -84,8 +89,10 @@ __all__ = [
     "fit_ridge",
     "fit_typical_scans",
     "fit_usual_error",
+    "judge_stream",
     "least_subjects",
     "logit_dice",
     "needed_margins",
+    "p_values",
     "scan_features",
 ]

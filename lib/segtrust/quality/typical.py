@@ -15,6 +15,7 @@ from segtrust.quality.regression import LEAST_SUBJECTS
 from segtrust.scores import ScanScores
 
 __all__ = [
+    "DETECTORS",
     "LEAST_TESTED",
     "Features",
     "Likeness",
@@ -38,6 +39,8 @@ _TINY = 1e-6
 _TIE = 1e-9
 _DIGITS = 5
 _PREDICTION = "ensemble"
+DETECTORS = ("brightness", "sharpness", _PREDICTION)
+"""What :func:`scan_features` sees of a scan; not each of them is defined for every scan."""
 _WORDS = {
     "brightness": "its brightness",
     "sharpness": "its sharpness (noise, blur or thick slices)",
@@ -218,7 +221,7 @@ class TypicalScans:
             Ledoit & Wolf 2004; the combined score is the largest distance, each over its detector's 90th
             percentile (ours).
         """
-        measured = {name: _beside(rows, scan.get(name, ())) for name, rows in self.features.items()}
+        measured = {name: self.strangeness(name, [scan.get(name, ())]) for name in self.features}
         distances = {name: far for name, far in measured.items() if far is not None}
         undefined = tuple(name for name, far in measured.items() if far is None)
         if not distances:
@@ -231,6 +234,23 @@ class TypicalScans:
             self.subjects,
             undefined,
         )
+
+    def strangeness(self, detector: str, scans: Sequence[tuple[float, ...]]) -> Floats | None:
+        """How strange the calibration scans and others are, all compared with all of them together.
+
+        Args:
+            detector: its name.
+            scans: what it sees of the others, as in :func:`scan_features`; the last one is what is asked for.
+
+        Returns:
+            Squared distances ``(subjects + scans,)``, the calibration scans first; ``None`` if the detector is
+            not known here, or not defined for one of the scans.
+        """
+        rows = self.features.get(detector, ())
+        if not rows or not all(_fits(rows[0], scan) for scan in scans):
+            return None
+        with np.errstate(over="ignore", invalid="ignore"):  # numbers near the largest that there are
+            return _distances(np.array([*rows, *map(_rounded, scans)], np.float64))
 
     def to_json(self) -> dict[str, Any]:
         """Plain numbers, without names of subjects."""
@@ -282,12 +302,8 @@ def _rounded(numbers: Sequence[float]) -> tuple[float, ...]:
     return tuple(round(v, _DIGITS) for v in numbers)
 
 
-def _beside(rows: Sequence[tuple[float, ...]], own: Sequence[float]) -> Floats | None:
-    """Distance of each calibration scan and, last, of the new one; ``None`` where one is not defined."""
-    if len(own) != len(rows[0]) or not all(map(math.isfinite, own)):
-        return None
-    with np.errstate(over="ignore", invalid="ignore"):  # numbers near the largest that there are
-        return _distances(np.array([*rows, _rounded(own)], np.float64))
+def _fits(row: Sequence[float], scan: Sequence[float]) -> bool:
+    return len(scan) == len(row) and all(map(math.isfinite, scan))
 
 
 def _distances(rows: Floats) -> Floats | None:

@@ -2,6 +2,7 @@
 
 - ``scores``: scores of scans; ``roles``: roles of patients and the site's key
 - ``leases``: who works on which scan; ``queue``: slots, ranked batches, reviewed slices
+- ``drift``: scans watched for drift
 - ``information``: what viewers keep with images and labels; ``journal``: changes of it together with files
 - ``chain``, ``trail``: the audit trail, whose lines lie in a file of their own
 - ``records``: all of this for one scan, when another one gets its id
@@ -9,6 +10,7 @@
 """
 
 from segtrust.store.chain import ChainError
+from segtrust.store.drift import DriftTable, UnwatchedScan, WatchedScan
 from segtrust.store.information import Info, InfoKey
 from segtrust.store.journal import Change, JournalTable
 from segtrust.store.leases import Lease, LeaseTable, Served
@@ -33,12 +35,14 @@ __all__ = [
     "Served",
     "StateStore",
     "StoredScore",
+    "UnwatchedScan",
+    "WatchedScan",
     "person_here",
     "state_dir_for",
 ]
 
 
-class StateStore(ScoreTable, LeaseTable, QueueTable, RecordTable, JournalTable, TrailTable):
+class StateStore(ScoreTable, LeaseTable, QueueTable, RecordTable, JournalTable, TrailTable, DriftTable):
     """The state file of one site.
 
     Every call is one short transaction, so threads, the server, its subprocesses and the command line can

@@ -63,5 +63,12 @@ MIGRATIONS = (
     );
     CREATE TABLE trail_tail (number INTEGER PRIMARY KEY, place INTEGER NOT NULL, line BLOB NOT NULL);
     """,
+    """
+    CREATE TABLE watched (
+        number INTEGER PRIMARY KEY AUTOINCREMENT, version_digest TEXT NOT NULL, stream TEXT NOT NULL,
+        patient TEXT NOT NULL, scan TEXT NOT NULL, p_values TEXT NOT NULL, seen REAL NOT NULL,
+        UNIQUE (version_digest, stream, patient)
+    );
+    """,
 )
 """Statements that lead from one form (``user_version``) to the next; never changed once released."""

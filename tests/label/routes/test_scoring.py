@@ -10,6 +10,7 @@ from monailabel.endpoints.user.auth import DEFAULT_USER
 from monailabel.interfaces.exception import MONAILabelException
 
 from segtrust.errors import ModelNotFoundError, StoreError
+from segtrust.label.drift import DriftWatch
 from segtrust.label.routes import scoring as score_routes
 from segtrust.label.routes.scoring import SCORE_ROUTES
 from segtrust.label.scoring.worker import ScoringWorker
@@ -22,7 +23,7 @@ def busy():
 
 @pytest.fixture
 def worker(served, store, datastore, busy):
-    found = ScoringWorker({"tiny": served}, store, datastore, lambda: bool(busy))
+    found = ScoringWorker({"tiny": served}, store, datastore, DriftWatch(store), lambda: bool(busy))
     yield found
     found.stop()
 

@@ -15,6 +15,7 @@ import pytest
 from phantoms import publish_random_version
 from segtrust.errors import DeviceError, ModelNotFoundError, ScanError, StoreError
 from segtrust.inference import Predictor, fingerprint, write_volume
+from segtrust.label.drift import DriftWatch
 from segtrust.label.scoring import scan_scores
 from segtrust.label.scoring.scan_scores import Fingerprints, missing_scores
 from segtrust.label.scoring.worker import ScoringWorker
@@ -62,7 +63,7 @@ def predictions(monkeypatch):
 
 @pytest.fixture
 def worker(served, store, datastore, viewer):
-    found = ScoringWorker({"tiny": served}, store, datastore, viewer)
+    found = ScoringWorker({"tiny": served}, store, datastore, DriftWatch(store), viewer)
     yield found
     found.stop()
 
@@ -261,7 +262,7 @@ def test_stopping_keeps_what_is_done_and_forgets_the_request(worker, predictions
 
 def test_a_request_that_was_open_goes_on_after_a_restart(served, store, datastore, viewer, predictions):
     store.keep_note("scoring", '["tiny", "gone"]')
-    worker = ScoringWorker({"tiny": served}, store, datastore, viewer)
+    worker = ScoringWorker({"tiny": served}, store, datastore, DriftWatch(store), viewer)
     assert worker.resume() == ["tiny"]
     (run,) = worker.runs()
     assert worker.wait(run, 120)
@@ -270,7 +271,7 @@ def test_a_request_that_was_open_goes_on_after_a_restart(served, store, datastor
 
 
 def test_models_take_turns(two_models, store, datastore, viewer, predictions):
-    worker = ScoringWorker(two_models, store, datastore, viewer)
+    worker = ScoringWorker(two_models, store, datastore, DriftWatch(store), viewer)
     viewer.waits = True
     first, second = worker.request("tiny"), worker.request("other")
     assert viewer.asked.wait(60)
@@ -318,7 +319,7 @@ class Archive:
 
 def test_a_series_is_fetched_once_to_be_scored_and_never_to_be_looked_at(served, store, tiny_scan, viewer):
     archive = Archive(tiny_scan)
-    worker = ScoringWorker({"tiny": served}, store, archive, viewer)
+    worker = ScoringWorker({"tiny": served}, store, archive, DriftWatch(store), viewer)
     run = finish(worker)
     assert (set(run.scores), set(run.failed)) == ({"a"}, {"b"})
     finish(worker)

@@ -123,10 +123,24 @@ def read_findings(model: str, image: str) -> dict[str, Any]:
     """
     host = serving_app()
     prediction = host.prediction(model, image)
-    numbers = prediction.params()
+    numbers = host.drift.marked(host.served[model], prediction.params())
     for entry, hint in zip(numbers["slices"], prediction.slices, strict=True):
         entry["position"] = _position(prediction, hint)
     return numbers
+
+
+@router.get("/drift")
+def read_drift() -> dict[str, Any]:
+    """Whether scans still come like those of the calibration: model -> version and its streams.
+
+    Each stream, of one scanner and protocol, has the number of patients seen (``scans``), the ``evidence`` of
+    now, the ``limit`` at which there is an alarm, the patient at which there was one (``alarm``), what was
+    ``unusual`` then, and a ``sentence``.
+    """
+    host = serving_app()
+    for model in host.served.values():
+        host.drift.update(model)
+    return {name: host.drift.report(model).to_json() for name, model in host.served.items()}
 
 
 @router.get("/maps/{model}", response_class=FileResponse)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from segtrust.errors import DeviceError, ScanError, SegtrustError
 from segtrust.inference import Prediction, fingerprint
+from segtrust.label.drift import watched_facts
 from segtrust.label.served import ServedModel
 from segtrust.store import ScoreKey, StateStore, StoredScore
 
@@ -156,7 +157,11 @@ def _stored(key: ScoreKey, prediction: Prediction) -> StoredScore:
     return StoredScore(
         key=replace(key, version_digest=prediction.digest),
         score=score,
-        details={name: params[name] for name in _KEPT} | prediction.selection_facts(),
+        details={
+            **{name: params[name] for name in _KEPT},
+            **prediction.selection_facts(),
+            "watched": watched_facts(prediction),
+        },
         flags=tuple(params.get("flags", ())),
     )
 

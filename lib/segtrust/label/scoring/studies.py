@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from segtrust.errors import DeviceError, ScanError, SettingError
+from segtrust.label.drift import DriftWatch
 from segtrust.label.scoring.jobs import ScoreJob, run_score_job
 from segtrust.label.scoring.scan_scores import Fingerprints, locate, missing_scores
 from segtrust.label.served import ServedModel
 from segtrust.label.settings import AppSettings
 from segtrust.label.studies.beside import open_site
+from segtrust.label.studies.datastore import SafeDatastore
 from segtrust.parallel import parallel_results
 from segtrust.store import StateStore
 
@@ -120,6 +122,8 @@ def score_missing(
                 outcome.scores[scan_id] = result.score
                 word = "empty prediction" if result.score is None else f"{result.score:.4f}"
         say(f"{number}/{len(missing)} {scan_id}: {word}")
+    site = datastore if isinstance(datastore, SafeDatastore) else None
+    DriftWatch(store, site, model.settings.subjects).look(model)
     return outcome
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from monailabel.interfaces.datastore import Datastore
 
 from segtrust.errors import ModelNotFoundError, ScanError, SegtrustError
+from segtrust.label.drift import DriftWatch
 from segtrust.label.scoring.run import ScoringRun
 from segtrust.label.scoring.scan_scores import (
     Fingerprints,
@@ -31,6 +32,7 @@ logger = logging.getLogger(__name__)
 _NOTE = "scoring"  # name of the open requests in the state file
 _LOOK_SECONDS = 0.1
 _TRIES = 2  # of a scan whose file or device did not answer, in one run
+_WATCH_EVERY = 100  # scans
 _YIELDS = 3  # a scan that was given up so often for viewers is then finished
 
 
@@ -43,6 +45,7 @@ class ScoringWorker:
         served: models of the app.
         store: where scores, and open requests, are kept.
         datastore: the scans.
+        drift: watches what was scored.
         busy: whether a viewer waits for an inference; no scan is begun meanwhile, and one that was begun is
             given up after the member that runs.
     """
@@ -52,9 +55,11 @@ class ScoringWorker:
         served: Mapping[str, ServedModel],
         store: StateStore,
         datastore: Datastore,
+        drift: DriftWatch,
         busy: Callable[[], bool],
     ) -> None:
         self._served, self._store, self._datastore, self._busy = served, store, datastore, busy
+        self._drift = drift
         self._fingerprints = Fingerprints()
         self._changed = threading.Condition()
         self._queue: deque[ScoringRun] = deque()
@@ -207,10 +212,11 @@ class ScoringWorker:
             missing = missing_scores(model, self._datastore, self._store, self._fingerprints)
             run.begin(version, len(self._datastore.get_unlabeled_images()), len(missing))
             todo = [scan_id for scan_id in missing if tries[version.digest, scan_id] < _TRIES]
+            self._drift.look(model)
             if not todo:
                 logger.info("Scored %d scans by %s, %d failed", len(run.scores), run.model, len(run.failed))
                 return
-            for scan_id in todo:
+            for number, scan_id in enumerate(todo, start=1):
                 self._give_way(run, model)
                 if model.version().digest != version.digest:
                     break  # what is done is outdated, what is left is scored by the new version only
@@ -218,6 +224,8 @@ class ScoringWorker:
                     tries[version.digest, scan_id] += 1
                     self._score(run, model, scan_id)
                 run.done += 1
+                if number % _WATCH_EVERY == 0:
+                    self._drift.look(model)
 
     def _score(self, run: ScoringRun, model: ServedModel, scan_id: str) -> None:
         began = time.monotonic()
