@@ -40,7 +40,10 @@ def test_one_scan_of_each_patient_and_stream_is_watched(store, served, watch):
         (OTHER, 0.3),
         (FILES, 0.4),
     ]
-    assert {name: stream.scans for name, stream in watch.report(served).streams.items()} == {FILES: 2, OTHER: 1}
+    assert {name: stream.scans for name, stream in watch.report(served).streams.items()} == {
+        FILES: 2,
+        OTHER: 1,
+    }
 
 
 def test_failed_scans_and_those_without_a_patient_are_not_watched(store, served, watch):
@@ -123,4 +126,4 @@ def test_scoring_watches_and_the_command_line_tells(tmp_path, tiny_model, tiny_s
     assert "no scan was watched yet" in capsys.readouterr().out
     assert main(["score", "tiny", *conf]) == 0
     assert main(["drift", "tiny", *conf]) == 0
-    assert "Of 2 patients nothing says" in capsys.readouterr().out
+    assert "Nothing about 2 patients says" in capsys.readouterr().out

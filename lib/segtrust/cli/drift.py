@@ -46,7 +46,9 @@ def run(args: argparse.Namespace) -> int:
     watch.update(model)
     if args.anew:
         count = site.store.watch_anew(model.version().digest)
-        print(f"{args.model} {model.version().id}: forgot {count} scans; what is scored from now on is watched")
+        print(
+            f"{args.model} {model.version().id}: forgot {count} scans; what is scored from now on is watched"
+        )
         return 0
     report = watch.report(model)
     print(f"{args.model} {report.version}: beside {report.compared} calibration scans")

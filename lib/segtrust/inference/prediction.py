@@ -19,12 +19,12 @@ from segtrust.inference.maps import EXCESS, MAP_NAMES, VIEW_MAPS
 from segtrust.inference.sample_masks import SampleMasks
 from segtrust.models import ModelSpec
 from segtrust.quality import (
-    Features,
     COVERAGE,
     Assessment,
     ConfidentIntervals,
     ContourMargins,
     ContourWords,
+    Features,
     Margins,
     StructureAssessment,
     UsualError,

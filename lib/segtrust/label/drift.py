@@ -16,7 +16,7 @@ from segtrust.errors import SegtrustError
 from segtrust.inference import Flag, Prediction
 from segtrust.label.served import ServedModel
 from segtrust.models import ModelVersion
-from segtrust.quality import Quality, SeenScan, StreamDrift, TypicalScans, judge_stream, logit_dice, p_values
+from segtrust.quality import SeenScan, StreamDrift, TypicalScans, judge_stream, logit_dice, p_values
 from segtrust.release.collect import LabelledSite, fix_roles
 from segtrust.store import StateStore, UnwatchedScan, WatchedScan
 
@@ -211,8 +211,8 @@ class DriftWatch:
 def _flag(stream: str) -> Flag:
     return Flag(
         "calibration_stale",
-        f"Scans of {stream!r} do not come like those of the calibration any more: probabilities, predicted Dice and "
-        "intervals may not hold. Calibrate anew with labels of such scans.",
+        f"Scans of {stream!r} do not come like those of the calibration any more: probabilities, predicted "
+        "Dice and intervals may not hold. Calibrate anew with labels of such scans.",
     )
 
 

@@ -1,4 +1,4 @@
-"""Do scans still come like those of the calibration? Sequential tests with a bound on all false alarms together.
+"""Do scans still come like those of the calibration? Sequential tests that bound all false alarms together.
 
 :func:`p_values` ranks each scan of a stream among the calibration scans and the stream before it;
 :func:`judge_stream` bets against those ranks being even. A bet that is won over and over is the alarm.
@@ -105,7 +105,7 @@ class StreamDrift:
     def sentence(self) -> str:
         """For a reader."""
         if self.alarm is None:
-            return f"Of {self.scans} patients nothing says that scans come otherwise than those of the calibration."
+            return f"Nothing about {self.scans} patients says that scans come otherwise than in the calibration."
         words = " and ".join(_WORDS[name] for name in self.unusual)
         return (
             f"Scans do not come like those of the calibration any more: noticed at patient {self.alarm} of "
@@ -212,7 +212,8 @@ def judge_stream(
     """
     if number < 1 or not 0 < false_alarms < 1:
         raise SettingError(
-            f"`number` must be at least 1 and `false_alarms` between 0 and 1, got {number} and {false_alarms}."
+            "`number` must be at least 1 and `false_alarms` between 0 and 1, got "
+            f"{number} and {false_alarms}."
         )
     limit = number * (number + 1) / false_alarms
     values = np.array([[scan.get(name, math.nan) for scan in scans] for name in WATCHED], np.float64)

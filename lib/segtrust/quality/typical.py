@@ -243,7 +243,7 @@ class TypicalScans:
             scans: what it sees of the others, as in :func:`scan_features`; the last one is what is asked for.
 
         Returns:
-            Squared distances ``(subjects + scans,)``, the calibration scans first; ``None`` if the detector is
+            Squared distances ``(subjects + scans,)``, calibration scans first; ``None`` if the detector is
             not known here, or not defined for one of the scans.
         """
         rows = self.features.get(detector, ())
