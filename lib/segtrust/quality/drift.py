@@ -105,7 +105,7 @@ class StreamDrift:
     def sentence(self) -> str:
         """For a reader."""
         if self.alarm is None:
-            return f"Nothing about {self.scans} patients says that scans come otherwise than in the calibration."
+            return f"Nothing about {self.scans} patients says that scans differ from the calibration scans."
         words = " and ".join(_WORDS[name] for name in self.unusual)
         return (
             f"Scans do not come like those of the calibration any more: noticed at patient {self.alarm} of "

@@ -21,7 +21,7 @@ ACCESS: tuple[tuple[Least, str, tuple[str, ...]], ...] = (
     ("reader", "GET", (
         "/", "/docs", "/openapi.json", "/static/{path:path}", "/ohif/{path:path}", "/auth/token/valid",
         "/info/", "/segtrust/models", "/segtrust/findings/{model}", "/segtrust/maps/{model}",
-        "/segtrust/labels/history", "/segtrust/labels/history/file",
+        "/segtrust/drift", "/segtrust/labels/history", "/segtrust/labels/history/file",
         "/datastore/", "/datastore/image", "/datastore/image/info", "/datastore/label",
         "/datastore/label/info", "/batch/infer", "/scoring/", "/scoring/{method}", "/train/",
         "/session/{session_id}", "/proxy/dicom/{path:path}",
