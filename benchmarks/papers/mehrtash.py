@@ -26,6 +26,7 @@ from segtrust.errors import SegtrustError
 from segtrust.evaluate.cases import CaseRecord
 from segtrust.evaluate.protocol import Protocol, check_data
 from segtrust.evaluate.records import software_versions
+from segtrust.evaluate.shifts import SHIFT_SUITE
 from segtrust.experiments.arm_comparison import ArmComparison, GroupedScan
 from segtrust.experiments.arm_figures import entropy_correlations, relative_cut, system_intervals
 from segtrust.experiments.arms import Arm
@@ -258,7 +259,7 @@ def shifts(args: argparse.Namespace, plan: dict[str, Any]) -> dict[str, Any]:
         "protocol": protocol.hash,
         "cell": part["cell"],
         "members": part["members"],
-        **shift_figures(measured, args.strengths),
+        **shift_figures(measured, args.strengths, args.kinds),
     }
     path = args.out / "mehrtash.json"
     before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
@@ -309,6 +310,9 @@ def main() -> int:
     )
     parser.add_argument("--heart-losses", nargs="*", default=[], help="default: those of the plan")
     parser.add_argument("--strengths", type=int, nargs="+", default=(1, 2, 3), help="of shifts")
+    parser.add_argument(
+        "--kinds", nargs="*", choices=tuple(SHIFT_SUITE), default=(), help="of shifts (default: all)"
+    )
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="default: runs")
     parser.add_argument(
         "--out", type=Path, default=BENCHMARKS / "results", help="default: benchmarks/results"
@@ -320,7 +324,8 @@ def main() -> int:
         "hippocampus": "",
         "dropout": f" --dropout {' '.join(args.dropout)}",
         "heart": f" --heart-losses {' '.join(args.heart_losses)}" if args.heart_losses else "",
-        "shifts": f" --strengths {' '.join(map(str, args.strengths))}",
+        "shifts": f" --strengths {' '.join(map(str, args.strengths))}"
+        + (f" --kinds {' '.join(args.kinds)}" if args.kinds else ""),
     }
     for name in wanted_parts(args.parts):
         try:

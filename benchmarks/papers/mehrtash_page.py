@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from segtrust.evaluate.shifts import SHIFT_SUITE
 from segtrust.experiments.pages import interval, paragraph, percent, table, write_or_check
 from segtrust.metrics.bootstrap import bootstrap_of
 
@@ -222,6 +223,8 @@ def shifts(found: Json) -> list[str]:
         ),
         *shift_table(found),
     ]
+    if missing := not_shifted(found["conditions"]):
+        lines.append(paragraph(f"Not run: {', '.join(missing)}."))
     if earlier := found.get("earlier"):
         lines += [
             paragraph(
@@ -232,6 +235,12 @@ def shifts(found: Json) -> list[str]:
             *shift_table(earlier),
         ]
     return lines
+
+
+def not_shifted(conditions: Json) -> list[str]:
+    """Shifts of the suite that are missing at a strength of which others were measured."""
+    strengths = sorted({name.rpartition("-")[2] for name in conditions})
+    return [f"{kind}-{s}" for s in strengths for kind in SHIFT_SUITE if f"{kind}-{s}" not in conditions]
 
 
 def shift_table(found: Json) -> list[str]:

@@ -121,12 +121,13 @@ class Shifts:
         }
 
 
-def shift_figures(measured: Shifts, strengths: Sequence[int]) -> dict[str, Any]:
+def shift_figures(measured: Shifts, strengths: Sequence[int], kinds: Sequence[str] = ()) -> dict[str, Any]:
     """Correlations and detection, each condition apart.
 
     Args:
         measured: where rows come from.
         strengths: of the shifts.
+        kinds: names of shifts; all of the suite unless given.
 
     Returns:
         Per condition mean Dice, the correlation of segment entropy with logit Dice within folds, and the
@@ -134,7 +135,9 @@ def shift_figures(measured: Shifts, strengths: Sequence[int]) -> dict[str, Any]:
     """
     clean = measured.rows(CLEAN)
     detected = with_p_values(clean, clean)
-    conditions = [c for c in shift_conditions() if c.strength in strengths]
+    conditions = [
+        c for c in shift_conditions() if c.strength in strengths and (not kinds or c.shift in kinds)
+    ]
     rows = {str(c): measured.rows(c) for c in sorted(conditions, key=lambda c: -c.strength)}
     return {
         "subjects": len(clean),

@@ -158,6 +158,21 @@ def test_strengths_that_were_measured_before_stand_by_themselves(pages):
     assert any(line.endswith("| 3 conditions of 39 subjects |") for line in rows)
 
 
+def test_shifts_that_are_missing_at_a_strength_are_named(pages):
+    _, page, _ = pages
+    kinds = ("noise", "blur", "thick_slices", "bias_field", "gamma", "contrast", "ghosting", "motion")
+    assert page.not_shifted({f"{kind}-1": {} for kind in kinds}) == []
+    assert page.not_shifted({f"{kind}-1": {} for kind in kinds[:6]}) == ["ghosting-1", "motion-1"]
+    assert "Not run: blur-3, " in " ".join(
+        page.shifts(
+            {
+                **RESULTS_BY_HAND["shifts"],
+                "conditions": {"noise-3": RESULTS_BY_HAND["shifts"]["conditions"]["noise-3"]},
+            }
+        )
+    )
+
+
 def test_passes_that_were_added_are_said_to_be(pages):
     _, page, _ = pages
     text = " ".join(page.page(RESULTS_BY_HAND).split())
