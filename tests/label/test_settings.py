@@ -30,6 +30,7 @@ EXAMPLES = {
     "audit_days": ("3650", 3650.0),
     "device": ("cuda:1", "cuda:1"),
     "precision": ("bf16", "bf16"),
+    "whole_heads": ("no", False),
     "keep_members": ("False", False),
     "cache_scans": ("3", 3),
     "band_edges": ("0.1,0.2,0.4", (0.1, 0.2, 0.4)),

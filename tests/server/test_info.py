@@ -4,24 +4,28 @@ import subprocess
 import sys
 
 from live_server import ROOT
+from segtrust.label.names import NOT_SEEN
 
 
 def test_the_app_offers_the_mask_the_uncertainty_view_and_both_in_one(server):
     models = server.get("/info/").json()["models"]
-    names = ["hippocampus", "hippocampus_uncertainty", "hippocampus_with_uncertainty"]
+    views = ("", "_uncertainty", "_with_uncertainty")
+    names = [f"{task}{view}" for task in ("hippocampus", "hippocampus-heads") for view in views]
     assert list(models) == names
     assert {model["type"] for model in models.values()} == {"segmentation"}
-    assert [len(models[name]["labels"]) for name in names] == [2, 3, 5]
+    assert [len(models[name]["labels"]) for name in names] == [2, 3, 5, 4, 4, 7]
     for model in models.values():
         assert list(model["labels"].values()) == list(range(1, len(model["labels"]) + 1))
 
 
 def test_structures_come_last_among_the_labels(server):
     info = server.get("/info/").json()
-    structures, bands, both = (list(model["labels"]) for model in info["models"].values())
+    tasks = [list(model["labels"]) for model in info["models"].values()]
+    (structures, bands, both), (sided, sided_bands, sided_both) = tasks[:3], tasks[3:]
     assert bands[0] == "chance of error 1 in 20 to 1 in 5"
     assert both == [*(f"{name} sure part - do not measure" for name in structures), *bands]
-    assert info["labels"] == [*bands, *both[:2], *structures]
+    assert sided_bands == [*bands, NOT_SEEN]
+    assert info["labels"] == [*sided_bands, *both[:2], *sided_both[:4], *structures, *sided]
 
 
 def test_every_description_says_what_it_is_for(server):

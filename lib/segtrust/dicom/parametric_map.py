@@ -25,6 +25,7 @@ from segtrust.dicom.provenance import (
 )
 from segtrust.dicom.series import Series
 from segtrust.errors import DicomError, SettingError
+from segtrust.inference.looked_at import NOT_LOOKED_AT
 from segtrust.inference.prediction import Prediction
 from segtrust.models import ModelSpec
 
@@ -88,7 +89,7 @@ def map_names(spec: ModelSpec) -> tuple[str, ...]:
 
 
 def write_parametric_map(prediction: Prediction, name: str, series: Series, path: Path) -> Path:
-    """Write one map as a DICOM parametric map of 32-bit floats in [0, 1].
+    """Write one map as a DICOM parametric map of 32-bit floats in [0, 1], or -1 where nobody looked.
 
     Frames ascend along row x column direction and every slice has one: OHIF and dcmqi ignore the positions of
     frames. OHIF shows values x100; the series description says so.
@@ -126,6 +127,8 @@ def write_parametric_map(prediction: Prediction, name: str, series: Series, path
         series_description=_description(quantity.title),
         **equipment(origin),
     )
+    if prediction.looked_at is not None:
+        document.FloatPixelPaddingValue = NOT_LOOKED_AT
     stamp(document, origin, series)
     _ascend(document)
     _complete(document, series)
@@ -147,6 +150,8 @@ def _quantity(spec: ModelSpec, name: str) -> _Quantity:
 
 
 def _values(prediction: Prediction, name: str) -> NDArray[np.float32]:
+    if prediction.looked_at is not None:
+        return prediction.looked_at.spread(_values(prediction.part, name), NOT_LOOKED_AT)
     if name in _MAPS:
         values = prediction.map(name)
     else:

@@ -15,6 +15,7 @@ from segtrust import uncertainty
 from segtrust.decisions import label_type
 from segtrust.error_flags import FlagRule
 from segtrust.errors import SettingError
+from segtrust.inference.looked_at import NOT_LOOKED_AT, LookedAt
 from segtrust.inference.maps import EXCESS, MAP_NAMES, VIEW_MAPS
 from segtrust.inference.sample_masks import SampleMasks
 from segtrust.models import ModelSpec
@@ -121,6 +122,8 @@ class Prediction:
     ``None`` for any other. ``features``: what the encoder of the first member saw of the scan, see
     :class:`segtrust.inference.features.PooledFeatures`. ``seen``: what the detectors of likeness saw, empty
     without calibration scans. ``series`` names the DICOM series that was read.
+    ``looked_at``: boxes outside of which nothing is known, ``None`` where the model saw all of the scan;
+    outside, the mask is 0 and so are the probabilities of every channel, and :attr:`valid` is false.
     """
 
     spec: ModelSpec
@@ -147,6 +150,24 @@ class Prediction:
     features: tuple[float, ...] = field(default=(), repr=False)
     seen: Features = field(default_factory=dict, repr=False)
     series: Mapping[str, Any] | None = None
+    looked_at: LookedAt | None = None
+
+    @cached_property
+    def part(self) -> Self:
+        """The smallest box that holds all that was looked at; the rest of it counts as background."""
+        if self.looked_at is None:
+            return self
+        box = self.looked_at.window
+        probs = self.probs[(slice(None), *box)].copy()
+        probs[0][~self.valid[box]] = 1  # between two boxes; what is computed there is shown to nobody
+        return replace(
+            self,
+            looked_at=None,
+            mask=self.mask[box],
+            probs=probs,
+            valid=self.valid[box],
+            member_maps={name: values[box] for name, values in self.member_maps.items()},
+        )
 
     @property
     def is_calibrated(self) -> bool:
@@ -175,7 +196,9 @@ class Prediction:
 
     @cached_property
     def entropy(self) -> FloatMap:
-        """Normalised entropy of the calibrated mean, [0, 1]."""
+        """Normalised entropy of the calibrated mean, [0, 1]; by the classes of the network that predicted."""
+        if "entropy" in self.member_maps:
+            return self.member_maps["entropy"]
         return self._from_probs(uncertainty.entropy, normalize=True)
 
     def map(self, name: str) -> FloatMap:
@@ -187,13 +210,15 @@ class Prediction:
                 :data:`segtrust.inference.VIEW_MAPS` of a prediction that :meth:`with_maps` gave them to.
 
         Returns:
-            ``(X, Y, Z)`` float32 in [0, 1].
+            ``(X, Y, Z)`` float32 in [0, 1], and :data:`segtrust.inference.NOT_LOOKED_AT` where nobody looked.
 
         Raises:
             SettingError: for another name; for ``excess`` where the version does not know the usual chance
                 of error or the file does not say how large its voxels are; for a map of views that were not
                 computed.
         """
+        if self.looked_at is not None:
+            return self.looked_at.spread(self.part.map(name), NOT_LOOKED_AT)
         if name == "entropy":
             return self.entropy
         if name == "chance_of_error":
@@ -237,8 +262,11 @@ class Prediction:
             edges: rising lower edges; a chance equal to an edge belongs to the band above it.
 
         Returns:
-            ``(X, Y, Z)`` uint8: 0 below the first edge, 1..len(edges) above.
+            ``(X, Y, Z)`` uint8: 0 below the first edge, 1..len(edges) above, len(edges) + 1 where nobody
+            looked.
         """
+        if self.looked_at is not None:
+            return self.looked_at.spread(self.part.bands(edges), len(edges) + 1)
         return np.digitize(self.map("chance_of_error"), np.asarray(edges, dtype=np.float32)).astype(np.uint8)
 
     def mask_with_bands(self, edges: Sequence[float]) -> NDArray[np.unsignedinteger[Any]]:
@@ -249,8 +277,10 @@ class Prediction:
 
         Returns:
             ``(X, Y, Z)``: 0, then the structures 1..N without their uncertain voxels, then the bands
-            N + 1..N + len(edges).
+            N + 1..N + len(edges). 0 also where nobody looked: this view is there to be seen through.
         """
+        if self.looked_at is not None:
+            return self.looked_at.spread(self.part.mask_with_bands(edges), 0)
         bands = self.bands(edges)
         last = len(self.spec.labels) + len(edges)
         return np.where(bands > 0, bands.astype(label_type(last + 1)) + len(self.spec.labels), self.mask)
@@ -273,6 +303,9 @@ class Prediction:
             SettingError: where the version knows no margin, the scan is unlike the calibration scans, or the
                 file does not say how large its voxels are.
         """
+        if self.looked_at is not None:
+            inner, outer = self.part.contours(value, words)
+            return self.looked_at.spread(inner, False), self.looked_at.spread(outer, False)
         margins = self._margins(words, (value,))
         return contour_masks(self.segment(value), margins[value], self.spacing or ())
 
@@ -292,6 +325,8 @@ class Prediction:
         Raises:
             SettingError: as :meth:`contours`, or for more structures than fit into one byte.
         """
+        if self.looked_at is not None:
+            return self.looked_at.spread(self.part.contour_map(words, only), 0)
         return contour_map(self.mask, self._margins(words, only), self.spacing or ())
 
     def _margins(self, words: ContourWords, wanted: Sequence[int]) -> Mapping[int, Margins]:
@@ -325,6 +360,9 @@ class Prediction:
         Raises:
             SettingError: for an unknown map, or if ``calibrated`` has nothing to learn from.
         """
+        if self.looked_at is not None:
+            flags, threshold = self.part.flagged(name, rule, wrong=wrong)
+            return self.looked_at.spread(flags, 0), threshold
         values = self.map(name)
         near = in_band(distance_to(self.mask > 0, self.spacing)) & self.valid
         threshold = rule.threshold(values[near], wrong=wrong)
@@ -350,6 +388,7 @@ class Prediction:
             "scores": self.scores.to_json(),
             "flags": [vars(f) for f in self.flags],
             "slices": [vars(s) for s in self.slices],
+            **({"looked_at": [place.to_json() for place in self.looked_at.places]} if self.looked_at else {}),
             **(_quality_of(self.assessment) if self.assessment else {}),
             **({"contours": contours.to_json(names)} if contours else {}),
             "steps": list(self.steps),

@@ -91,6 +91,11 @@ class PreparedScan(PreparedImage):
     _chain: Compose
     _cropped: MetaTensor
 
+    @property
+    def grid_affine(self) -> NDArray[np.float64]:
+        """Takes voxels of :attr:`image` to RAS+ millimetres, 4x4."""
+        return np.asarray(self._cropped.affine, dtype=np.float64)
+
     def to_native(self, probs: Tensor, *, background: int | None) -> Tensor:
         """Bring probabilities back onto the scan's own voxels.
 

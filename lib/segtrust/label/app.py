@@ -30,6 +30,7 @@ from segtrust.label.login.middleware import install_login
 from segtrust.label.login.policy import gate_for
 from segtrust.label.logs import hide_names
 from segtrust.label.names import (
+    NOT_SEEN,
     RESEARCH_ONLY,
     agreement_labels,
     app_labels,
@@ -54,7 +55,8 @@ from segtrust.label.routes.origins import OriginPolicy, guard
 from segtrust.label.samples import SamplesTask
 from segtrust.label.scoring.method import EntropyScoring
 from segtrust.label.scoring.worker import ScoringWorker
-from segtrust.label.served import serve_models
+from segtrust.label.served import ServedModel, serve_models
+from segtrust.label.served_heads import ServedHeads, serve_heads
 from segtrust.label.sessions import remove_expired
 from segtrust.label.settings import AppSettings
 from segtrust.label.studies.connection import connect, forget_defaults, image_filters, listing_seconds
@@ -114,12 +116,14 @@ class SegtrustApp(_Host):
         self.state_dir = state_dir_for(studies, self.settings.state_dir)
         self.gate = None if background_method() else gate_for(self.settings, self.state_dir, listening_host())
         self.served = serve_models(self.settings, self.state_dir, self.only)
+        self.heads = serve_heads(self.served, self.only)
         self.store = StateStore(self.state_dir / "state.sqlite")
         self.audit = AuditTrail(self.store)
         self.queue = Queue(self.store, self.settings)
-        self.structures = {model: structure_labels(m.spec) for model, m in self.served.items()}
+        self.structures = {name: structure_labels(m.spec) for name, m in self.answering.items()}
         several = len(self.served) > 1
         self.bands = {m: band_labels(self.settings.band_edges, m if several else "") for m in self.served}
+        self.bands |= {name: self.bands[heads.crops.name] for name, heads in self.heads.items()}
         self.levels = {
             model: agreement_labels(self.structures[model], model if several else "")
             for model, m in self.served.items()
@@ -130,6 +134,7 @@ class SegtrustApp(_Host):
             for model, names in self.levels.items()
         ]
         views = [combined_labels(self.structures[m], bands) for m, bands in self.bands.items()]
+        unseen = [{NOT_SEEN: 0}] if self.heads else []
         super().__init__(
             app_dir=app_dir,
             studies=studies,
@@ -137,7 +142,7 @@ class SegtrustApp(_Host):
             name=name,
             description=f"{description} {RESEARCH_ONLY}",
             version=__version__,
-            labels=app_labels([*self.bands.values(), *levels, *views], self.structures.values()),
+            labels=app_labels([*self.bands.values(), *unseen, *levels, *views], self.structures.values()),
         )
         self._auto_update_scoring = self.settings.auto_score
         rounds = {name: task for name, task in self._trainers.items() if isinstance(task, RoundTask)}
@@ -150,14 +155,19 @@ class SegtrustApp(_Host):
             self.served, self.store, self.datastore(), self.drift, self.viewer_busy
         )
 
+    @property
+    def answering(self) -> Mapping[str, ServedModel | ServedHeads]:
+        """What answers for scans, by name: the models, and those of them that also find what they need."""
+        return {**self.served, **self.heads}
+
     def init_infers(self) -> dict[str, InferTask]:
         tasks: dict[str, InferTask] = {}
         archive = self._archive()
-        for name, model in self.served.items():
+        for name, model in self.answering.items():
             tasks[name] = MaskTask(model, archive)
             tasks[f"{name}_uncertainty"] = UncertaintyTask(model, self.bands[name], archive)
             tasks[f"{name}_with_uncertainty"] = CombinedTask(model, self.bands[name], archive)
-            if name in self.levels:
+            if isinstance(model, ServedModel) and name in self.levels:
                 tasks[f"{name}_samples"] = SamplesTask(model, self.levels[name], archive)
         return tasks
 
@@ -215,7 +225,7 @@ class SegtrustApp(_Host):
         return DicomwebDatastore(
             cache_dir(self.studies),
             pacs,
-            specs={name: model.spec for name, model in self.served.items()},
+            specs={name: model.spec for name, model in self.answering.items()},
             store=self.store,
             on_served=self.store.mark_served,
             keep=self.settings.label_history,
@@ -276,10 +286,10 @@ class SegtrustApp(_Host):
             ModelNotFoundError: if no such model is served.
             ScanError: if the scan is missing or cannot be used.
         """
-        if model not in self.served:
-            raise ModelNotFoundError(f"no model {model!r}. Served: {', '.join(self.served)}.")
+        if model not in self.answering:
+            raise ModelNotFoundError(f"no model {model!r}. Served: {', '.join(self.answering)}.")
         path, _ = self._scan_path(image, self.datastore())
-        prediction = self.served[model].predict(path)
+        prediction = self.answering[model].predict(path)
         about = {"version": prediction.version_id, "flags": [vars(flag) for flag in prediction.flags]}
         self._record(model, image, path, {}, {"segtrust": about}, None)
         return prediction

@@ -15,6 +15,7 @@ from typing import Any
 from segtrust.errors import SegtrustError
 from segtrust.inference import Flag, Prediction
 from segtrust.label.served import ServedModel
+from segtrust.label.served_heads import ServedHeads
 from segtrust.models import ModelVersion
 from segtrust.quality import SeenScan, StreamDrift, TypicalScans, judge_stream, logit_dice, p_values
 from segtrust.release.collect import LabelledSite, fix_roles
@@ -144,7 +145,7 @@ class DriftWatch:
         except SegtrustError as error:
             logger.warning("Drift of %s is not watched: %s", model.name, error)
 
-    def marked(self, model: ServedModel, numbers: Mapping[str, Any]) -> dict[str, Any]:
+    def marked(self, model: ServedModel | ServedHeads, numbers: Mapping[str, Any]) -> dict[str, Any]:
         """Say in an answer where the calibration is stale.
 
         Args:
@@ -162,7 +163,7 @@ class DriftWatch:
         flags = [*numbers.get("flags", ()), *([vars(_flag(own))] if own in stale else [])]
         return {**numbers, "calibration_stale": list(stale), "flags": flags}
 
-    def report(self, model: ServedModel) -> DriftReport:
+    def report(self, model: ServedModel | ServedHeads) -> DriftReport:
         """What the watch says of the version that is served.
 
         Args:

@@ -9,6 +9,7 @@ from segtrust.inference import Prediction
 from segtrust.label.drift import DriftWatch
 from segtrust.label.scoring.worker import ScoringWorker
 from segtrust.label.served import ServedModel
+from segtrust.label.served_heads import ServedHeads
 from segtrust.label.trail import AuditTrail
 from segtrust.label.training.trainings import Trainings
 
@@ -19,6 +20,7 @@ class Host(Protocol):
     """The app as routes see it; methods without a sentence here are MONAI Label's."""
 
     served: Mapping[str, ServedModel]
+    answering: Mapping[str, ServedModel | ServedHeads]
     trainings: Trainings
     scoring_worker: ScoringWorker
     audit: AuditTrail

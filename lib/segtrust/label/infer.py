@@ -18,6 +18,7 @@ from segtrust.label.archive import Archive, objects_of
 from segtrust.label.names import (
     BLIND_SPOT,
     FLAGGED,
+    NOT_SEEN,
     RESEARCH_ONLY,
     band_colours,
     combined_labels,
@@ -27,6 +28,7 @@ from segtrust.label.names import (
 )
 from segtrust.label.requests import InferRequest
 from segtrust.label.served import ServedModel
+from segtrust.label.served_heads import ServedHeads
 from segtrust.metrics.bootstrap import finite_or_none
 from segtrust.metrics.observed import ObservedErrors
 
@@ -37,7 +39,11 @@ class ModelTask(InferTask):
     """One view of a model's prediction; all views of one scan share one computation."""
 
     def __init__(
-        self, model: ServedModel, labels: dict[str, int], description: str, archive: Archive | None = None
+        self,
+        model: ServedModel | ServedHeads,
+        labels: dict[str, int],
+        description: str,
+        archive: Archive | None = None,
     ) -> None:
         super().__init__(
             type=InferType.SEGMENTATION,
@@ -117,7 +123,7 @@ class MaskTask(ModelTask):
         archive: the PACS, if the studies are one.
     """
 
-    def __init__(self, model: ServedModel, archive: Archive | None = None) -> None:
+    def __init__(self, model: ServedModel | ServedHeads, archive: Archive | None = None) -> None:
         labels = structure_labels(model.spec)
         text = model.spec.description or f"Segmentation of {', '.join(labels)}."
         super().__init__(model, labels, text, archive)
@@ -145,7 +151,11 @@ class UncertaintyTask(ModelTask):
         archive: the PACS, if the studies are one.
     """
 
-    def __init__(self, model: ServedModel, bands: dict[str, int], archive: Archive | None = None) -> None:
+    def __init__(
+        self, model: ServedModel | ServedHeads, bands: dict[str, int], archive: Archive | None = None
+    ) -> None:
+        if isinstance(model, ServedHeads):
+            bands = {**bands, NOT_SEEN: len(bands) + 1}
         text = f"Where the labels of {model.name} may be wrong: bands of the calibrated chance of error."
         super().__init__(model, bands, f"{text} {BLIND_SPOT}", archive)
 
@@ -210,7 +220,9 @@ class CombinedTask(ModelTask):
         archive: the PACS, if the studies are one.
     """
 
-    def __init__(self, model: ServedModel, bands: dict[str, int], archive: Archive | None = None) -> None:
+    def __init__(
+        self, model: ServedModel | ServedHeads, bands: dict[str, int], archive: Archive | None = None
+    ) -> None:
         text = f"Mask and bands of {model.name} in one view: to look at, not to measure."
         labels = combined_labels(structure_labels(model.spec), bands)
         super().__init__(model, labels, f"{text} {BLIND_SPOT}", archive)
@@ -221,7 +233,7 @@ class CombinedTask(ModelTask):
 
     def colours(self) -> dict[str, tuple[int, int, int]]:
         structures = [label.colour for label in self.model.spec.labels]
-        bands = band_colours(name for name in self.labels if is_band(name))
+        bands = band_colours([name for name in self.labels if is_band(name)])
         return dict(zip(self.labels, [*structures, *bands.values()], strict=True))
 
 
@@ -229,7 +241,7 @@ def _band_table(task: ModelTask, prediction: Prediction) -> list[dict[str, Any]]
     """Name, value and edges of each band, and how often it was wrong on the calibration scans, if known."""
     edges, observed = task.model.settings.band_edges, _observed(task, prediction)
     table = []
-    names = [name for name in task.labels if is_band(name)]
+    names = [name for name in task.labels if is_band(name) and name != NOT_SEEN]
     for name, low, high in zip(names, edges, (*edges[1:], 1.0), strict=True):
         band: dict[str, Any] = {"name": name, "value": task.labels[name], "from": low, "to": high}
         rate = observed.rate(low, high) if observed else None
@@ -251,7 +263,7 @@ def _devices(first: str) -> list[str]:
     return list(dict.fromkeys([first, "cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]))
 
 
-def _storing(model: ServedModel, archive: Archive | None) -> dict[str, list[str]]:
+def _storing(model: ServedModel | ServedHeads, archive: Archive | None) -> dict[str, list[str]]:
     """What viewers offer to store, the setting first; nothing where there is no PACS."""
     if archive is None:
         return {}

@@ -1,6 +1,6 @@
 """Names that a reader sees: structures, and bands of the chance that a label is wrong."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import pairwise
 
 from segtrust.errors import SettingError
@@ -13,6 +13,7 @@ __all__ = [
     "BAND_PREFIX",
     "BLIND_SPOT",
     "FLAGGED",
+    "NOT_SEEN",
     "RESEARCH_ONLY",
     "agreement_colours",
     "agreement_labels",
@@ -33,6 +34,9 @@ BAND_PREFIX = "chance of error"
 FLAGGED = f"{BAND_PREFIX} flagged"
 """Name of the voxels of a flag map; a band's name, so that it is taken out of a label that comes back."""
 
+NOT_SEEN = f"{BAND_PREFIX} not known - not looked at"
+"""Name of the voxels outside of the boxes that a search found; a band's name, for the same reason."""
+
 SAMPLES_PREFIX = "share of samples"
 """Begins the name of every level of agreement of samples; such names are taken out like bands."""
 
@@ -46,6 +50,7 @@ _MOST_LABELS = 255
 
 # light to dark in even steps, readable without colour vision (matplotlib's `cividis`, reversed)
 _BAND_COLOURS = ((234, 211, 87), (142, 136, 119), (32, 60, 109))
+_NOT_SEEN_COLOUR = (128, 128, 128)
 _LEVEL_COLOURS = ((32, 60, 109), (101, 105, 113), (167, 157, 117), (234, 211, 87))
 
 
@@ -88,9 +93,11 @@ def band_labels(edges: Sequence[float], model: str = "") -> dict[str, int]:
     return {f"{BAND_PREFIX} {text}{suffix}": value for value, text in enumerate(band_texts(edges), start=1)}
 
 
-def band_colours(names: Iterable[str]) -> dict[str, tuple[int, int, int]]:
-    """Colour of each band, light for a small chance and dark for a large one."""
-    return dict(zip(names, _BAND_COLOURS, strict=True))
+def band_colours(names: Collection[str]) -> dict[str, tuple[int, int, int]]:
+    """Colour of each band, light for a small chance and dark for a large one; grey where nobody looked."""
+    bands = [name for name in names if name != NOT_SEEN]
+    unseen = {NOT_SEEN: _NOT_SEEN_COLOUR} if len(bands) < len(names) else {}
+    return dict(zip(bands, _BAND_COLOURS, strict=True)) | unseen
 
 
 def is_band(name: str) -> bool:

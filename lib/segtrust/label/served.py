@@ -167,6 +167,14 @@ class ServedModel:
             for key in [key for key in self._predictors if key[1] == device]:
                 del self._predictors[key]
 
+    def predictor(self, device: str) -> Predictor | StoredPredictor:
+        """What predicts scans with the version served now.
+
+        Args:
+            device: as PyTorch names it.
+        """
+        return self._predictor(self.version(), device)
+
     def _predictor(self, version: ModelVersion, device: str) -> Predictor | StoredPredictor:
         with self._lock:
             key = (version.digest, device)

@@ -132,6 +132,9 @@ class AppSettings:
     precision: Literal["fp32", "bf16"] = _setting(
         "fp32", "arithmetic of the networks; calibration is fitted in fp32"
     )
+    whole_heads: bool = _setting(
+        True, "serve a task for whole scans beside a crop model that comes with a search for its structures"
+    )
     keep_members: bool = _setting(True, "keep all members in memory; false loads them one at a time")
     cache_scans: int = _setting(1, "predictions kept in memory, so that mask and bands cost one run")
     band_edges: tuple[float, ...] = _setting(

@@ -6,7 +6,14 @@
 - ``lock``: one training of a model at a time
 """
 
-from segtrust.models.folder import ModelVersion, find_models, list_versions, open_version, shipped_models_dir
+from segtrust.models.folder import (
+    ModelVersion,
+    find_models,
+    list_versions,
+    open_version,
+    shipped_finders_dir,
+    shipped_models_dir,
+)
 from segtrust.models.life import (
     adopt_version,
     best_version,
@@ -40,6 +47,7 @@ __all__ = [
     "published_versions",
     "roll_back",
     "set_current",
+    "shipped_finders_dir",
     "shipped_models_dir",
     "training_lock",
     "why_unpublished",

@@ -19,6 +19,7 @@ __all__ = [
     "open_version",
     "read_document",
     "read_version",
+    "shipped_finders_dir",
     "shipped_models_dir",
 ]
 
@@ -45,6 +46,11 @@ class ModelVersion:
 def shipped_models_dir() -> Path:
     """Folder of the models that come with the package; read only."""
     return Path(__file__).parents[1] / "shipped"
+
+
+def shipped_finders_dir() -> Path:
+    """Folder of the networks that find what a crop model needs crops of; read only."""
+    return shipped_models_dir() / "finders"
 
 
 def find_models(*folders: Path) -> dict[str, Path]:

@@ -1,5 +1,7 @@
 """What the panel is told, against the prediction itself."""
 
+from types import SimpleNamespace
+
 import itk
 import numpy as np
 import pytest
@@ -14,12 +16,13 @@ from segtrust.quality import Quality, UsualError
 
 class _Host:
     def __init__(self, served, scan):
-        self.served, self.asked = {served.name: served}, []
+        self.answering, self.asked = {served.name: served}, []
+        self.drift = SimpleNamespace(marked=lambda _model, numbers: dict(numbers))  # nothing is stale
         self._scan = scan
 
     def prediction(self, model, image):
         self.asked.append((model, image))
-        return self.served[model].predict(self._scan)
+        return self.answering[model].predict(self._scan)
 
 
 @pytest.fixture

@@ -102,7 +102,7 @@ def list_models() -> dict[str, Any]:
             "structures": structure_labels(model.spec),
             "measures": [asdict(measure) for measure in MEASURES if _is_known(measure, model.version())],
         }
-        for name, model in host.served.items()
+        for name, model in host.answering.items()
     ]
     return {"models": models, "band_prefix": BAND_PREFIX, "notices": [BLIND_SPOT, RESEARCH_ONLY]}
 
@@ -123,7 +123,7 @@ def read_findings(model: str, image: str) -> dict[str, Any]:
     """
     host = serving_app()
     prediction = host.prediction(model, image)
-    numbers = host.drift.marked(host.served[model], prediction.params())
+    numbers = host.drift.marked(host.answering[model], prediction.params())
     for entry, hint in zip(numbers["slices"], prediction.slices, strict=True):
         entry["position"] = _position(prediction, hint)
     return numbers
