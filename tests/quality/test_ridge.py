@@ -141,6 +141,17 @@ def test_where_the_line_predicts_a_value_beyond_the_ridge_the_two_intervals_are_
     assert low < fitted.predict(far) <= high
 
 
+def test_where_a_score_lies_beyond_those_of_the_calibration_scans_the_two_intervals_are_joined():
+    x = np.linspace(0, 1, 12)
+    ridge = ridge_of(x[:, None], np.cos(40 * x))
+    wide = (-9.0, 9.0)
+    for value, is_known in ((0.0, True), (1.0, True), (1.01, False), (-0.01, False)):
+        scan = {"a": value}
+        assert ridge.knows(scan) == is_known
+        narrow = ridge.interval(scan, 0.9)
+        assert ridge.beside(wide, sum(narrow) / 2, scan, 0.9) == (narrow if is_known else wide)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("subjects", [10, 20, 50])
 @pytest.mark.parametrize("law", ["lognormal", "cauchy"])

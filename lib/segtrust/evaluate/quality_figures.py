@@ -26,7 +26,6 @@ from segtrust.quality import (
 )
 from segtrust.quality.line_scores import line_scores
 from segtrust.quality.log_odds import dice_range
-from segtrust.quality.regression import joined
 from segtrust.quality.typical import Likeness, TypicalScans
 
 __all__ = ["judge_predictions", "quality_figures"]
@@ -94,8 +93,7 @@ def _ends(line: Regression, row: int, predicted: float) -> tuple[float, float]:
     wide = (predicted - far, predicted + far)
     if line.ridge is None:
         return wide
-    narrow = line.ridge.without(row).interval(line.ridge.of(row), COVERAGE)
-    return wide if narrow is None else joined(narrow, wide, predicted)
+    return line.ridge.without(row).beside(wide, predicted, line.ridge.of(row), COVERAGE)
 
 
 def _worsened(line: Regression, cases: Sequence[QualityCase], value: int) -> dict[str, Any]:

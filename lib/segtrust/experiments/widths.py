@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit
+from scipy.special import expit, logit
 
 from segtrust.quality import COVERAGE, Rows, conformal_bound
 from segtrust.quality.line import fit_line, slope_and_level
@@ -446,32 +446,23 @@ def judge_full(
     Returns:
         Structure -> what was said.
     """
-    return {
-        v: [_joined(said, ends) for said, ends in zip(today[v], _full_ends(pool, sets), strict=True)]
-        for v, pool in pools.items()
-    }
+    return {v: list(_full(pool, sets, today[v])) for v, pool in pools.items()}
 
 
-def _joined(said: Said, ends: tuple[float, float] | None) -> Said:
-    """As :meth:`segtrust.quality.Regression.narrow_interval` has it."""
-    if ends is None:
-        return said
-    low, high = dice_range(*ends)
-    if not ends[0] <= said.centre <= ends[1]:
-        low, high = min(low, said.ends[0]), max(high, said.ends[1])
-    return replace(said, ends=(low, high))
-
-
-def _full_ends(
-    pool: Pool, sets: Sequence[tuple[Sequence[int], Sequence[int]]]
-) -> Iterator[tuple[float, float] | None]:
+def _full(
+    pool: Pool, sets: Sequence[tuple[Sequence[int], Sequence[int]]], today: Sequence[Said]
+) -> Iterator[Said]:
     columns = {name: LINE_SCORES.index(name) for name in RIDGE_SCORES}
+    said = iter(today)
     for calibration, judged in sets:
         known, fresh = pool.of(calibration), pool.of(judged)
         own = known.pick(known.ordinary)
         ridge = Ridge({n: tuple(own.x[:, c].tolist()) for n, c in columns.items()}, tuple(own.y.tolist()))
         for row in fresh.x:
-            yield ridge.interval({n: float(row[c]) for n, c in columns.items()}, COVERAGE)
+            line = next(said)
+            wide = (float(logit(line.ends[0])), float(logit(line.ends[1])))
+            scores: dict[str, float | None] = {n: float(row[c]) for n, c in columns.items()}
+            yield replace(line, ends=dice_range(*ridge.beside(wide, line.centre, scores, COVERAGE)))
 
 
 def marginal_width(pool: Pool) -> float:

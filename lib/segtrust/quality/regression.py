@@ -10,7 +10,7 @@ from segtrust.quality.conformal import Width, conformal_bound, miss_chance
 from segtrust.quality.line import Line, Rows, Scores, fit_line
 from segtrust.quality.ridge import Ridge
 
-__all__ = ["LEAST_SUBJECTS", "Regression", "fit_regression", "joined"]
+__all__ = ["LEAST_SUBJECTS", "Regression", "fit_regression"]
 
 LEAST_SUBJECTS = 10
 """With fewer subjects nothing is fitted."""
@@ -65,8 +65,8 @@ class Regression:
     def narrow_interval(self, scores: Scores, coverage: float) -> tuple[float, float] | None:
         """The same promise from two scores, where the version has them; else :meth:`interval`.
 
-        The ridge knows scans as they are alone. Where the line, which has also seen worsened ones, predicts a
-        value beyond its interval, that of the line is joined to it, which costs width and no coverage.
+        The ridge knows scans as they are alone, the line has also seen worsened ones: see
+        :meth:`segtrust.quality.Ridge.beside`.
 
         Args:
             scores: of the scan.
@@ -77,10 +77,9 @@ class Regression:
             in :meth:`interval`.
         """
         wide, predicted = self.interval(scores, coverage), self.predict(scores)
-        narrow = None if self.ridge is None else self.ridge.interval(scores, coverage)
-        if wide is None or predicted is None or narrow is None:
+        if self.ridge is None or wide is None or predicted is None:
             return wide
-        return joined(narrow, wide, predicted)
+        return self.ridge.beside(wide, predicted, scores, coverage)
 
     def spread(self, scores: Scores) -> tuple[float, float] | None:
         """Smallest and largest value of the lines that were fitted without one subject."""
@@ -123,26 +122,6 @@ class Regression:
             raise ModelError(f"a regression must have line, without and held_out, but {error!r}.") from error
         ridge = document.get("ridge")
         return cls(line, tuple(without), held_out, None if ridge is None else Ridge.from_json(ridge))
-
-
-def joined(narrow: tuple[float, float], wide: tuple[float, float], predicted: float) -> tuple[float, float]:
-    """The narrow interval, or both as one where the predicted value lies beyond it.
-
-    Args:
-        narrow: of a ridge.
-        wide: of a line.
-        predicted: by the line.
-
-    Returns:
-        Lower and upper end.
-
-    Example:
-        >>> joined((0.0, 1.0), (-1.0, 3.0), 0.5), joined((0.0, 1.0), (0.5, 3.0), 2.0)
-        ((0.0, 1.0), (0.0, 3.0))
-    """
-    if narrow[0] <= predicted <= narrow[1]:
-        return narrow
-    return min(narrow[0], wide[0]), max(narrow[1], wide[1])
 
 
 def fit_regression(rows: Rows, names: Sequence[str]) -> Regression | None:

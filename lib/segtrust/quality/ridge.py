@@ -63,6 +63,34 @@ class Ridge:
         low, high = _crossings(fixed, moving)
         return float(np.sort(low)[least - 1]), float(np.sort(high)[-least])
 
+    def knows(self, scores: Scores) -> bool:
+        """Whether each score lies among those of the calibration scans."""
+        pairs = [(scores.get(name), values) for name, values in self.scores.items()]
+        return all(value is not None and min(values) <= value <= max(values) for value, values in pairs)
+
+    def beside(
+        self, wide: tuple[float, float], predicted: float, scores: Scores, coverage: float
+    ) -> tuple[float, float]:
+        """The interval, beside that of a line which has also seen worsened scans.
+
+        Args:
+            wide: interval of the line.
+            predicted: by the line.
+            scores: of the scan.
+            coverage: in (0, 1).
+
+        Returns:
+            That of the ridge; both as one where a score lies beyond those of the calibration scans, or the
+            predicted value beyond the interval, which costs width and no coverage; that of the line where the
+            ridge has none.
+        """
+        narrow = self.interval(scores, coverage)
+        if narrow is None:
+            return wide
+        if self.knows(scores) and narrow[0] <= predicted <= narrow[1]:
+            return narrow
+        return min(narrow[0], wide[0]), max(narrow[1], wide[1])
+
     def of(self, row: int) -> dict[str, float | None]:
         """Scores of one calibration scan."""
         return {name: values[row] for name, values in self.scores.items()}
