@@ -28,18 +28,23 @@ copies. Calibration sets were drawn {draws} times. Only the {shown} narrowest an
 the file has all."""
 
 
+TITLE = "# Widths: what intervals of Dice are made of\n"
+NOTHING = """Nothing was measured yet by `python benchmarks/run_widths.py`; the rule, and what intervals of
+Dice rest on until then, stand in [decision 0017](../decisions/0017-widths.md)."""
 UNMEASURED = """**Not measured yet**, for want of time on the machine: the rule's own parts, *choice* and
 *confirmation*, with hearts. What follows is one organ, two folds, and no confirmation: it is exploratory."""
 FIRST = """Hippocampus, folds 0 and 3, each judged by the five members of `facts` that never saw it; the two
 ensembles share a pool after the mean of each one's scans was taken from its scores. Left out for
 time: *chosen* and *scaled* ways."""
 
+NOTHING_PAGE = f"{TITLE}\n{paragraph(NOTHING)}"
+
 
 def page(result: Json) -> str:
     """The whole page."""
     choice = result["parts"].get("choice", {})
     lines = [
-        "# Widths: what intervals of Dice are made of\n",
+        TITLE,
         paragraph(MADE.format(**result)),
         paragraph(
             "Inside *train*: one scan of each subject and three worsened copies of it (shift suite,",
@@ -122,8 +127,9 @@ def pool_table(pool: str, found: Json, winner: str, draws: int) -> list[str]:
 
 
 def main() -> int:
-    """Write the page, or compare it."""
-    return write_or_check((PAGE, page(json.loads(RESULT.read_text(encoding="utf-8")))))
+    """Write the page, or compare it; before anything was measured it says so."""
+    text = page(json.loads(RESULT.read_text(encoding="utf-8"))) if RESULT.is_file() else NOTHING_PAGE
+    return write_or_check((PAGE, text))
 
 
 if __name__ == "__main__":
