@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import nibabel as nib
@@ -47,9 +48,11 @@ def totalsegmentator(root):
         "normalization_schemes": ["CTNormalization"],
     }  # fmt: skip
     described = dataset(labels={"background": 0} | {f"organ_{k}": k for k in range(1, ORGANS + 1)})
-    return write_results(
-        root, planned, described, folds=1, trainer="nnUNetTrainerNoMirroring", mirroring=None
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of plans in the older form
+        return write_results(
+            root, planned, described, folds=1, trainer="nnUNetTrainerNoMirroring", mirroring=None
+        )
 
 
 @pytest.mark.slow
