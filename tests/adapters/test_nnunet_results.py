@@ -48,7 +48,23 @@ def test_regions_are_structures_of_a_sigmoid_head_in_their_order(tmp_path):
     spec = nnunet_spec(read_nnunet(results(tmp_path, described=described)), name="r", mirroring=None)
     assert spec.head.kind == "sigmoid"
     assert spec.head.priority == (1, 2)
-    assert [(label.name, label.source_value) for label in spec.labels] == [("whole", 1), ("core", 2)]
+    assert [(label.name, label.source_value) for label in spec.labels] == [("whole", (1, 2)), ("core", 2)]
+    assert spec.head.structures == "nested"
+    assert not spec.shares_values
+
+
+def test_regions_that_are_not_nested_share_their_values(tmp_path):
+    regions = {"background": 0, "left": [1, 2], "right": [3, 4], "tumour": [2, 4]}
+    described = tiny.dataset(labels=regions, regions_class_order=[1, 3, 4])
+    spec = nnunet_spec(read_nnunet(results(tmp_path, described=described)), name="r", mirroring=None)
+    assert [label.source_value for label in spec.labels] == [(1, 2), (3, 4), (4, 2)]
+    assert (spec.head.structures, spec.shares_values) == ("independent", True)
+
+
+def test_a_region_must_hold_the_value_that_stands_for_it(tmp_path):
+    described = tiny.dataset(labels=REGIONS, regions_class_order=[1, 3])
+    with pytest.raises(ModelError, match=r"a value that the region holds, got .*: another one for core"):
+        nnunet_spec(read_nnunet(results(tmp_path, described=described)), name="r", mirroring=None)
 
 
 def test_ignored_label_is_no_structure(tmp_path):

@@ -8,6 +8,7 @@ import torch
 
 from calibration_cohorts import cohort, constant, small_structure
 from segtrust import calibrators as c
+from segtrust.decisions import LabelRule
 from segtrust.errors import ShapeError
 
 FAST = {"pooled_temperature": c.fit_pooled_temperature, "top_label_isotonic": c.fit_top_label_isotonic}
@@ -141,9 +142,66 @@ def test_a_small_structure_is_calibrated_though_its_share_of_the_volume_is_one_i
     assert after["volume"] <= before["volume"] * (1 + 1e-9)
 
 
-def test_sigmoid_voxels_are_refused():
-    scan = c.CalibrationVoxels(
-        np.zeros((3, 2), np.float32), np.zeros((3, 2), np.int64), np.zeros(3, np.float32), np.ones(3), "a"
+NESTED = LabelRule("sigmoid", (1, 2), (0.3, 0.7), "nested")
+
+
+def nested_scan(subject, *, temperature, n=1500):
+    """Nested structures of which each probability is the truth, and what a model says that is too sure."""
+    rng = np.random.default_rng([7, int(subject)])
+    limits = np.log([3 / 7, 7 / 3])
+    inner = rng.normal(-1, 3, n)
+    odds = np.stack([inner + rng.exponential(1, n), inner], axis=1)  # the outer one is never less likely
+    truth = rng.random((n, 1)) < 1 / (1 + np.exp(-odds))  # one number for both: nested
+    said = 1 / (1 + np.exp(-(limits + temperature * (odds - limits))))
+    return c.draw_voxels(
+        torch.from_numpy(said.T),
+        torch.from_numpy(truth.T.astype(int)),
+        torch.from_numpy(rng.uniform(0, 8, n)),  # all near: all are drawn
+        subject=subject,
+        seed=0,
+        head="sigmoid",
+        threshold=NESTED.threshold,
     )
-    with pytest.raises(ShapeError, match="softmax head"):
-        c.choose_calibrator([scan])
+
+
+def test_an_over_confident_model_of_nested_structures_gets_a_temperature_about_its_thresholds():
+    scans = [nested_scan(str(i), temperature=2.0) for i in range(6)]
+    choice = c.choose_served(scans, "pooled_temperature", rule=NESTED)
+    # 9000 voxels of two structures, whose logarithm of T each tells within about 1: 1 % of noise
+    assert choice.calibrator.temperature == pytest.approx(2.0, rel=0.05)
+    before, after = (choice.figures[name] for name in ("identity", "pooled_temperature"))
+    for region in ("band", "volume"):
+        assert after["nll"][region] < before["nll"][region]
+        assert after["ece"][region] < before["ece"][region] / 3
+    assert c.choose_served([nested_scan(str(i), temperature=1.0) for i in range(6)], rule=NESTED).name == (
+        "identity"
+    )
+
+
+def test_figures_of_structures_that_overlap_agree_with_a_slow_loop():
+    scans = [nested_scan(str(i), temperature=2.0, n=60) for i in range(5)]
+    figures = c.choose_calibrator(scans, {}, rule=NESTED).figures["identity"]
+    nll, cells = 0.0, {}
+    for scan in scans:
+        p = 1 / (1 + np.exp(-(scan.logits.astype(np.float64) + scan.pivot)))
+        for (outer, inner), truth in zip(p, scan.labels.tolist(), strict=True):
+            for chance, there in zip((outer, inner), truth, strict=True):
+                nll -= np.log(chance if there else 1 - chance) / len(p) / len(scans)
+            if inner > 0.7:
+                said, right = [1, 1], inner
+            elif outer > 0.3:
+                said, right = [1, 0], outer - inner
+            else:
+                said, right = [0, 0], 1 - outer
+            cells.setdefault(int(np.ceil(right * 15)), []).append((said == truth) - right)
+    assert figures["nll"]["volume"] == pytest.approx(nll, rel=1e-6)
+    ece = sum(abs(sum(gaps)) for gaps in cells.values()) / 300
+    assert figures["ece"]["volume"] == pytest.approx(ece, abs=1e-6)
+
+
+def test_a_rule_of_another_head_and_kinds_that_change_the_label_are_refused():
+    scans = [nested_scan(str(i), temperature=2.0, n=9) for i in range(5)]
+    with pytest.raises(ShapeError, match="must be of the same head, got the rule of a softmax head"):
+        c.choose_calibrator(scans)
+    with pytest.raises(ShapeError, match="must be of pooled_temperature, distance_temperature, got top_cl"):
+        c.choose_calibrator(scans, rule=NESTED)

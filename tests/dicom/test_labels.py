@@ -5,6 +5,7 @@ import pytest
 from pydicom import dcmread
 
 from dicom_phantoms import marked_prediction, seen_from, stored_otherwise
+from segtrust.decisions import LabelRule
 from segtrust.dicom import (
     is_prediction,
     read_label,
@@ -43,6 +44,27 @@ def test_a_label_comes_back_voxel_by_voxel_whatever_the_order_of_its_axes(series
     np.testing.assert_array_equal(stored.frames, straight.mask.transpose(2, 1, 0))
     placement = series.place(turned.affine, turned.mask.shape)
     np.testing.assert_array_equal(placement.to_volume(stored.frames), turned.mask)
+
+
+@pytest.mark.parametrize("priority", [(1, 2), (2, 1)], ids=["front holds back", "back holds front"])
+def test_nested_structures_are_stored_whole_and_come_back_as_they_were_drawn(simple, tmp_path, priority):
+    series, marks = simple
+    rule = LabelRule("sigmoid", priority, structures="nested")
+    path = write_label(marks.mask, series.affine, LABELS, series, tmp_path / "label.dcm", rule=rule)
+    document = dcmread(path)
+    outer, inner = priority
+    assert document.SegmentsOverlap == "YES"
+    voxels = dict.fromkeys(priority, 0)
+    frames = document.pixel_array.reshape(-1, document.Rows, document.Columns)
+    for frame, item in zip(frames, document.PerFrameFunctionalGroupsSequence, strict=True):
+        voxels[item.SegmentIdentificationSequence[0].ReferencedSegmentNumber] += int(frame.sum())
+    assert voxels == {outer: np.count_nonzero(marks.mask), inner: np.count_nonzero(marks.mask == inner)}
+    names = [LABELS[value - 1].name.upper() for value in priority]
+    np.testing.assert_array_equal(
+        read_label(document, series, nested=names).frames, marks.mask.transpose(2, 1, 0)
+    )
+    with pytest.raises(DicomError, match="segments that overlap"):
+        read_label(document, series)
 
 
 @pytest.mark.slow

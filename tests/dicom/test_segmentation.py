@@ -1,10 +1,12 @@
 """Masks go through bytes: written by us, read by pydicom, by highdicom and by dcmqi."""
 
 import json
+from dataclasses import replace
 
 import highdicom as hd
 import numpy as np
 import pytest
+import torch
 from pydicom import dcmread
 from pydicom.sr.codedict import codes
 
@@ -13,7 +15,7 @@ from phantoms import spec_of
 from segtrust.dicom import StructureCodes, read_series, write_segmentation
 from segtrust.dicom.segmentation import cielab
 from segtrust.errors import DicomError
-from segtrust.models import Label
+from segtrust.models import Head, Label
 
 ORDER, FLIPS = (1, 2, 0), (False, True, True)
 HIPPOCAMPUS = (
@@ -71,6 +73,56 @@ def test_highdicom_reads_the_same_mask(series_dir, tmp_path):
         assert_missing_frames_are_empty=True,
     )
     np.testing.assert_array_equal(got, prediction.mask.transpose(2, 1, 0))
+
+
+def overlapping(series, structures, **changes):
+    """A prediction of two structures at random, many voxels in both, the mask showing the second."""
+    plain = marked_prediction(series.affine, series.shape)
+    spec = spec_of(head=Head("sigmoid", (1, 2), (0.4, 0.6), structures=structures))
+    probs = np.random.default_rng(3).random((2, *series.shape), np.float32)
+    probs[:, 0, 0, 0] = (0.9, 0.1)
+    mask = spec.head.rule.labels(torch.from_numpy(probs)).numpy()
+    return replace(plain, spec=spec, probs=probs, mask=mask, **changes)
+
+
+@pytest.mark.parametrize("structures", ["nested", "independent"])
+def test_a_segment_holds_all_voxels_of_its_structure_where_structures_overlap(
+    series_dir, tmp_path, structures
+):
+    series = read_series(series_dir)
+    straight = overlapping(series, structures)
+    outer, inner = straight.probs[0] > np.float32(0.4), straight.probs[1] > np.float32(0.6)
+    expected = {1: outer | inner if structures == "nested" else outer, 2: inner}
+    stored = stored_otherwise(straight, ORDER, FLIPS)
+    document = dcmread(write_segmentation(stored, series, tmp_path / "seg.dcm"))
+    assert (document.SegmentsOverlap, document.SegmentationType) == ("YES", "BINARY")
+    planes = by_segment(document)
+    for k, header in enumerate(series.headers):
+        for value, held in expected.items():
+            got = planes.get((value, header.SOPInstanceUID), np.zeros_like(held[:, :, k].T))
+            np.testing.assert_array_equal(got, held[:, :, k].T)
+
+
+def test_highdicom_and_dciodvfy_read_segments_that_overlap(simple_dir, tmp_path, errors_of):
+    series = read_series(simple_dir)
+    prediction = overlapping(series, "nested")
+    path = write_segmentation(prediction, series, tmp_path / "seg.dcm")
+    got = hd.seg.segread(path).get_pixels_by_source_instance(
+        [header.SOPInstanceUID for header in series.headers], assert_missing_frames_are_empty=True
+    )
+    np.testing.assert_array_equal(got.transpose(3, 2, 1, 0), prediction.sets)
+    assert errors_of(path) == []
+
+
+@pytest.mark.parametrize("p", [0.0, 1.0], ids=["nothing", "everything"])
+def test_overlapping_structures_may_be_empty_or_fill_the_scan(simple_dir, tmp_path, p):
+    series = read_series(simple_dir)
+    probs = np.full((2, *series.shape), p, np.float32)
+    prediction = overlapping(series, "independent")
+    prediction = replace(prediction, probs=probs, mask=np.full(series.shape, int(2 * p), np.uint8))
+    planes = by_segment(dcmread(write_segmentation(prediction, series, tmp_path / "seg.dcm")))
+    assert len(planes) == 2 * series.shape[2]
+    assert all((plane == p).all() for plane in planes.values())
 
 
 @pytest.mark.slow

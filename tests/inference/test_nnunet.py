@@ -68,7 +68,7 @@ def test_mask_is_that_of_nnunet_voxel_for_voxel(tmp_path, kind, mirroring):
     version = adopted(folder, tmp_path / "work", mirroring=mirroring)
     prediction = Predictor(version).predict(files[0])
     mask, probs = nnunet_answer(folder, files, mirroring=mirroring)
-    values = np.array([0, *(label.source_value for label in version.spec.labels)])
+    values = np.array([0, *(label.source_values[0] for label in version.spec.labels)])
     assert len(np.unique(mask)) > 1
     assert np.array_equal(values[prediction.mask], mask)
     if "Reorient" not in kind.get("plans", {}).get("reader", ""):  # those probabilities lie on another grid

@@ -114,6 +114,25 @@ def test_contours_are_the_mask_shrunk_and_grown():
     assert with_contours().contour_map("joint").ravel().tolist() == [0, 3, 3, 2, 2, 1, 2, 2, 3, 3]
 
 
+def test_contours_of_nested_structures_are_those_of_all_their_voxels():
+    ball, core = np.full(10, 0.1), np.full(10, 0.1)
+    ball[1:9], core[3:7] = 0.9, 0.9
+    mask = np.array([0, 1, 1, 2, 2, 2, 2, 1, 1, 0], np.uint8)[:, None, None]
+    margins = {1: Margins(1.0, 1.0, 9), 2: Margins(1.0, 1.0, 9)}
+    known = Assessment({}, None, 9, FineRule(), None, ContourMargins(ContourRule(), margins, {}))
+    got = prediction(
+        [ball, core],
+        mask=mask,
+        spec=spec_of(head=Head("sigmoid", (1, 2), structures="nested")),
+        assessment=known,
+    )
+    inner, outer = got.contours(1)
+    assert np.flatnonzero(inner).tolist() == [2, 3, 4, 5, 6, 7]
+    assert outer.all()
+    assert got.contour_map().ravel().tolist() == [3, 2, 1, 5, 4, 4, 5, 1, 2, 3]
+    assert got.contour_map(only=(1,)).ravel().tolist() == [3, 2, 1, 1, 1, 1, 1, 1, 2, 3]
+
+
 @pytest.mark.parametrize(
     ("value", "changes"),
     [(1, {"spacing": None}), (1, {"assessment": None}), (2, {})],

@@ -193,6 +193,28 @@ def test_the_limit_of_a_model_reaches_its_draws():
     assert Predictor(version_of(SPEC)).source.bound is None
 
 
+def test_draws_of_nested_structures_are_thresholded_like_the_mean():
+    # one factor moves both structures up and down, the whole scan at once
+    def channels(network, image):
+        planes = torch.zeros(6, *image.shape[1:])  # two means, two logarithms of variances, two factors
+        planes[1], planes[2:4], planes[4:6] = -1.0, -30, 8.0
+        return planes
+
+    head = Head("sigmoid", (1, 2), (0.3, 0.7), rank=1, structures="nested")
+    source = StochasticSource([torch.nn.Identity], 1, lambda z: head_probabilities(z, head), draws=32)
+    scan = make_blob((6, 5, 4))
+    drawn = [head.rule.labels(p) for p in source.samples(torch.zeros(1, 6, 5, 4), channels)]
+    assert {value for mask in drawn for value in mask.unique().tolist()} == {0, 1, 2}
+    fixed = FixedSource(*(lambda _, p=p: p for p in source.samples(torch.zeros(1, 6, 5, 4), channels)))
+    got = Predictor(version_of(spec_of(head=head, spacing=None)), source=fixed).predict_scan(scan)
+    assert got.samples.voxels == tuple(sorted(int((mask > 0).sum()) for mask in drawn))
+    share = sum((mask > 0).double() for mask in drawn) / len(drawn)
+    np.testing.assert_allclose(got.samples.share, share, atol=1e-6)  # float32
+    # a draw that shows the core holds the ball as well: its volume reaches from nothing to all
+    assert [s.volume_range_ml for s in got.structures] == [pytest.approx((0, 0.12))] * 2
+    assert np.array_equal(got.mask, head.rule.labels(torch.from_numpy(got.probs)).numpy())
+
+
 def test_pairs_are_mirrored_and_the_same_seed_draws_the_same():
     def channels(network, image):
         return torch.zeros(6, *image.shape[1:])

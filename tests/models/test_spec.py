@@ -101,6 +101,10 @@ def test_a_softmax_head_has_a_channel_for_the_background_and_a_sigmoid_head_has_
             {"labels": (Label("a", 1, (1, 2)), Label("b", 2, 2))},
             "labels of 'tiny' must have different `source_value`, got [1, 2, 2]",
         ),
+        (
+            {"labels": (Label("a", 1, (2, 1)), Label("b", 2, (2, 3))), "head": Head("sigmoid", (1, 2))},
+            "the value that stands for them alone, got [2, 2]",
+        ),
         ({"head": Head("sofmax")}, "`head.kind` must be softmax or sigmoid, got 'sofmax'"),
         (
             {"intensity": Intensity("z-score")},

@@ -1,15 +1,14 @@
 """A model that exists already gets everything about trust in a new version; its masks stay what they are."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
 from labelled_folder import make_folder
-from phantoms import publish_random_version, spec_of
+from phantoms import TINY_NETWORK, publish_random_version, spec_of
+from segtrust.calibrators import DistanceTemperature
 from segtrust.errors import SettingError
 from segtrust.inference.predictor import Predictor
-from segtrust.models import open_version
+from segtrust.models import Head, Label, open_version
 from segtrust.release.calibrate import calibrate_version, fit_trust
 from segtrust.training.cases import cases_in
 
@@ -72,8 +71,39 @@ def test_too_few_subjects_are_an_error_and_publish_nothing(model, tmp_path):
     assert open_version(model).id == "0001"
 
 
-def test_regions_that_overlap_are_refused_in_words(model, tmp_path):
-    version = open_version(model)
-    head = replace(version.spec.head, kind="sigmoid", priority=(1, 2))
-    with pytest.raises(SettingError, match="needs a softmax head"):
-        fit_trust(replace(version, spec=replace(version.spec, head=head)), [])
+@pytest.mark.parametrize("structures", ["nested", "independent"])
+def test_structures_that_overlap_are_calibrated_and_stay_what_they_are(tmp_path, structures):
+    model = tmp_path / "models" / "tiny"
+    head = Head("sigmoid", (1, 2), (0.4, 0.6), structures=structures)
+    labels = (Label("ball", 1, (1, 2)), Label("core", 2, 2)) if structures == "nested" else spec_of().labels
+    spec = spec_of(head=head, labels=labels, network={**TINY_NETWORK, "out_channels": 2})
+    publish_random_version(model, spec)
+    data, names = folder_of(tmp_path, 6)
+    before = open_version(model)
+    version, trust = calibrate_version(model, cases_in(data, names))
+    assert set(trust.calibration["choice"]["figures"]) == {"identity", "distance_temperature"}
+    assert trust.calibration["observed"]["subjects"] == 6
+    scan = data / "images" / "s00.nii.gz"
+    softer = DistanceTemperature(0.7, 0.0, 4.0, 1.0, parts=0.05)  # whatever random weights would get
+    old, new = Predictor(before).predict(scan), Predictor(version, calibrator=softer).predict(scan)
+    assert np.array_equal(old.mask, new.mask)
+    assert np.array_equal(old.sets, new.sets)
+    assert not np.array_equal(old.probs, new.probs)
+    assert [s.voxels for s in new.structures] == [np.count_nonzero(one) for one in new.sets]
+
+
+@pytest.mark.slow
+def test_quality_of_nested_structures_is_that_of_all_their_voxels(tmp_path):
+    model = tmp_path / "models" / "tiny"
+    spec = spec_of(
+        head=Head("sigmoid", (1, 2), (0.4, 0.6), structures="nested"),
+        labels=(Label("ball", 1, (1, 2)), Label("core", 2, 2)),
+        network={**TINY_NETWORK, "out_channels": 2},
+        members=1,
+    )
+    publish_random_version(model, spec)
+    data, names = folder_of(tmp_path, 10)
+    version, _ = calibrate_version(model, cases_in(data, names))
+    assert {"observed", "quality"} <= version.calibration.keys()
+    ball, _ = Predictor(version).predict(data / "images" / "s00.nii.gz").structures
+    assert ball.predicted_dice is not None

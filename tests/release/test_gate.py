@@ -4,11 +4,20 @@ import numpy as np
 import pytest
 import torch
 
-from phantoms import BALL, Brightness, NetworkSource, bright_predictor, make_blob, spec_of, version_of
+from phantoms import (
+    BALL,
+    Brightness,
+    FixedSource,
+    NetworkSource,
+    bright_predictor,
+    make_blob,
+    spec_of,
+    version_of,
+)
 from segtrust.calibrators import CalibrationVoxels
 from segtrust.inference import Predictor
 from segtrust.metrics import Interval
-from segtrust.models import Intensity
+from segtrust.models import Head, Intensity
 from segtrust.release.gate import GateScan, decide, dice_changes, judge, pair_scan
 
 
@@ -171,6 +180,44 @@ def test_what_is_invented_in_a_healthy_scan_is_clearly_worse_among_many_scans():
     figures = judge([*same, *[same[0]] * 28, invented]).figures
     assert figures["dice_change"]["value"] == pytest.approx(-1 / 30 / 30 / 59)
     assert figures["clearly_worse"]["subjects"] == 1
+
+
+def nested(limit):
+    """A ball where the first coordinate is below 6, with a core where it is below ``limit``; both at .8."""
+
+    def sample(image):
+        place = torch.arange(image.shape[1])[:, None, None].expand(image.shape[1:])
+        return torch.stack([torch.where(place < end, 0.8, 0.1) for end in (6, limit)])
+
+    spec = spec_of(head=Head("sigmoid", (1, 2), (0.5, 0.7), structures="nested"), spacing=None)
+    return Predictor(version_of(spec), source=FixedSource(sample))
+
+
+def test_dice_of_nested_structures_counts_all_their_voxels():
+    # the ball is right; its core has 2 of 3 slices. By the label that is shown the ball would have lost, too
+    scan = make_blob((10, 4, 4))
+    labels = torch.zeros(scan.data.shape[1:], dtype=torch.int64)
+    labels[:6], labels[:3] = 1, 2
+    pair = pair_scan(nested(3), nested(2), scan, labels, subject="p", seed=0)
+    assert pair.dice == pytest.approx((1.0, (1 + 2 * 2 / 5) / 2))
+    assert pair.voxels[0].labels.shape[1] == 2
+
+
+def test_nll_of_nested_structures_is_summed_over_them():
+    scan = make_blob((10, 4, 4))
+    labels = torch.full(scan.data.shape[1:], 2)
+    pair = pair_scan(nested(10), nested(10), scan, labels, subject="p", seed=0)
+    # the core is everywhere at .8; the ball is at .8 on six slices and at .1 on four, all of them in the band
+    expected = -np.log(0.8) - (6 * np.log(0.8) + 4 * np.log(0.1)) / 10
+    assert judge([pair]).figures["band_nll"]["new"] == pytest.approx(expected, rel=1e-6)
+
+
+def test_what_is_predicted_in_a_healthy_scan_of_nested_structures_counts():
+    scan = make_blob((10, 4, 4))
+    empty = torch.zeros(scan.data.shape[1:], dtype=torch.int64)
+    pair = pair_scan(nested(0), nested(2), scan, empty, subject="p", seed=0)
+    assert pair.healthy
+    assert pair.dice == (0.5, 0.0)  # both find a ball, the new one a core besides
 
 
 @pytest.mark.slow

@@ -6,10 +6,19 @@ from dataclasses import replace
 
 import pytest
 
-from labelled_site import KEY, label_ball, make_site, small_files
+from labelled_site import BALLS, KEY, label_ball, make_site, small_files
+from phantoms import publish_random_version
 from segtrust.errors import ModelError, TrainingError
 from segtrust.inference.members import load_member
-from segtrust.models import Head, best_version, list_versions, open_version, training_lock, why_unpublished
+from segtrust.models import (
+    Head,
+    Label,
+    best_version,
+    list_versions,
+    open_version,
+    training_lock,
+    why_unpublished,
+)
 from segtrust.release import round as rounds
 from segtrust.release.gate import GateVerdict
 from segtrust.release.plan import RoundSettings
@@ -191,12 +200,34 @@ def test_a_second_round_is_refused_while_one_runs(site):
         site.round(scans)
 
 
-def test_a_sigmoid_model_is_refused(site, monkeypatch):
+def test_a_model_of_nested_structures_learns_is_judged_and_calibrated(site):
+    scans = site(["train", "train", *["calibration"] * 5, "test"])
+    nested = replace(
+        BALLS,
+        name="nest",
+        labels=(Label("ball", 1, (1, 2)), Label("core", 2, 2)),
+        head=Head("sigmoid", (1, 2), (0.4, 0.6), structures="nested"),
+    )
+    publish_random_version(site.folder / "shipped/nest", nested)
+    got = site.round(scans, parent=site.folder / "shipped/nest")
+    assert (got.version, got.status) in {("0002", "unproven"), ("0002", "kept")}
+    served = open_version(site.folder / "site/nest", "0002")
+    assert served.calibration["fitted_on"] == {"scans": 5, "subjects": 5, "role": "calibration scans"}
+    assert ("observed" in served.calibration) == (served.calibration["calibrator"]["name"] != "identity")
+    assert got.report["gate"]["calibrated"] == "without the patient"
+    assert set(got.report["test"]["structures"]) == {"ball", "core"}
+
+
+def test_regions_that_overlap_without_being_nested_are_not_learnt_here(site, monkeypatch):
     scans = site(["train"])
     opened = open_version(site.folder / "shipped/balls")
-    spec = replace(opened.spec, head=Head("sigmoid", priority=(1,)))
+    spec = replace(
+        opened.spec,
+        labels=(Label("a", 1, (1, 2)), Label("b", 2, (3, 2))),
+        head=Head("sigmoid", priority=(1, 2)),
+    )
     monkeypatch.setattr(rounds, "open_version", lambda _: replace(opened, spec=spec))
-    with pytest.raises(TrainingError, match="needs a model with a softmax head, 'balls' has sigmoid"):
+    with pytest.raises(TrainingError, match="nested or do not overlap, those of 'balls' overlap otherwise"):
         site.round(scans)
 
 

@@ -125,6 +125,25 @@ def test_a_nested_region_may_hold_several_values_of_the_file(cohort):
     np.testing.assert_array_equal(ball, np.isin(file, (7, 9)))
 
 
+SHARED = spec_of(
+    labels=(Label("left", 1, (7, 9)), Label("tumour", 2, (9, 11)), Label("rest", 3, 12)),
+    head=Head("sigmoid", (1, 2, 3)),
+)
+
+
+def test_regions_that_share_values_without_being_nested_are_read_as_sets(cohort):
+    scan, path = read_scan(cohort / "images" / "a.nii.gz"), cohort / "labels" / "a.nii.gz"
+    values = np.asarray(nib.load(path).dataobj).astype(np.uint8)
+    values[0, 0, :3] = (11, 12, 12)
+    nib.save(nib.Nifti1Image(values, scan.affine), path)
+    sets = native_labels(path, scan, SHARED).numpy()
+    assert sets.dtype == bool
+    for got, held in zip(sets, ((7, 9), (9, 11), (12,)), strict=True):
+        np.testing.assert_array_equal(got, np.isin(values, held))
+    with pytest.raises(TrainingError, match="regions that are nested or share no value"):
+        load_cases(cohort, ["a"], SHARED)
+
+
 def test_splits_are_read_in_order(cohort):
     split(cohort, train=["b", "a"], val=[], test=["c"])
     assert read_splits(cohort) == {"train": ["a", "b"], "val": [], "test": ["c"]}

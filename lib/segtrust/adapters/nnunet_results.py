@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -194,7 +195,8 @@ def nnunet_spec(results: NnunetResults, *, name: str, mirroring: Sequence[int] |
 
     Returns:
         The specification. With region-based training each region is a structure of a sigmoid head, painted in
-        the order of ``regions_class_order``, whose values are the ``source_value``.
+        the order of ``dataset.json``; its ``source_value`` are the values that it holds, first that of
+        ``regions_class_order``. Regions of which each holds the next one are nested.
 
     Raises:
         ModelError: if labels or channels of ``dataset.json`` are not as nnU-Net writes them.
@@ -255,16 +257,37 @@ def _labels(dataset: Mapping[str, Any], path: Path) -> tuple[tuple[Label, ...], 
                 f"{path} must give one value per region in `regions_class_order`, got {order!r} for "
                 f"{len(structures)} regions."
             )
+        held = [
+            [int(value) for value in (values if isinstance(values, list) else [values])]
+            for values in structures.values()
+        ]
+        if missing := [
+            name for name, own, value in zip(structures, held, order, strict=True) if value not in own
+        ]:
+            raise ModelError(
+                f"{path} must give in `regions_class_order` a value that the region holds, got {order} for "
+                f"{dict(structures)}: another one for {', '.join(missing)}."
+            )
         regions = tuple(
-            Label(name, k, int(value), _COLOURS[(k - 1) % len(_COLOURS)])
-            for k, (name, value) in enumerate(zip(structures, order, strict=True), start=1)
+            Label(name, k, _with_first(own, int(value)), _COLOURS[(k - 1) % len(_COLOURS)])
+            for k, (name, own, value) in enumerate(zip(structures, held, order, strict=True), start=1)
         )
-        return regions, Head(kind="sigmoid", priority=tuple(range(1, len(regions) + 1)))
+        nested = all(set(inner) <= set(outer) for outer, inner in pairwise(held))
+        return regions, Head(
+            kind="sigmoid",
+            priority=tuple(range(1, len(regions) + 1)),
+            structures="nested" if nested else "independent",
+        )
     values = {name: value[0] if isinstance(value, list) else value for name, value in structures.items()}
     ordered = sorted(values.items(), key=lambda pair: pair[1])
     if [value for _, value in ordered] != list(range(1, len(ordered) + 1)):
         raise ModelError(f"{path} must number its labels 0, 1, 2, ..., got {sorted(values.values())}.")
     return tuple(Label(n, v, v, _COLOURS[(v - 1) % len(_COLOURS)]) for n, v in ordered), Head()
+
+
+def _with_first(values: Sequence[int], first: int) -> int | tuple[int, ...]:
+    """The values with one of them in front; a single one by itself."""
+    return first if list(values) == [first] else (first, *(value for value in values if value != first))
 
 
 def _choose(path: Path, configuration: str) -> tuple[Path, tuple[str, ...]]:

@@ -6,17 +6,16 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from segtrust._binning import bin_index
 from segtrust.calibrators.distance_fit import fit_distance_temperature
 from segtrust.calibrators.identity import Calibrator, Identity
 from segtrust.calibrators.isotonic import fit_top_label_isotonic
+from segtrust.calibrators.outcome import chance_and_errors, check_head, voxel_nll
 from segtrust.calibrators.temperature import fit_pooled_temperature
 from segtrust.calibrators.topclass import fit_top_class_temperature
 from segtrust.calibrators.voxels import (
-    CLAMP,
     MIN_SUBJECTS,
     CalibrationVoxels,
     calibrated_probs,
@@ -24,12 +23,14 @@ from segtrust.calibrators.voxels import (
     leave_one_subject_out,
     thinned,
 )
+from segtrust.decisions import LabelRule
 from segtrust.errors import ShapeError
 from segtrust.regions import in_band
 
 __all__ = [
     "CANDIDATES",
     "LEAST_GAIN",
+    "OF_SETS",
     "Choice",
     "Fit",
     "choose_calibrator",
@@ -59,6 +60,8 @@ CANDIDATES: Mapping[str, Fit] = {
     "top_label_isotonic": fit_top_label_isotonic,
 }
 """Every kind that can be fitted to a softmax model, by name."""
+OF_SETS = ("pooled_temperature", "distance_temperature")
+"""Those of them that can be fitted to a sigmoid model: they move probabilities away from their thresholds."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +69,9 @@ class Choice:
     """What was chosen and why.
 
     ``calibrator`` is fitted on all subjects. ``figures[candidate][nll | ece][band | outside | volume]`` are
-    cross-fitted: nats per voxel and 15 right-closed bins of the top label, every subject counting alike;
-    ``None`` where no voxel lies in the region. Empty with fewer than five subjects.
+    cross-fitted: nats per voxel (of a sigmoid head summed over the structures) and 15 right-closed bins of
+    the chance that what is shown is right, every subject counting alike; ``None`` where no voxel lies in the
+    region. Empty with fewer than five subjects.
     """
 
     name: str
@@ -94,28 +98,33 @@ def choose_calibrator(
     candidates: Mapping[str, Fit] = CANDIDATES,
     *,
     folds: Mapping[str, int] | None = None,
+    rule: LabelRule = LabelRule(),  # noqa: B008  # frozen
 ) -> Choice:
     """Choose by cross-fitted NLL, of the band and of the volume, leaving out one subject, or fold, at a time.
 
     Args:
-        scans: voxels of calibration scans of a softmax model.
-        candidates: name -> fit; ``identity`` always takes part.
+        scans: voxels of calibration scans.
+        candidates: name -> fit; ``identity`` always takes part. Of a sigmoid model those in :data:`OF_SETS`.
         folds: subject -> fold; each subject is its own unless given.
+        rule: of the model's head.
 
     Returns:
         The candidate that :func:`name_of_best` names, fitted to all; identity with fewer than five subjects.
 
     Raises:
-        ShapeError: for voxels of a sigmoid head.
+        ShapeError: for voxels of another head, or a kind that a sigmoid head cannot have.
 
     Source:
         Leave-one-group-out cross-validation (Stone 1974).
     """
-    if any(scan.labels.ndim == 2 for scan in scans):
-        raise ShapeError("calibrators are compared for a softmax head, got sigmoid voxels.")
+    check_head(scans, rule)
+    if rule.head == "sigmoid" and (others := sorted(candidates.keys() & CANDIDATES.keys() - set(OF_SETS))):
+        raise ShapeError(
+            f"calibrators of a sigmoid head must be of {', '.join(OF_SETS)}, got {', '.join(others)}."
+        )
     if (subjects := count_subjects(scans)) < MIN_SUBJECTS:
         return Choice("identity", Identity(), subjects, {})
-    totals = {name: _Tally() for name in ("identity", *candidates)}
+    totals = {name: _Tally(rule) for name in ("identity", *candidates)}
     for inside, held_out in leave_one_subject_out(scans, folds):
         fitted = {name: fit(inside, least=MIN_SUBJECTS - 1) for name, fit in candidates.items()}
         share: dict[str, float] = {}
@@ -132,21 +141,27 @@ def choose_calibrator(
     return Choice(name, calibrator, subjects, figures)
 
 
-def choose_served(scans: Sequence[CalibrationVoxels], kind: str = "distance_temperature") -> Choice:
+def choose_served(
+    scans: Sequence[CalibrationVoxels],
+    kind: str = "distance_temperature",
+    *,
+    rule: LabelRule = LabelRule(),  # noqa: B008  # frozen
+) -> Choice:
     """Whether a version is served behind one kind of calibrator: every path that publishes asks here.
 
     Args:
-        scans: voxels of calibration scans of a softmax model.
+        scans: voxels of calibration scans.
         kind: name in :data:`CANDIDATES`.
+        rule: of the model's head.
 
     Returns:
         The calibrator fitted to all voxels if the kind passes :func:`choose_calibrator`, else the identity.
         Cross-fitted with a part of the voxels (:func:`~segtrust.calibrators.voxels.thinned`).
 
     Raises:
-        ShapeError: for voxels of a sigmoid head.
+        ShapeError: as :func:`choose_calibrator`.
     """
-    choice = choose_calibrator(scans, {kind: fit_to_part(kind)})
+    choice = choose_calibrator(scans, {kind: fit_to_part(kind)}, rule=rule)
     if choice.name != kind:
         return choice
     calibrator = CANDIDATES[kind](scans)
@@ -204,17 +219,18 @@ def name_of_best(nll: Mapping[str, Mapping[str, float | None]]) -> str:
 class _Tally:
     """Weighted sums over voxels per region."""
 
-    def __init__(self) -> None:
+    def __init__(self, rule: LabelRule) -> None:
+        self._rule = rule
         self._weight = dict.fromkeys(_REGIONS, 0.0)
         self._nll = dict.fromkeys(_REGIONS, 0.0)
         self._gap: dict[str, NDArray[np.float64]] = {region: np.zeros(_BINS) for region in _REGIONS}
 
     def add(self, calibrator: Calibrator, scan: CalibrationVoxels, total: float) -> None:
-        q = calibrated_probs(calibrator, scan).numpy()
-        chosen = q[scan.labels, np.arange(len(scan.labels))]
-        nll = -np.log(np.maximum(chosen, CLAMP))
-        gap = (q.argmax(axis=0) == scan.labels) - q.max(axis=0)
-        cell = bin_index(torch.from_numpy(q.max(axis=0)).clamp(0, 1), _BINS).numpy()
+        q = calibrated_probs(calibrator, scan)
+        nll = voxel_nll(q, scan.labels)
+        chance, wrong = chance_and_errors(q, scan, self._rule)
+        gap = (chance - wrong.double()).numpy()
+        cell = bin_index((1 - chance).clamp(0, 1), _BINS).numpy()
         weight, near = scan.weight / total, in_band(scan.distance)
         for region, mask in zip(_REGIONS, (near, ~near, np.ones_like(near)), strict=True):
             w = weight[mask]

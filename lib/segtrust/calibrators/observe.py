@@ -5,9 +5,9 @@ from functools import reduce
 from operator import add
 
 import torch
-from torch import Tensor
 
 from segtrust.calibrators.choice import Fit
+from segtrust.calibrators.outcome import chance_and_errors, check_head
 from segtrust.calibrators.voxels import (
     MIN_SUBJECTS,
     CalibrationVoxels,
@@ -16,7 +16,6 @@ from segtrust.calibrators.voxels import (
     leave_one_subject_out,
 )
 from segtrust.decisions import LabelRule
-from segtrust.errors import ShapeError
 from segtrust.metrics.observed import ObservedErrors
 
 __all__ = ["cross_fitted_errors"]
@@ -43,27 +42,13 @@ def cross_fitted_errors(
     Source:
         Leave-one-group-out cross-validation (Stone 1974).
     """
-    if any((scan.labels.ndim == 2) != (rule.head == "sigmoid") for scan in scans):
-        raise ShapeError(f"`rule` and `scans` must be of the same head, got the rule of a {rule.head} head.")
+    check_head(scans, rule)
     if count_subjects(scans) < MIN_SUBJECTS:
         return None
     counts = []
     for inside, held_out in leave_one_subject_out(scans):
         calibrator = fit(inside, least=MIN_SUBJECTS - 1)
         for scan in held_out:
-            q = calibrated_probs(calibrator, scan)
-            q = q if rule.head == "softmax" else q.float()  # a threshold is held against what was calibrated
-            counts.append(
-                ObservedErrors.of(
-                    rule.chance_of_error(q).clamp(0, 1), _wrong(scan, q, rule), torch.from_numpy(scan.weight)
-                )
-            )
+            chance, wrong = chance_and_errors(calibrated_probs(calibrator, scan), scan, rule)
+            counts.append(ObservedErrors.of(chance, wrong, torch.from_numpy(scan.weight)))
     return reduce(add, counts)
-
-
-def _wrong(scan: CalibrationVoxels, probs: Tensor, rule: LabelRule) -> Tensor:
-    """Voxels whose label, or set of structures, is another than the true one, ``(n,)``."""
-    if rule.head == "softmax":
-        return torch.from_numpy(scan.logits.argmax(axis=1) != scan.labels)
-    truth = torch.from_numpy(scan.labels.T).bool()
-    return (rule.sets(probs) != truth).any(dim=0)

@@ -133,7 +133,9 @@ def draw_voxels(  # noqa: PLR0913  # what there is to know about one scan
     logits = np.log(np.maximum(p, CLAMP))
     pivot: tuple[float, ...] = ()
     if head == "sigmoid":
-        limits = thresholds_like(threshold, probs.double(), class_axis=0).logit().flatten().numpy()
+        # a threshold is held against the numbers as they came, where it is rounded as they are
+        wide = probs if probs.dtype == torch.float64 else probs.float()
+        limits = thresholds_like(threshold, wide, class_axis=0).double().logit().flatten().numpy()
         pivot = tuple(limits.tolist()) if limits.any() else ()
         logits -= np.log(np.maximum(1 - p, CLAMP)) + limits
         truth = labels.reshape(labels.shape[0], -1).T.numpy()[drawn]
@@ -226,11 +228,11 @@ def calibrated_probs(calibrator: Calibrator, scan: CalibrationVoxels) -> Tensor:
     other_unit = getattr(calibrator, "unit", scan.unit) != scan.unit
     if scan.labels.ndim == 2:
         pivot = torch.tensor(scan.pivot or [0.0] * scan.logits.shape[1], dtype=torch.float64)
-        p = torch.sigmoid(torch.from_numpy(scan.logits).double() + pivot).T.float()
+        p = torch.sigmoid(torch.from_numpy(scan.logits).double() + pivot).T
         if other_unit:
-            return p.double()
+            return p
         threshold = pivot.sigmoid().tolist()
-        return calibrator.apply(p, torch.from_numpy(scan.seen), head="sigmoid", threshold=threshold).double()
+        return calibrator.apply(p, torch.from_numpy(scan.seen), head="sigmoid", threshold=threshold)
     p = torch.from_numpy(scan.logits).double().exp().T
     p = p / p.sum(dim=0)
     return p if other_unit else calibrator.apply(p, torch.from_numpy(scan.seen))

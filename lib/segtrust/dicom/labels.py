@@ -1,5 +1,6 @@
 """Segmentations of others and of ours, read back as labels on the slices of their series."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,18 +47,20 @@ def is_prediction(document: Dataset) -> bool:
     return str(document.get("Manufacturer")) == MANUFACTURER and kinds <= {"AUTOMATIC"}
 
 
-def read_label(document: Dataset, series: Series) -> StoredLabel:
+def read_label(document: Dataset, series: Series, *, nested: Sequence[str] = ()) -> StoredLabel:
     """Read a binary segmentation onto the slices of its series; nothing is resampled.
 
     Args:
         document: the segmentation, with its pixels.
         series: what :func:`segtrust.dicom.read_series` returned.
+        nested: names of segments that may share voxels, the outermost first; none unless given.
 
     Returns:
-        The label. Slices without a frame are 0.
+        The label. Slices without a frame are 0; a voxel of several nested segments is the innermost's.
 
     Raises:
-        DicomError: if it is not binary, has another size, lies elsewhere, or has voxels in two segments.
+        DicomError: if it is not binary, has another size, lies elsewhere, or has voxels in two segments that
+            are not nested.
 
     Note:
         Frames are placed by their positions, since references to slices are optional.
@@ -65,14 +68,20 @@ def read_label(document: Dataset, series: Series) -> StoredLabel:
     _check_kind(document, series)
     pixels = document.pixel_array.reshape(-1, document.Rows, document.Columns)
     shared = document.SharedFunctionalGroupsSequence[0]
+    names, order = segment_names(document), [name.lower() for name in nested]
+    depth = {n: order.index(name.lower()) for n, name in names.items() if name.lower() in order}
     frames = np.zeros((series.shape[2], series.shape[1], series.shape[0]), dtype=np.uint8)
     for bits, groups in zip(pixels, document.PerFrameFunctionalGroupsSequence, strict=True):
         here = frames[_slice_of(groups, shared, series)]
         inside = bits > 0
-        if here[inside].any():
-            raise _refusal("one segment per voxel", "segments that overlap", "Cut them apart.")
-        here[inside] = groups.SegmentIdentificationSequence[0].ReferencedSegmentNumber
-    return StoredLabel(frames, segment_names(document))
+        number = int(groups.SegmentIdentificationSequence[0].ReferencedSegmentNumber)
+        for other in np.unique(here[inside & (here > 0)]).tolist():
+            if other == number or not {other, number} <= depth.keys():
+                raise _refusal("one segment per voxel", "segments that overlap", "Cut them apart.")
+            if depth[other] > depth[number]:
+                inside &= here != other
+        here[inside] = number
+    return StoredLabel(frames, names)
 
 
 def _check_kind(document: Dataset, series: Series) -> None:

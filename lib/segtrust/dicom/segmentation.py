@@ -6,10 +6,12 @@ from typing import Any
 
 import highdicom as hd
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from pydicom.sr.coding import Code
 
 from segtrust import __version__
+from segtrust.decisions import LabelRule
 from segtrust.dicom.anatomy import StructureCodes, structure_codes
 from segtrust.dicom.provenance import (
     Origin,
@@ -42,6 +44,8 @@ def write_segmentation(
     structures: Mapping[str, StructureCodes] | None = None,
 ) -> Path:
     """Write the mask as a binary DICOM segmentation, one segment per structure of the model.
+
+    Structures of a sigmoid head overlap: each segment then holds all voxels of its structure.
 
     A PACS or a MONAI Label server counts a segmentation as a label of its image. This one says in its header
     that it was made by a program and verified by nobody.
@@ -79,7 +83,7 @@ def write_segmentation(
         for label in prediction.spec.labels
     ]
     return _write(
-        prediction.mask,
+        prediction.sets if prediction.spec.head.kind == "sigmoid" else prediction.mask,
         prediction.affine,
         described,
         series,
@@ -97,6 +101,7 @@ def write_label(
     series: Series,
     path: Path,
     *,
+    rule: LabelRule = LabelRule(),  # noqa: B008  # frozen
     structures: Mapping[str, StructureCodes] | None = None,
 ) -> Path:
     """Write a label that a person drew or corrected as a binary DICOM segmentation.
@@ -109,6 +114,7 @@ def write_label(
         labels: all structures that were looked for, with values 1 to N.
         series: what :func:`segtrust.dicom.read_series` returned.
         path: file to write; replaced if there.
+        rule: of the model's head; of nested structures the segment of an outer one holds the inner ones.
         structures: codes by structure name, before those of :func:`segtrust.dicom.structure_codes`.
 
     Returns:
@@ -125,8 +131,10 @@ def write_label(
         name="segtrust", family=Code("123110", "DCM", "Artificial Intelligence"), version=__version__
     )
     kind = hd.seg.SegmentAlgorithmTypeValues.SEMIAUTOMATIC
+    nested = rule.structures == "nested"
+    sets = rule.sets_of(torch.from_numpy(values.astype(np.int32)), len(labels)).numpy() if nested else values
     return _write(
-        values,
+        sets,
         affine,
         [_segment(label, structures, kind, algorithm) for label in labels],
         series,
@@ -148,9 +156,13 @@ def _write(
     description: str,
     origin: Origin,
 ) -> Path:
+    overlap = values.dtype == np.bool_  # (segments, X, Y, Z)
+    placement = series.place(affine, values.shape[-3:])
     document = hd.seg.Segmentation(
         source_images=references(series),
-        pixel_array=series.place(affine, values.shape).to_frames(values),
+        pixel_array=np.stack([placement.to_frames(one) for one in values], axis=-1)
+        if overlap
+        else placement.to_frames(values),
         segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
         segment_descriptions=described,
         series_number=number,

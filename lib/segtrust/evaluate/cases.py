@@ -1,21 +1,19 @@
 """One labelled scan: totals per region for a single member, the ensemble, and the calibrated ensemble."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from segtrust._checks import check_labels
 from segtrust.calibrators import CalibrationVoxels, Calibrator, Identity, calibrate_scan, draw_prediction
 from segtrust.decisions import LabelRule
 from segtrust.errors import ShapeError
-from segtrust.evaluate.surfaces import SURFACE_FIGURES, surface_figures
+from segtrust.evaluate.answer import Answer
 from segtrust.metrics.detection import ErrorHistogram
-from segtrust.metrics.overlap import dice_of_sets, dice_per_structure
 from segtrust.metrics.voxels import VoxelTotals, voxel_totals
 from segtrust.quality import StructureTruth
 from segtrust.quality.typical import Features
@@ -100,8 +98,8 @@ def evaluate_case(  # noqa: PLR0913  # what is measured, where, and how calibrat
     if main not in systems:
         raise ShapeError(f"`main` must be one of {', '.join(systems)}, got {main!r}.")
     n_structures = rule.n_structures(next(iter(systems.values()))[0].shape[0])
-    truth = _Answer.of_reference(reference, rule, n_structures, valid)
-    own = {id(probs): _Answer.of_probs(probs, rule) for probs, _ in systems.values()}
+    truth = Answer.of_reference(reference, rule, n_structures, valid)
+    own = {id(probs): Answer.of_probs(probs, rule) for probs, _ in systems.values()}
     answers = {name: own[id(probs)] for name, (probs, _) in systems.items()}
     union = np.logical_or.reduce([answer.foreground for answer in answers.values()]).astype(np.uint8)
     whole = make_regions(union, spacing, valid=valid)
@@ -118,7 +116,7 @@ def evaluate_case(  # noqa: PLR0913  # what is measured, where, and how calibrat
             for where in regions.values()
         )
         totals[name] = {"band": near, "outside": far, "volume": near + far}
-        changed[name] = int(answers[name].differs(_Answer.of_probs(calibrated, rule)).sum())
+        changed[name] = int(answers[name].differs(Answer.of_probs(calibrated, rule)).sum())
         unsure = entropy(calibrated[None, :, inside], head=rule.head, normalize=True)
         errors[name] = ErrorHistogram.of(
             summarise_channels(unsure, head=rule.head)[0].clamp(0, 1),
@@ -148,70 +146,6 @@ def evaluate_case(  # noqa: PLR0913  # what is measured, where, and how calibrat
             name: own_surfaces[id(probs)] for name, (probs, _) in systems.items() if id(probs) in own_surfaces
         },
     )
-
-
-@dataclass(frozen=True, eq=False)
-class _Answer:
-    """What a model or a reference says of every voxel: labels ``(X, Y, Z)``, or sets ``(N, X, Y, Z)``."""
-
-    values: NDArray[Any]
-
-    @classmethod
-    def of_probs(cls, probs: Tensor, rule: LabelRule) -> Self:
-        return cls((rule.labels(probs) if rule.head == "softmax" else rule.sets(probs)).numpy())
-
-    @classmethod
-    def of_reference(
-        cls, reference: Tensor, rule: LabelRule, n_structures: int, valid: NDArray[np.bool_]
-    ) -> Self:
-        labels = reference.numpy()
-        if reference.dtype != torch.bool and not valid.all():
-            labels = np.where(valid | ((labels >= 0) & (labels <= n_structures)), labels, 0)
-        if rule.head == "softmax":
-            return cls(labels)
-        if reference.dtype != torch.bool:
-            check_labels(torch.from_numpy(labels), n_structures + 1)
-        return cls(rule.sets_of(torch.from_numpy(labels), n_structures).numpy())
-
-    @property
-    def overlaps(self) -> bool:
-        return self.values.dtype == np.bool_
-
-    @property
-    def foreground(self) -> NDArray[np.bool_]:
-        held: NDArray[np.bool_] = self.values.any(axis=0) if self.overlaps else self.values > 0
-        return held
-
-    def tensor(self) -> Tensor:
-        values = torch.from_numpy(self.values)
-        return values.long() if self.overlaps else values
-
-    def differs(self, other: "_Answer") -> NDArray[np.bool_]:
-        different: NDArray[np.bool_] = self.values != other.values
-        return different.any(axis=0) if self.overlaps else different
-
-    def only(self, valid: NDArray[np.bool_]) -> Self:
-        return (
-            self
-            if valid.all()
-            else replace(self, values=np.where(valid, self.values, 0).astype(self.values.dtype))
-        )
-
-    def dice(self, truth: "_Answer", n_structures: int) -> NDArray[np.float64]:
-        if self.overlaps:
-            return dice_of_sets(self.values, truth.values)
-        return dice_per_structure(self.values, truth.values, n_structures)
-
-    def surfaces(
-        self, truth: "_Answer", n_structures: int, spacing: Sequence[float]
-    ) -> dict[str, NDArray[np.float64]]:
-        if not self.overlaps:
-            return surface_figures(self.values, truth.values, n_structures, spacing)
-        each = [
-            surface_figures(mine.astype(np.uint8), theirs.astype(np.uint8), 1, spacing)
-            for mine, theirs in zip(self.values, truth.values, strict=True)
-        ]
-        return {name: np.concatenate([figures[name] for figures in each]) for name in SURFACE_FIGURES}
 
 
 def draw_scan(

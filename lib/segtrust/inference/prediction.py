@@ -318,16 +318,19 @@ class Prediction:
 
         Returns:
             ``(X, Y, Z)`` uint8, for structure ``k``: ``3 k - 2`` inside the inner contour, ``3 k - 1`` on to
-            the edge of the mask, ``3 k`` on to the outer contour. A voxel belongs to the mask that holds it,
-            outside all masks to the structure that is nearer as a share of its margin: to see a contour run
-            across a neighbour, ask for one structure.
+            the edge of the mask, ``3 k`` on to the outer contour. A voxel belongs to the mask that holds it
+            (of overlapping ones the last in ``priority``), outside all masks to the structure that is nearer
+            as a share of its margin: to see a contour run across a neighbour, ask for one structure.
 
         Raises:
             SettingError: as :meth:`contours`, or for more structures than fit into one byte.
         """
         if self.looked_at is not None:
             return self.looked_at.spread(self.part.contour_map(words, only), 0)
-        return contour_map(self.mask, self._margins(words, only), self.spacing or ())
+        head = self.spec.head
+        overlap = head.kind == "sigmoid"
+        overlapping = {value: self.segment(value) for value in head.priority} if overlap else None
+        return contour_map(self.mask, self._margins(words, only), self.spacing or (), segments=overlapping)
 
     def _margins(self, words: ContourWords, wanted: Sequence[int]) -> Mapping[int, Margins]:
         margins = self._known_contours()

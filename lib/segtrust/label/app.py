@@ -185,7 +185,7 @@ class SegtrustApp(_Host):
         return {
             name: RoundTask(model, self.store, self.state_dir)
             for name, model in self.served.items()
-            if model.spec.spatial_dims == 3 and model.spec.head.kind == "softmax"
+            if model.spec.spatial_dims == 3 and not model.spec.shares_values
         }
 
     def init_batch_infer(self) -> BatchInferTask:

@@ -21,7 +21,8 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 class Label:
     """One structure: its name, its value in masks (1..N), its value in the training labels, its colour.
 
-    ``source_value``: several values where a region holds them all, as the whole tumour of a nested head does.
+    ``source_value``: several values where a region holds them all, as the whole tumour of a nested head does;
+    the first one stands for the region in a label map that shows one region a voxel.
     """
 
     name: str
@@ -134,12 +135,27 @@ class ModelSpec:
         self._check_names()
         self._check_input()
         self._check_head()
+        self._check_sources()
+
+    def _check_sources(self) -> None:
         sources = [value for label in self.labels for value in label.source_values]
-        if self.head.structures != "nested" and len(set(sources)) != len(sources):
+        if self.head.kind == "softmax" and len(set(sources)) != len(sources):
             raise ModelError(
                 f"labels of {self.name!r} must have different `source_value`, got {sources}. Regions that "
-                "share values need a sigmoid head whose `structures` are nested."
+                "share values need a sigmoid head."
             )
+        firsts = [label.source_values[0] for label in self.labels]
+        if self.head.structures == "independent" and len(set(firsts)) != len(firsts):
+            raise ModelError(
+                f"regions of {self.name!r} that are not nested must each name first in `source_value` the "
+                f"value that stands for them alone, got {firsts}."
+            )
+
+    @property
+    def shares_values(self) -> bool:
+        """Whether a value of the training labels belongs to several structures that are not nested."""
+        sources = [value for label in self.labels for value in label.source_values]
+        return self.head.structures == "independent" and len(set(sources)) != len(sources)
 
     def _check_head(self) -> None:
         head = self.head

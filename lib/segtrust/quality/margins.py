@@ -180,7 +180,11 @@ def contour_masks(predicted: Mask, margins: Margins, spacing: Sequence[float]) -
 
 
 def contour_map(
-    labels: NDArray[np.integer[Any]], margins: Mapping[int, Margins], spacing: Sequence[float]
+    labels: NDArray[np.integer[Any]],
+    margins: Mapping[int, Margins],
+    spacing: Sequence[float],
+    *,
+    segments: Mapping[int, Mask] | None = None,
 ) -> NDArray[np.uint8]:
     """Contours of several structures as one label map.
 
@@ -188,11 +192,14 @@ def contour_map(
         labels: predicted labels, ``(X, Y, Z)``.
         margins: of the structures to show.
         spacing: millimetres per voxel.
+        segments: voxels of each structure, where they may overlap, in the order in which they are painted;
+            those of ``labels`` unless given.
 
     Returns:
         ``(X, Y, Z)`` uint8, for structure ``k``: ``3 k - 2`` inside the inner contour, ``3 k - 1`` on to the
-        edge of the mask, ``3 k`` on to the outer contour. A voxel belongs to the mask that holds it, outside
-        all shown masks to the structure that is nearer as a share of its margin.
+        edge of the mask, ``3 k`` on to the outer contour. A voxel belongs to the mask that holds it, the last
+        painted if several do, outside all shown masks to the structure that is nearer as a share of its
+        margin.
 
     Raises:
         SettingError: for a structure above 85, whose values do not fit into one byte.
@@ -206,17 +213,20 @@ def contour_map(
             f"a map of contours holds structures 1 to {_MOST_STRUCTURES}, got {max(margins)}. "
             "Ask for one of those, or for the contours of one structure in Python."
         )
+    masks = {value: labels == value for value in margins} if segments is None else segments
+    shown = {value: masks[value] for value in masks if value in margins}
     volume = np.zeros(labels.shape, np.uint8)
     nearest = np.full(labels.shape, np.inf, np.float32)
-    for value, own in margins.items():
-        far = distance_to(labels == value, spacing)
+    for value, mask in shown.items():
+        own = margins[value]
+        far = distance_to(mask, spacing)
         share = far / max(own.outer_mm, _TINY_MM)
         reached = within(far, own.outer_mm)
         volume[reached & (share < nearest)] = 3 * value
         nearest = np.where(reached, np.minimum(nearest, share), nearest)
-    for value, own in margins.items():
-        inner, _ = contour_masks(labels == value, own, spacing)
-        volume[labels == value] = 3 * value - 1
+    for value, mask in shown.items():
+        inner, _ = contour_masks(mask, margins[value], spacing)
+        volume[mask] = 3 * value - 1
         volume[inner] = 3 * value - 2
     return volume
 

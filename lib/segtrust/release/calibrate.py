@@ -70,13 +70,8 @@ def fit_trust(
         What was fitted.
 
     Raises:
-        SettingError: if fewer than five subjects can be used, or the head is no softmax.
+        SettingError: if fewer than five subjects can be used.
     """
-    if version.spec.head.kind != "softmax":
-        raise SettingError(
-            f"calibration needs a softmax head, {version.spec.name!r} has {version.spec.head.kind}, whose "
-            "regions overlap."
-        )
     raw = replace(version, calibration={"calibrator": Identity().to_json()})
     predictor = Predictor(raw, device=device, precision=precision)
     usable, drawn = _draw(predictor, scans, fold_of, say, survive)
@@ -86,7 +81,8 @@ def fit_trust(
             f"calibration needs scans of at least {MIN_SUBJECTS} subjects, got {subjects}. Label more, or "
             "leave the model as it is."
         )
-    choice = choose_served(drawn)
+    rule = version.spec.head.rule
+    choice = choose_served(drawn, rule=rule)
     calibration: dict[str, Any] = {
         "calibrator": choice.calibrator.to_json(),
         "fitted_on": {
@@ -96,7 +92,7 @@ def fit_trust(
         },
         "choice": choice.to_json(),
         "precision": precision,
-        **observed_errors(drawn, fit_to_part(choice.name)),
+        **observed_errors(drawn, fit_to_part(choice.name), rule),
     }
     if fold_of:
         say(_SINGLE)

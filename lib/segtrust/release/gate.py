@@ -19,11 +19,12 @@ from segtrust.calibrators import (
     draw_prediction,
     fit_distance_temperature,
 )
-from segtrust.calibrators.voxels import CLAMP, calibrated_probs, thinned
+from segtrust.calibrators.outcome import voxel_nll
+from segtrust.calibrators.voxels import calibrated_probs, thinned
+from segtrust.evaluate.answer import Answer
 from segtrust.inference.predictor import Predictor
 from segtrust.inference.scan import Scan
 from segtrust.metrics.bootstrap import UNDEFINED, Interval, Resamples, finite_or_none
-from segtrust.metrics.overlap import dice_per_structure
 from segtrust.regions import distance_to, in_band
 
 __all__ = [
@@ -102,7 +103,7 @@ def pair_scan(
         best: the best published version; its calibrator plays no part.
         new: the new version, likewise.
         scan: a calibration scan.
-        labels: its labels, ``(X, Y, Z)`` integers.
+        labels: its labels, ``(X, Y, Z)`` integers; of structures that overlap also ``(N, X, Y, Z)`` booleans.
         subject: whose scan it is.
         seed: of the draw.
 
@@ -110,28 +111,30 @@ def pair_scan(
         Dice and voxels of both; all voxels within 8 mm of either prediction are there.
     """
     (prepared, first, _), (_, second, _) = (predictor.sample(scan) for predictor in (best, new))
-    masks = [statistics.mean.argmax(dim=0).numpy() for statistics in (first, second)]
-    spacing = new.spacing_of(scan)
-    distances = [torch.from_numpy(distance_to(mask > 0, spacing)) for mask in masks]
-    n_structures = first.mean.shape[0] - 1
-    old_dice, new_dice = (_dice(mask, labels.numpy(), n_structures) for mask in masks)
+    spacing, rule = new.spacing_of(scan), new.spec.head.rule
+    means = [first.mean, second.mean]
+    answers = [Answer.of_probs(mean, rule) for mean in means]
+    distances = [torch.from_numpy(distance_to(answer.foreground, spacing)) for answer in answers]
+    n_structures = rule.n_structures(len(first.mean))
+    truth = Answer.of_reference(labels, rule, n_structures)
+    old_dice, new_dice = (_dice(answer.dice(truth, n_structures)) for answer in answers)
     old_voxels, new_voxels = (
         draw_prediction(
-            statistics.mean,
+            mean,
             labels,
             spacing,
             subject=subject,
             seed=seed,
             valid=prepared.valid,
             near=torch.minimum(*distances),
+            rule=rule,
         )
-        for statistics in (first, second)
+        for mean in means
     )
     return GateScan(subject, (old_dice, new_dice), (old_voxels, new_voxels), not bool(labels.any()))
 
 
-def _dice(mask: NDArray[np.integer[Any]], labels: NDArray[np.integer[Any]], n_structures: int) -> float:
-    per_structure = dice_per_structure(mask, labels, n_structures)
+def _dice(per_structure: NDArray[np.float64]) -> float:
     return float(np.where(np.isnan(per_structure), 1.0, per_structure).mean())
 
 
@@ -301,9 +304,8 @@ def _band_nll(scans: Sequence[GateScan], which: int, subjects: Sequence[str]) ->
 def _nll_in_band(calibrator: Calibrator, scan: GateScan, which: int) -> tuple[float, int]:
     voxels = scan.voxels[which]
     inside = in_band(np.minimum(*(v.distance for v in scan.voxels)))
-    probs = calibrated_probs(calibrator, voxels).numpy()
-    chosen = probs[voxels.labels, np.arange(len(voxels.labels))][inside]
-    return float(-np.log(np.maximum(chosen, CLAMP)).sum()), int(inside.sum())
+    nll = voxel_nll(calibrated_probs(calibrator, voxels), voxels.labels)
+    return float(nll[inside].sum()), int(inside.sum())
 
 
 def _shown(value: float, form: str) -> str:

@@ -17,6 +17,7 @@ from segtrust.calibrators import (
     fit_pooled_temperature,
     fit_to_part,
 )
+from segtrust.decisions import LabelRule
 from segtrust.evaluate.card import make_card
 from segtrust.evaluate.cases import CaseRecord, draw_scan, evaluate_case
 from segtrust.evaluate.quality_figures import judge_predictions, quality_figures
@@ -87,7 +88,8 @@ def release(
     single = Predictor(draft, source=EnsembleSource([lambda: first]))
     say(f"calibrating on {len(splits['val'])} scans")
     drawn = _draw((ensemble, single), data, splits["val"])
-    choice, single_fit = choose_served(drawn[0]), fit_pooled_temperature(drawn[1])
+    rule = spec.head.rule
+    choice, single_fit = choose_served(drawn[0], rule=rule), fit_pooled_temperature(drawn[1])
     ensemble_fit = choice.calibrator
     fitted = Predictor(draft, source=ensemble.source, calibrator=ensemble_fit)
     scans = ((scan_id, *read_labelled(data, scan_id, spec)) for scan_id in splits["val"])
@@ -120,7 +122,7 @@ def release(
         "fitted_on": {"scans": len(splits["val"]), "role": "val"},
         "choice": choice.to_json(),
         "precision": "fp32",
-        **observed_errors(drawn[0], fit_to_part(choice.name)),
+        **observed_errors(drawn[0], fit_to_part(choice.name), rule),
     }
     if quality is not None:
         card["quality"] = quality_figures(quality, cases, spec)
@@ -167,17 +169,22 @@ def _draw(
     return drawn
 
 
-def observed_errors(drawn: Sequence[CalibrationVoxels], fit: Fit) -> dict[str, Any]:
+def observed_errors(
+    drawn: Sequence[CalibrationVoxels],
+    fit: Fit,
+    rule: LabelRule = LabelRule(),  # noqa: B008  # frozen
+) -> dict[str, Any]:
     """What `calibration.json` says about observed errors.
 
     Args:
         drawn: voxels of calibration scans.
         fit: fits the kind of calibrator that is served.
+        rule: of the model's head.
 
     Returns:
         ``{"observed": ...}``; empty with too few subjects.
     """
-    observed = cross_fitted_errors(drawn, fit)
+    observed = cross_fitted_errors(drawn, fit, rule)
     if observed is None:
         return {}
     subjects = len({voxels.subject for voxels in drawn})
@@ -207,6 +214,7 @@ def _measure(
             prediction.valid,
             main="calibrated",
             scores=prediction.scores,
+            rule=served.spec.head.rule,
             assumed=served.spacing_of(scan),
         )
         judged = quality_case(

@@ -22,6 +22,7 @@ from segtrust.calibrators import (
     fit_to_part,
 )
 from segtrust.calibrators.voxels import leave_one_subject_out
+from segtrust.evaluate.answer import Answer
 from segtrust.evaluate.cases import draw_scan
 from segtrust.evaluate.probabilities import KeptSource
 from segtrust.evaluate.quality_figures import quality_figures
@@ -29,7 +30,6 @@ from segtrust.evaluate.shifts import SHIFT_SUITE, corrupt, shift_seed
 from segtrust.inference.prediction import Prediction
 from segtrust.inference.predictor import Predictor
 from segtrust.inference.scan import Scan
-from segtrust.metrics.overlap import dice_per_structure
 from segtrust.models import ModelVersion, open_version, publish_version
 from segtrust.quality import (
     QualityCase,
@@ -153,7 +153,7 @@ def worsened_copies(scan: Scan, scan_id: str, index: int) -> Iterator[Scan]:
 def quality_case(
     prediction: Prediction,
     image: NDArray[np.float32],
-    reference: NDArray[np.int64],
+    reference: NDArray[np.int64 | np.bool_],
     *,
     subject: str,
     ordinary: bool,
@@ -163,7 +163,8 @@ def quality_case(
     Args:
         prediction: of the scan.
         image: the scan on the network's grid.
-        reference: labels on the scan's own voxels.
+        reference: labels on the scan's own voxels, ``(X, Y, Z)``; of structures that overlap also
+            ``(N, X, Y, Z)`` booleans.
         subject: whose scan it is.
         ordinary: whether it is a scan as they are met, no worsened copy.
 
@@ -171,22 +172,24 @@ def quality_case(
         Scores, features, how each structure came out, and the chances of error around its borders.
     """
     spec, mask, spacing = prediction.spec, prediction.mask, prediction.spacing
-    dice = dice_per_structure(mask, reference, len(spec.labels))
+    n, rule = len(spec.labels), spec.head.rule
+    answer = Answer(prediction.sets if rule.head == "sigmoid" else mask)
+    truth = Answer.of_reference(torch.from_numpy(reference), rule, n)
     return QualityCase(
         subject=subject,
         ordinary=ordinary,
         scores=prediction.scores,
         features=scan_features(image, prediction.scores),
         truth={
-            label.value: _truth(mask == label.value, reference == label.value, float(d), spacing)
-            for label, d in zip(spec.labels, dice, strict=True)
+            label.value: _truth(answer.segment(label.value), truth.segment(label.value), float(d), spacing)
+            for label, d in zip(spec.labels, answer.dice(truth, n), strict=True)
         },
         rim=RimTotals.of(
             prediction.map("chance_of_error"),
             mask,
             spacing,
             prediction.valid,
-            n_structures=len(spec.labels),
+            n_structures=n,
         )
         if ordinary and spacing is not None
         else None,

@@ -83,7 +83,8 @@ def recalibrate(
             subjects |= {scan.subject for scan, _ in unseen}
     if len(subjects) < MIN_SUBJECTS:
         return _without(len(subjects), inherited, precision)
-    choice = choose_served(voxels)
+    rule = spec.head.rule
+    choice = choose_served(voxels, rule=rule)
     fits = choice.name != Identity.name
     if not fits:
         why += (
@@ -95,7 +96,7 @@ def recalibrate(
         "calibrator": choice.calibrator.to_json(),
         "fitted_on": {"scans": len(voxels), "subjects": len(subjects), "role": source},
         "precision": precision,
-        **(observed_errors(voxels, fit_to_part(choice.name)) if seen else {}),
+        **(observed_errors(voxels, fit_to_part(choice.name), rule) if seen else {}),
     }
     return Recalibration(calibration, source, why, len(subjects), choice.figures)
 

@@ -94,9 +94,10 @@ def run_round(
             f"{base.spec.name!r} is an nnU-Net and learns in nnU-Net alone. Train it there (nnUNetv2_train); "
             "`segtrust adopt RESULTS --again` takes the new folds as its next version."
         )
-    if base.spec.head.kind != "softmax":
+    if base.spec.shares_values:
         raise TrainingError(
-            f"a round needs a model with a softmax head, {base.spec.name!r} has {base.spec.head.kind}."
+            f"a round needs regions that are nested or do not overlap, those of {base.spec.name!r} overlap "
+            "otherwise. Train it elsewhere, and calibrate it here: `segtrust calibrate --model`."
         )
     device = str(check_device(settings.device))
     model = models_dir / base.spec.name
@@ -232,6 +233,7 @@ class _Round:
                     prepared.valid,
                     main="calibrated",
                     scores=predictor.conclude(image, prepared, statistics).scores,
+                    rule=self.spec.head.rule,
                     assumed=predictor.spacing_of(image),
                 )
             )

@@ -160,8 +160,13 @@ def load_case(files: LabelledFiles, spec: ModelSpec) -> Case:
     Raises:
         ScanError: if a file cannot be used.
         TrainingError: if the label map has another size than its image or unknown values, or if the model is
-            2-D and the file has more than one slice.
+            2-D and the file has more than one slice; or if regions share values without being nested.
     """
+    if spec.shares_values:
+        raise TrainingError(
+            f"a network learns here from regions that are nested or share no value, those of {spec.name!r} "
+            "overlap otherwise. Train it elsewhere, and calibrate it here."
+        )
     scan, labels = read_pair(files, spec)
     prepared = prepare(scan, spec)
     image, on_grid = prepared.image, _labels_on_grid(labels, scan, prepared, spec)
@@ -189,7 +194,7 @@ def read_pair(files: LabelledFiles, spec: ModelSpec) -> tuple[Scan, Tensor]:
         spec: the model's specification.
 
     Returns:
-        The scan, and its labels ``(X, Y, Z)`` int64, values 0..N.
+        The scan, and its labels, see :func:`native_labels`.
 
     Raises:
         ScanError: if a file cannot be used.
@@ -200,7 +205,7 @@ def read_pair(files: LabelledFiles, spec: ModelSpec) -> tuple[Scan, Tensor]:
 
 
 def native_labels(path: Path, scan: Scan, spec: ModelSpec) -> Tensor:
-    """Read a label map in the scan's own voxel order, values 0..N.
+    """Read a label map in the scan's own voxel order.
 
     Args:
         path: the label file.
@@ -208,7 +213,8 @@ def native_labels(path: Path, scan: Scan, spec: ModelSpec) -> Tensor:
         spec: the model's specification.
 
     Returns:
-        ``(X, Y, Z)`` int64.
+        ``(X, Y, Z)`` int64, values 0..N; where regions share values without being nested, the voxels of each,
+        ``(N, X, Y, Z)`` booleans.
 
     Raises:
         ScanError: if the label cannot be used, or does not lie on the scan's grid.
@@ -217,8 +223,10 @@ def native_labels(path: Path, scan: Scan, spec: ModelSpec) -> Tensor:
     label = read_label_file(path).on(scan.grid, "the scan")
     rounded = torch.from_numpy(label.values.astype(np.int64))
     if label.names:
-        return _by_names(rounded, label, spec)
-    labels = torch.zeros_like(rounded)
+        shown = _by_names(rounded, label, spec)
+        if not spec.shares_values:
+            return shown
+        rounded = torch.tensor([0, *(one.source_values[0] for one in spec.labels)])[shown]
     values = sorted({value for label in spec.labels for value in label.source_values})
     unknown = sorted(set(np.unique(rounded.numpy()).tolist()) - {0, *values})
     if unknown:
@@ -226,6 +234,9 @@ def native_labels(path: Path, scan: Scan, spec: ModelSpec) -> Tensor:
             f"the label {path.name!r} must hold 0 and {values}, got {unknown} as well. "
             "Set `source_value` of the model's labels."
         )
+    if spec.shares_values:
+        return torch.stack([torch.isin(rounded, torch.tensor(one.source_values)) for one in spec.labels])
+    labels = torch.zeros_like(rounded)
     of_value = {label.value: label for label in spec.labels}
     for value in spec.head.priority or of_value:  # of regions that share values the innermost is painted last
         for source in of_value[value].source_values:

@@ -17,7 +17,7 @@ from monailabel.interfaces.exception import ImageNotFoundException, LabelNotFoun
 from monailabel.utils.others.generic import md5_digest
 from pydicom import dcmread
 
-from segtrust.decisions import label_type
+from segtrust.decisions import LabelRule, label_type
 from segtrust.dicom import read_label, read_series, write_label
 from segtrust.errors import ScanError, SegtrustError, SettingError
 from segtrust.files import series as files
@@ -209,10 +209,12 @@ class DicomwebDatastore(SafeDatastore):
             return
         series = read_series(self._folder / image_id)
         values, affine = read_labels(file)
-        labels = self._labels_of(info["segtrust"]["model"])
+        model = info["segtrust"]["model"]
+        labels, rule = self._labels_of(model), self._specs[model].head.rule if model else LabelRule()
         with tempfile.TemporaryDirectory(prefix="segtrust-label-") as folder:
             path = Path(folder) / "label.dcm"
-            write_label(values.numpy().astype(label_type(len(labels) + 1)), affine, labels, series, path)
+            stored = values.numpy().astype(label_type(len(labels) + 1))
+            write_label(stored, affine, labels, series, path, rule=rule)
             info["SeriesInstanceUID"] = str(dcmread(path, stop_before_pixels=True).SeriesInstanceUID)
             self._pacs.store([path])
 
@@ -246,7 +248,8 @@ class DicomwebDatastore(SafeDatastore):
         grid = scan_grid(image)
         with tempfile.TemporaryDirectory(prefix="segtrust-label-") as folder:
             self._pacs.fetch(label.study, label.series, Path(folder) / "seg")
-            stored = read_label(dcmread(next((Path(folder) / "seg").iterdir())), series)
+            document = dcmread(next((Path(folder) / "seg").iterdir()))
+            stored = read_label(document, series, nested=self._nested_names(self._model_with_most(label)))
             values = series.place(grid.affine, grid.shape).to_volume(stored.frames)
             path = Path(folder) / "label.nii.gz"
             write_volume(values, grid.affine, path)
@@ -259,6 +262,13 @@ class DicomwebDatastore(SafeDatastore):
                     info |= former
                 with self._changes.alone(label.image):
                     self._replace_label(label.image, file, FINAL, info, None)
+
+    def _nested_names(self, model: str) -> list[str]:
+        """Names of a model's structures from the outermost to the innermost; none if they are not nested."""
+        spec = self._specs.get(model)
+        if spec is None or spec.head.structures != "nested":
+            return []
+        return [spec.labels[value - 1].name for value in spec.head.priority]
 
     def get_label_info(self, label_id: str, label_tag: str) -> dict[str, Any]:
         if tag_name(label_tag) != FINAL:
