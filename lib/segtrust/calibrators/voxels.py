@@ -38,6 +38,7 @@ MIN_SUBJECTS = 5
 NEAR_MM = 8.0
 """Voxels that are nearer to the prediction are all drawn."""
 _FAR_SHARE = 0.3
+_LEAST_ABOVE = float(np.finfo(np.float32).tiny)
 
 
 @dataclass(frozen=True)
@@ -135,9 +136,13 @@ def draw_voxels(  # noqa: PLR0913  # what there is to know about one scan
     if head == "sigmoid":
         # a threshold is held against the numbers as they came, where it is rounded as they are
         wide = probs if probs.dtype == torch.float64 else probs.float()
-        limits = thresholds_like(threshold, wide, class_axis=0).double().logit().flatten().numpy()
+        edges = thresholds_like(threshold, wide, class_axis=0).flatten()
+        limits = edges.double().logit().numpy()
         pivot = tuple(limits.tolist()) if limits.any() else ()
         logits -= np.log(np.maximum(1 - p, CLAMP)) + limits
+        # and rounding of logarithms decides nothing
+        holds = (edges < wide.reshape(len(wide), -1).T).numpy()[drawn]
+        logits = np.where(holds, np.maximum(logits, _LEAST_ABOVE), np.minimum(logits, 0.0))
         truth = labels.reshape(labels.shape[0], -1).T.numpy()[drawn]
     else:
         truth = labels.reshape(-1).numpy()[drawn]
