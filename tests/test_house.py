@@ -166,7 +166,6 @@ OF_NO_MODULE = {
     "quality/test_likeness.py",
     "quality/test_mapie.py",
     "release/test_kills.py",
-    "release/test_overlapping.py",
     "training/test_stochastic_head.py",
 }
 
