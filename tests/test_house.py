@@ -166,6 +166,7 @@ OF_NO_MODULE = {
     "quality/test_likeness.py",
     "quality/test_mapie.py",
     "release/test_kills.py",
+    "release/test_nnunet_command.py",
     "training/test_stochastic_head.py",
 }
 

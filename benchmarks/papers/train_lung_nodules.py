@@ -2,7 +2,7 @@
 
     python benchmarks/papers/train_lung_nodules.py
 
-The network is the longer one of benchmarks/papers/longer_nodules.py, read from the same cache. The role val
+The network is the longer one of train_longer_nodules.py beside it, read from the same cache. The role val
 fits the temperature, one slice per patient, every rater counting alike, over eight seeds of draws.
 """
 
@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from longer_nodules import RANK, STOCHASTIC, network_of, seconds_of
 from lung_nodules import FOLDER, RATERS, Slices, scan_of, spec_of
+from train_longer_nodules import RANK, STOCHASTIC, network_of, seconds_of
 
 from segtrust.calibrators import CalibrationVoxels, Identity, choose_served, draw_voxels
 from segtrust.evaluate.records import software_versions
@@ -58,7 +58,7 @@ def main() -> int:
         "source": SOURCE,
         "command": "python benchmarks/papers/train_lung_nodules.py",
         "software": software_versions(),
-        "test_note": "measured by judge_longer.py: docs/reference/lung-nodules-stochastic.md",
+        "test_note": "measured by run_longer_nodules.py: docs/reference/lung-nodules-stochastic.md",
     }
     calibration = {
         "calibrator": choose_served(voxels, "pooled_temperature").calibrator.to_json(),

@@ -21,9 +21,9 @@ def monteiro(monkeypatch):
 @pytest.fixture
 def longer(monkeypatch):
     monkeypatch.syspath_prepend(str(PAPERS))
-    import longer_nodules  # noqa: PLC0415  # likewise
+    import train_longer_nodules  # noqa: PLC0415  # likewise
 
-    return longer_nodules
+    return train_longer_nodules
 
 
 class Fixed(nn.Module):

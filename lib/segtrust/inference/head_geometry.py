@@ -151,4 +151,5 @@ class HeadGeometry:
 def as_seen(offset_mm: Sequence[float], *, mirrored: bool) -> Millimetres:
     """An offset that was measured on left structures, for one side."""
     signs = np.array((-1.0, 1.0, 1.0) if mirrored else (1.0, 1.0, 1.0))
-    return np.array(offset_mm, dtype=np.float64) * signs
+    seen: Millimetres = np.array(offset_mm, dtype=np.float64) * signs
+    return seen

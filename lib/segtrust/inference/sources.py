@@ -232,12 +232,13 @@ class StochasticSource:
 
     def _bounded(self, distribution: LogitDistribution, noises: Iterator[Noise]) -> Tensor:
         """The first draw that keeps the bound."""
+        bound = self.bound
         for noise in noises:
             probs = self.to_probs(sample_logits(distribution, noise))[0]
-            if self.bound is None or self.bound.holds(probs):
+            if bound is None or bound.holds(probs):
                 return probs
         for temperature in _SHORTER:
             probs = self.to_probs(sample_logits(distribution, noise, temperature=temperature))[0]
-            if self.bound.holds(probs):
+            if bound is None or bound.holds(probs):
                 break
         return probs

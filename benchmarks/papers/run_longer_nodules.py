@@ -1,9 +1,9 @@
 """The longer training of the stochastic network held against what can be had for less, on the role test.
 
-    python benchmarks/papers/judge_longer.py
+    python benchmarks/papers/run_longer_nodules.py
 
-Reads the networks that longer_nodules.py and monteiro.py trained (or trains them) and the version that the
-sample app serves, draws 32 masks of every test slice per source, and writes
+Reads the networks that train_longer_nodules.py and monteiro.py trained (or trains them) and the version that
+the sample app serves, draws 32 masks of every test slice per source, and writes
 benchmarks/results/lung-nodules-longer.json. The role test is read by this step alone.
 """
 
@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from longer_nodules import PLAIN, RANK, STOCHASTIC, folder_of, network_of, seconds_of
 from lung_nodules import FOLDER, Slices, digest, scan_of
 from monteiro import (
     HERE,
@@ -32,6 +31,7 @@ from monteiro import (
     summary,
 )
 from numpy.typing import NDArray
+from train_longer_nodules import PLAIN, RANK, STOCHASTIC, folder_of, network_of, seconds_of
 from train_lung_nodules import MODELS, seeded
 
 from segtrust.calibrators import Calibrator, Identity, calibrate_scan
@@ -138,7 +138,7 @@ def main() -> int:
     if not path.is_file():
         path.write_text(json.dumps(calibration_errors(predictor, test, SEEDS)), encoding="utf-8")
     result = {
-        "command": "python benchmarks/papers/judge_longer.py",
+        "command": "python benchmarks/papers/run_longer_nodules.py",
         "data": {"train": digest([train]), "test": digest([test]), "slices": len(test.images)},
         "patients": {"train": len(set(train.patients)), "test": len(set(test.patients))},
         "plan": asdict(STOCHASTIC),

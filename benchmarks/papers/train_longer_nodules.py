@@ -1,6 +1,6 @@
 """A longer training of the stochastic network on lung nodules, and of a plain one to hold it against.
 
-    python benchmarks/papers/longer_nodules.py
+    python benchmarks/papers/train_longer_nodules.py
 
 Goes on with two networks of monteiro.py on all of train, at the same budget: the stochastic one with the
 energy score of all four raters, the plain one with the cross-entropy of their mean. Stop it at any time: it
