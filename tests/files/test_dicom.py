@@ -290,13 +290,21 @@ def test_two_series_are_refused_with_their_names_and_one_of_them_can_be_chosen(t
 
 
 def test_the_series_that_was_read_is_named(tmp_path):
-    folder = make_series(tmp_path / "mr", change=set_all(SeriesDescription="T1 sagittal"))
+    folder = make_series(
+        tmp_path / "mr",
+        change=set_all(
+            SeriesDescription="T1 sagittal", ManufacturerModelName="One", ProtocolName="T1 mprage"
+        ),
+    )
     facts = read_scan(folder).series
     assert facts == {
         "uid": str(dcmread(folder / "000.dcm").SeriesInstanceUID),
         "number": "1",
         "description": "T1 sagittal",
         "modality": "MR",
+        "manufacturer": "made up",
+        "scanner": "One",
+        "protocol": "T1 mprage",
         "slices": 5,
     }
 

@@ -47,7 +47,7 @@ def test_errors_of_the_library_have_a_handler(server):
 
 
 def test_the_documentation_keeps_one_entry_for_inference_and_has_ours(server):
-    ours = ["/segtrust/models", "/segtrust/findings/{model}", "/segtrust/maps/{model}"]
+    ours = ["/segtrust/models", "/segtrust/findings/{model}", "/segtrust/drift", "/segtrust/maps/{model}"]
     labels = ["/segtrust/labels/history", "/segtrust/labels/history/file", "/segtrust/labels/restore"]
     assert list(server.openapi()["paths"]) == [*ours, *labels, "/infer/{model}"]
 

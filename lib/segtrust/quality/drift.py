@@ -176,7 +176,7 @@ def evidence(p_values: Floats) -> Floats:
 
     Example:
         >>> evidence(np.array([0.5, 0.5])).round(3).tolist(), bool(evidence(np.full(5, 0.01))[-1] > 1000)
-        ([0.876, 0.801], True)
+        ([0.745, 0.577], True)
     """
     values = np.asarray(p_values, np.float64)
     total = np.empty(values.shape)

@@ -51,8 +51,8 @@ def next_line(end: Link, time: float, kind: str, by: str, facts: Mapping[str, An
 
     Example:
         >>> line, end = next_line(BEGIN, 0.0, "label", "anna", {"n": 1})
-        >>> end.number, line[:35]
-        (1, '{"by":"anna","facts":{"n":1},"hash"')
+        >>> end.number, line[:18]
+        (1, '{"before":"0000000')
     """
     record = {"number": end.number + 1, "time": time, "kind": kind, "by": by, "facts": dict(facts)}
     record["before"] = end.hash
