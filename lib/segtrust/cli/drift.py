@@ -1,8 +1,8 @@
 """`segtrust drift`: whether the scans of a site still come like those that its model was calibrated on."""
 
 import argparse
-from pathlib import Path
 
+from segtrust.cli.options import add_conf, add_folder_of_scans
 from segtrust.label.drift import DriftWatch
 from segtrust.label.settings import AppSettings
 from segtrust.label.studies.beside import open_site
@@ -13,17 +13,8 @@ __all__ = ["add_arguments", "run"]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `segtrust drift`."""
     parser.add_argument("model", help="name of the model")
-    parser.add_argument(
-        "--studies", type=Path, required=True, metavar="DIR", help="folder of scans that a server labels"
-    )
-    parser.add_argument(
-        "--conf",
-        nargs=2,
-        action="append",
-        default=[],
-        metavar=("KEY", "VALUE"),
-        help="a setting as the server has it, such as models_dir or state_dir",
-    )
+    add_folder_of_scans(parser)
+    add_conf(parser, "a setting as the server has it, such as models_dir or state_dir")
     parser.add_argument(
         "--anew",
         action="store_true",

@@ -1,9 +1,9 @@
 """`segtrust score`: score a studies folder without a server, in several processes or on a Ray cluster."""
 
 import argparse
-from pathlib import Path
 
 from segtrust.cli.failures import failure_table
+from segtrust.cli.options import add_conf, add_folder_of_scans
 from segtrust.label.scoring.studies import score_folder
 from segtrust.label.settings import AppSettings
 
@@ -13,17 +13,8 @@ __all__ = ["add_arguments", "run"]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `segtrust score`."""
     parser.add_argument("model", help="name of the model")
-    parser.add_argument(
-        "--studies", type=Path, required=True, metavar="DIR", help="folder of scans that a server labels"
-    )
-    parser.add_argument(
-        "--conf",
-        nargs=2,
-        action="append",
-        default=[],
-        metavar=("KEY", "VALUE"),
-        help="a setting as the server has it, such as models_dir, state_dir, device or precision",
-    )
+    add_folder_of_scans(parser)
+    add_conf(parser, "a setting as the server has it, such as models_dir, state_dir, device or precision")
     parser.add_argument("--workers", type=int, default=1, help="scans scored at the same time (default: 1)")
     parser.add_argument(
         "--ray", metavar="ADDRESS", help="score on a Ray cluster, or 'local'; needs the extra `ray`"

@@ -11,6 +11,7 @@ from segtrust.adapters.nnunet_results import is_nnunet, read_nnunet
 from segtrust.cli.adopt import add_arguments as add_adopt_arguments
 from segtrust.cli.adopt import adopt, default_name
 from segtrust.cli.demo.label_server import sample_app
+from segtrust.cli.options import add_conf
 from segtrust.errors import SettingError
 from segtrust.store.place import state_dir_for
 
@@ -30,14 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--host", default="127.0.0.1", help="address to listen on (default: this machine only)"
     )
     parser.add_argument("--port", type=int, default=8000, help="(default: 8000)")
-    parser.add_argument(
-        "--conf",
-        nargs=2,
-        action="append",
-        default=[],
-        metavar=("KEY", "VALUE"),
-        help="a setting of the server (docs/reference/settings.md)",
-    )
+    add_conf(parser, "a setting of the server (docs/reference/settings.md)")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -19,6 +19,7 @@ from segtrust.cli.demo.console import print_table, progress
 from segtrust.cli.demo.label_client import LabelClient, ModelAnswer, RefusedError
 from segtrust.cli.demo.label_server import LabelServer, ServerError
 from segtrust.cli.demo.scan_card import scan_card, structure_values
+from segtrust.cli.options import add_conf
 from segtrust.report import CohortPage, ScanCard, write_cohort_page
 from segtrust.selection import rank_scans
 
@@ -44,9 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out", type=Path, default=Path("segtrust-demo"), metavar="DIR", help="folder for page and log"
     )
     parser.add_argument("--port", type=int, default=0, help="port of the server (default: a free one)")
-    parser.add_argument(
-        "--conf", nargs=2, action="append", default=[], metavar=("KEY", "VALUE"), help="a setting of the app"
-    )
+    add_conf(parser, "a setting of the app")
     parser.add_argument("--serve", action="store_true", help="leave the server running until Ctrl-C")
 
 

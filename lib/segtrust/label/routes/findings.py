@@ -136,10 +136,9 @@ def read_drift() -> dict[str, Any]:
     Each stream, of one scanner and protocol, has the number of patients seen (``scans``), the ``evidence`` of
     now, the ``limit`` at which there is an alarm, the patient at which there was one (``alarm``), what was
     ``unusual`` then, and a ``sentence``.
+    Of what was watched so far: scoring watches as it goes.
     """
     host = serving_app()
-    for model in host.served.values():
-        host.drift.update(model)
     return {name: host.drift.report(model).to_json() for name, model in host.served.items()}
 
 
